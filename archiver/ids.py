@@ -1,0 +1,57 @@
+"""Flock's identifiers: opaque, case-sensitive strings with a prefix (flock-api.md 7). Never validated, only told apart.
+
+A chat is a channel (``g:…``) or a one-to-one conversation. Flock names the latter by the *other* party, so the two sides see two
+names for one conversation; here its ``chat_id`` is both user ids in order, joined by a comma.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ChatKind = Literal["channel", "direct"]
+
+CHANNEL_PREFIX = "g:"
+USER_PREFIX = "u:"
+_DIRECT_SEPARATOR = ","
+_XMPP_USERS = "@go.to"
+_XMPP_CHANNELS = "@groups.go.to"
+
+
+def is_channel(identifier: str) -> bool:
+    """Tell whether Flock's identifier names a channel."""
+    return identifier.startswith(CHANNEL_PREFIX)
+
+
+def from_xmpp(identifier: str) -> str:
+    """Map the XMPP form of the documented webhook sample to the usual one; return anything else unchanged.
+
+    ``abc@go.to/desktop`` becomes ``u:abc`` and ``0123@groups.go.to`` becomes ``g:0123``. The mapping is our inference
+    (flock-api.md 7), so callers keep the original bytes.
+    """
+    bare, _, _ = identifier.partition("/")
+    if bare.endswith(_XMPP_CHANNELS):
+        return CHANNEL_PREFIX + bare.removesuffix(_XMPP_CHANNELS)
+    if bare.endswith(_XMPP_USERS):
+        return USER_PREFIX + bare.removesuffix(_XMPP_USERS)
+    return identifier
+
+
+def direct_chat_id(one: str, other: str) -> str:
+    """Return the chat id of the one-to-one conversation between two users, the same from both sides."""
+    first, second = sorted((one, other))
+    return f"{first}{_DIRECT_SEPARATOR}{second}"
+
+
+def chat_of(sender: str, recipient: str) -> tuple[str, ChatKind]:
+    """Return the chat that a message from ``sender`` to ``recipient`` belongs to, and its kind."""
+    if recipient.startswith(CHANNEL_PREFIX):
+        return recipient, "channel"
+    return direct_chat_id(sender, recipient), "direct"
+
+
+def parties_of(chat_id: str) -> tuple[str, str] | None:
+    """Return the two users of a one-to-one chat id, or None for a channel."""
+    if is_channel(chat_id):
+        return None
+    first, separator, second = chat_id.partition(_DIRECT_SEPARATOR)
+    return (first, second) if separator else None

@@ -1,0 +1,51 @@
+"""The spool: captures that are durable and not yet archived. `Spool` is the contract; `sqlite` keeps it.
+
+A push is answered 200 only after `Spool.append` returned. The drain reads captures in order, commits them, and only then discards
+them; the commit holds the watermark, so a crash between the two archives nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from archiver.model.capture import Capture, SpooledCapture
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolDepth:
+    """How much waits: captures, their bytes, and when the oldest arrived (milliseconds since 1970 UTC, None if none waits)."""
+
+    captures: int
+    body_bytes: int
+    oldest_at_ms: int | None
+
+
+class Spool(Protocol):
+    """An ordered, durable queue. Every method raises `SpoolError` if the spool cannot do it."""
+
+    @property
+    def spool_id(self) -> str:
+        """Name of this very spool; a new one starts its sequences anew, so watermarks are kept by spool."""
+        ...
+
+    def append(self, captures: Sequence[Capture]) -> None:
+        """Make captures durable, all or none of them, in order."""
+        ...
+
+    def read(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledCapture]:
+        """Return the next captures with a sequence above ``after``, in order: at least one if any waits, else up to both limits."""
+        ...
+
+    def discard(self, *, through: int) -> None:
+        """Forget the captures up to a sequence that a durable commit holds."""
+        ...
+
+    def depth(self) -> SpoolDepth:
+        """Return how much waits."""
+        ...
+
+    def close(self) -> None:
+        """Release the spool; what was appended stays."""
+        ...
