@@ -1,0 +1,84 @@
+"""The command line: the only floor that prints. `main` is the console script.
+
+Each command lives in ``archiver/cli/<name>.py`` as ``command``, and `COMMANDS` names it with the sentence that ``archiver --help``
+shows, so that the help of the program imports nothing but click. A command takes its shared options from `archiver.cli.options`,
+prints through `archiver.cli.output` and returns its exit code (or None for 0); errors end in `archiver.cli.failures`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from archiver import __version__
+
+PROGRAM = "archiver"
+
+# In the order in which somebody new needs them.
+COMMANDS: dict[str, str] = {
+    "demo": "See a workspace captured, archived and queried.",
+    "init": "Write a commented archiver.yaml and secrets folder.",
+    "listen": "Receive Flock's webhooks and events into the spool.",
+    "run": "The nightly run: crawl, drain, fetch and commit.",
+    "status": "Show the archive's head, runs, counts and spool.",
+    "query": "Ask the archive in SQL.",
+    "verify": "Check the archive against its ledger.",
+    "simulate": "A faithful Flock on this machine, to try things on.",
+}
+
+_EPILOG = """\b
+Examples:
+  archiver demo
+  archiver run --config archiver.yaml
+  archiver query "SELECT count(*) FROM messages"
+
+\b
+Exit codes:
+  0 done                     4 verification found damage
+  1 a bug (traceback)        5 refused, as when another run holds the archive
+  2 wrong usage or config    6 Flock unreachable or token refused
+  3 done, with gaps          7 store or spool unreachable or refusing
+"""
+
+
+class _LazyGroup(click.Group):
+    """Commands by name; a command's module is imported when that command is called, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(f"{__name__}.{cmd_name}").command
+        if not isinstance(found, click.Command):
+            raise TypeError(f"archiver.cli.{cmd_name}.command must be a click command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=PROGRAM)
+def _program() -> None:
+    """Capture a Flock workspace, keep every version of it, query and check it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code; ``arguments`` are the words after its name, by default those of the process."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        outcome = _program.main(words, prog_name=PROGRAM, standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001 - the one place where every error becomes a message and an exit code
+        from archiver.cli import failures  # noqa: PLC0415 - what only a failure needs is imported only then
+
+        return failures.report(error, wants_json="--json" in words)
+    return outcome if isinstance(outcome, int) else 0
