@@ -20,7 +20,7 @@ import click
 from archiver.cli.output import Output
 
 if TYPE_CHECKING:
-    from archiver.settings import Settings
+    from archiver.settings import Secrets, Settings
 
 CONFIG_FILE = "archiver.yaml"
 
@@ -38,13 +38,21 @@ class Invocation:
     def settings(self) -> Settings:
         """Read the configuration; raises `ConfigError`, with the line, for anything in it that cannot be used."""
         from archiver import settings  # noqa: PLC0415 - pydantic is heavy, and --help needs none of it
-        from archiver.cli import redact  # noqa: PLC0415 - as above
 
         loaded = settings.load(self.config_path)
-        redact.register(loaded.secrets())
-        for warning in loaded.warnings():
-            self.output.warn(f"archiver: warning: {warning}")
+        for warning in settings.warnings(loaded):
+            self._warn(warning)
         return loaded
+
+    def secrets(self, settings: Settings) -> Secrets:
+        """Return what gives out the configuration's secrets; each one that is read is redacted in everything we print from then on."""
+        from archiver.cli import redact  # noqa: PLC0415 - as above
+        from archiver.settings import Secrets  # noqa: PLC0415 - as above
+
+        return Secrets(settings, on_secret=lambda secret: redact.register([secret]), on_warning=self._warn)
+
+    def _warn(self, warning: str) -> None:
+        self.output.warn(f"archiver: warning: {warning}")
 
 
 def output_options(function: _Command) -> _Command:

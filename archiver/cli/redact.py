@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 REDACTED = "[redacted]"
 
-# Shorter ones would also hit ordinary words; the settings refuse such secrets where they are checked.
+# A shorter one would also hit ordinary words.
 SECRET_CHARACTERS_MIN = 8
 
 _SECRET_NAME = re.compile(

@@ -1,0 +1,239 @@
+"""The keys of the configuration, their types, limits and meaning. Each description is also the text of the JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENVIRONMENT_PREFIX = "ARCHIVER_"
+ENVIRONMENT_DELIMITER = "__"
+
+_MEBIBYTE = 1024 * 1024
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]*")
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class S3Address:
+    """An archive in a bucket: the bucket's name and the key prefix, without slashes at its ends."""
+
+    bucket: str
+    prefix: str
+
+
+def _no_flag(value: object) -> object:
+    # YAML reads `yes` and `on` as True, and True is a number in Python: a port of 1 would be news to everyone.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not yes or no")  # noqa: TRY004 - pydantic turns a ValueError into its message
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or password")
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or fragment")
+    if parts.port == 0:
+        raise ValueError("must name a port that one can connect to")
+    return value.rstrip("/")
+
+
+def _origin(value: str) -> str:
+    address = _http_url(value)
+    if urlsplit(address).path:
+        raise ValueError("must be an exact origin such as http://127.0.0.1:8090, without a path")
+    return address
+
+
+def _host(value: str) -> str:
+    lowered = value.lower().rstrip(".")
+    if not _HOST.fullmatch(lowered):
+        raise ValueError("must be a host name such as flockusercontent.com, without scheme, port, path or wildcard")
+    return lowered
+
+
+def _archive(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        return value
+    if scheme != "s3":
+        raise ValueError("must be a folder or s3://bucket/prefix")
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise ValueError("must name a bucket: 3 to 63 lower-case letters, digits, dots and hyphens after s3://")
+    segments = prefix.rstrip("/").split("/") if prefix.rstrip("/") else []
+    if not _PRINTABLE_ASCII.fullmatch(prefix) or any(segment in ("", ".", "..") for segment in segments):
+        raise ValueError("must have a prefix of printable ASCII without empty, . or .. segments")
+    return f"s3://{bucket}/{'/'.join(segments)}".rstrip("/")
+
+
+def _workspace(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must be a name of printable characters")
+    return value.strip()
+
+
+_NO_FLAG = BeforeValidator(_no_flag)
+_HttpUrl = Annotated[str, AfterValidator(_http_url)]
+_EnvironmentSecret = SkipJsonSchema[SecretStr | None]
+_EnvironmentSecrets = SkipJsonSchema[dict[str, SecretStr] | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class S3Settings(_Part):
+    """Where the object store answers. Credentials come from boto3's own chain: AWS_… variables, profile or instance role."""
+
+    endpoint_url: _HttpUrl | None = None
+    """Address of a store other than Amazon's, such as http://127.0.0.1:8333."""
+    region: str | None = None
+    """Region of the bucket; by default boto3's own."""
+
+
+class FlockSettings(_Part):
+    """How Flock's API is called (documented limits are unknown, so the defaults are careful)."""
+
+    base_url: _HttpUrl = "https://api.flock.co/v1"
+    """Address of the API."""
+    auth: Literal["both", "body", "header"] = "both"
+    """Where the token travels: as the `token` parameter, as the Authorization header, or both."""
+    requests_per_second: Annotated[float, Field(gt=0, le=1000), _NO_FLAG] = 1.0
+    """Requests per second and token; halved when Flock answers 429, slowly recovered."""
+    connections: Annotated[int, Field(ge=1, le=64), _NO_FLAG] = 8
+    """Connections at once."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600), _NO_FLAG] = 30.0
+    """Patience with one request."""
+    tries_max: Annotated[int, Field(ge=1, le=20), _NO_FLAG] = 6
+    """Tries of a request before Flock counts as unreachable."""
+    tokens: _EnvironmentSecrets = None
+    tokens_file: Path | None = None
+    """File with the user tokens: a JSON object from user id to token. Or ARCHIVER_FLOCK__TOKENS with the same JSON."""
+
+
+class ListenSettings(_Part):
+    """The listener that Flock's outgoing webhooks and app events reach, best behind a proxy that speaks https."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535), _NO_FLAG] = 8080
+    """Port to listen on; 0 takes a free one."""
+    path_secret: _EnvironmentSecret = None
+    path_secret_file: Path | None = None
+    """File with the secret part of the webhook address /hooks/<secret>/<name>. Or ARCHIVER_LISTEN__PATH_SECRET."""
+    app_id: str | None = None
+    """Id of the Flock app whose events are taken; without it there is no /events."""
+    app_secret: _EnvironmentSecret = None
+    app_secret_file: Path | None = None
+    """File with the app's secret, which signs its event tokens. Or ARCHIVER_LISTEN__APP_SECRET."""
+    event_leeway_seconds: Annotated[int, Field(ge=0, le=3600), _NO_FLAG] = 60
+    """Tolerance of the clock when an event token is checked."""
+    body_bytes_max: Annotated[int, Field(ge=1024, le=64 * _MEBIBYTE), _NO_FLAG] = 4 * _MEBIBYTE
+    """Largest push that is taken; larger ones are answered 413."""
+    webhook_tokens: _EnvironmentSecrets = None
+    webhook_tokens_file: Path | None = None
+    """File with the webhooks' tokens: a JSON object from webhook name to token. Or ARCHIVER_LISTEN__WEBHOOK_TOKENS."""
+    token_key: _EnvironmentSecret = None
+    token_key_file: Path | None = None
+    """File with the Fernet key that encrypts the tokens of installing users. Or ARCHIVER_LISTEN__TOKEN_KEY."""
+
+
+class RunSettings(_Part):
+    """The nightly run."""
+
+    messages_per_commit: Annotated[int, Field(ge=1, le=1_000_000), _NO_FLAG] = 50_000
+    """Most messages of one commit, which bounds memory."""
+    minutes_per_commit: Annotated[float, Field(gt=0, le=1440), _NO_FLAG] = 10.0
+    """Longest time between commits while messages come."""
+
+
+class FilesSettings(_Part):
+    """Downloads of the files that messages carry."""
+
+    hosts_allowed: tuple[Annotated[str, AfterValidator(_host)], ...] = (
+        "flockusercontent.com",
+        "flockusercontent2.com",
+        "flockusercontent3.com",
+        "flock.co",
+        "flock.com",
+    )
+    """Hosts that files may come from, their subdomains included."""
+    trusted_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
+    """Exact origins for which plain http and private addresses are allowed; for tests and the demo."""
+    size_bytes_max: Annotated[int, Field(ge=1), _NO_FLAG] = 2048 * _MEBIBYTE
+    """Largest file that is downloaded."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400), _NO_FLAG] = 300.0
+    """Patience with one download."""
+    connections: Annotated[int, Field(ge=1, le=64), _NO_FLAG] = 4
+    """Downloads at once."""
+
+
+class Settings(BaseSettings):
+    """Configuration of the archiver: this file, then ARCHIVER_… variables (nested with __) over it."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=ENVIRONMENT_DELIMITER,
+        # A compose file passes a variable that is not set as an empty one.
+        env_ignore_empty=True,
+        title="archiver.yaml",
+    )
+
+    workspace: Annotated[str, Field(max_length=200), AfterValidator(_workspace)]
+    """Name of the Flock team; written into the archive once."""
+    archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] = "./archive"
+    """The archive: a folder, or s3://bucket/prefix. Relative paths are relative to this file."""
+    state: Path = Path("./state")
+    """This machine's own folder: spool, lock and encrypted tokens. Never inside the archive."""
+    s3: S3Settings = S3Settings()
+    flock: FlockSettings = FlockSettings()
+    listen: ListenSettings = ListenSettings()
+    run: RunSettings = RunSettings()
+    files: FilesSettings = FilesSettings()
+
+    def place(self) -> Path | S3Address:
+        """Return where the archive lies: an absolute folder, or an address in a bucket."""
+        scheme, separator, rest = self.archive.partition("://")
+        if not separator or scheme != "s3":
+            return Path(self.archive)
+        bucket, _, prefix = rest.partition("/")
+        return S3Address(bucket=bucket, prefix=prefix)
+
+    def is_flock_in_clear(self) -> bool:
+        """Tell whether tokens would cross a network unencrypted."""
+        parts = urlsplit(self.flock.base_url)
+        return parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment first, then what the file says, and nothing else."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
