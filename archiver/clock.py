@@ -1,7 +1,8 @@
 """Time: UTC inside, the zone named outside, no hidden clock in logic.
 
-Instants are timezone-aware `datetime` values where people read them, and whole milliseconds since 1970 UTC (``…_ms``) on the
-hot path and on disk, which is the precision Flock gives (flock-api.md 6.1). Rules take the time as an argument; only the edges hold a `Clock`.
+Instants are timezone-aware `datetime` values where people read them, and whole milliseconds since 1970 UTC (``…_ms``)
+on the hot path and on disk, which is the precision Flock gives (flock-api.md 6.1). Rules take the time as an
+argument; only the edges hold a `Clock`.
 """
 
 from __future__ import annotations

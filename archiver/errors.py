@@ -13,7 +13,8 @@ code   meaning                                      root class
 7      store or spool unreachable or refusing        `StorageError`
 =====  ===========================================  ==========================================
 
-Some of these never reach a user: `KeyMissingError`, `KeyExistsError` and `UnparseableError` are answers that callers act upon.
+Some of these never reach a user: `KeyMissingError`, `KeyExistsError` and `UnparseableError` are answers that callers
+act upon.
 """
 
 from __future__ import annotations

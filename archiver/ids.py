@@ -1,7 +1,7 @@
 """Flock's identifiers: opaque, case-sensitive strings with a prefix (flock-api.md 7). Never validated, only told apart.
 
-A chat is a channel (``g:…``) or a one-to-one conversation. Flock names the latter by the *other* party, so the two sides see two
-names for one conversation; here its ``chat_id`` is both user ids in order, joined by a comma.
+A chat is a channel (``g:…``) or a one-to-one conversation. Flock names the latter by the *other* party, so the two
+sides see two names for one conversation; here its ``chat_id`` is both user ids in order, joined by a comma.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def from_xmpp(identifier: str) -> str:
     ``abc@go.to/desktop`` becomes ``u:abc`` and ``0123@groups.go.to`` becomes ``g:0123``. The mapping is our inference
     (flock-api.md 7), so callers keep the original bytes.
     """
+    if "@" not in identifier:
+        return identifier
     bare, _, _ = identifier.partition("/")
     if bare.endswith(_XMPP_CHANNELS):
         return CHANNEL_PREFIX + bare.removesuffix(_XMPP_CHANNELS)

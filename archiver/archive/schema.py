@@ -1,7 +1,8 @@
 """The tables of archive format 1: columns, types, order. What a column means stands here and nowhere else.
 
-Instants are ``timestamp('ms', tz='UTC')``, digests are SHA-256 as 64 hex digits (so that ``sha256sum`` can be held against them), JSON stays
-JSON text. Each table lies in ``<table>/dt=YYYY-MM-DD/``, where the day is the UTC day of the table's `Table.day_column`.
+Instants are ``timestamp('ms', tz='UTC')``, digests are SHA-256 as 64 hex digits (so that ``sha256sum`` can be held
+against them), JSON stays JSON text. Each table lies in ``<table>/dt=YYYY-MM-DD/``, where the day is the UTC day of the
+table's `Table.day_column`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _STRINGS = pa.list_(pa.field("element", pa.string(), nullable=False))
 class Table:
     """One table: its schema, the instant that decides the partition, and how its files are laid out.
 
-    ``sort`` is the order of rows in every file; ``dictionary`` names the columns with few distinct values; ``bloom`` the columns that
-    are looked up by value; ``range_columns`` those whose least and greatest value the ledger keeps for each file.
+    ``sort`` is the order of rows in every file; ``dictionary`` names the columns with few distinct values; ``bloom``
+    the columns that are looked up by value; ``range_columns`` those whose least and greatest value the ledger keeps
+    for each file.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Table:
     dictionary: tuple[str, ...]
     bloom: tuple[str, ...]
     range_columns: tuple[str, ...]
+    open_when: tuple[str, frozenset[str]] | None = None
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, required: bool = False) -> pa.Field:
@@ -45,7 +48,9 @@ def _instant(name: str, meaning: str, *, required: bool = False) -> pa.Field:
     return _column(name, _INSTANT, meaning, required=required)
 
 
-_CHAT_ID = _text("chat_id", "channel id, or the two user ids of a one-to-one chat in order, joined by a comma", required=True)
+_CHAT_ID = _text(
+    "chat_id", "channel id, or the two user ids of a one-to-one chat in order, joined by a comma", required=True
+)
 _CHAT_KIND = _text("chat_kind", "channel or direct", required=True)
 _MESSAGE_UID = _text("message_uid", "Flock's uid; a derived one starts with provisional:", required=True)
 _VERSION = _column("version", pa.int32(), "1 for the first content seen of this message, counting up", required=True)
@@ -61,7 +66,11 @@ MESSAGES = Table(
             _MESSAGE_UID,
             _VERSION,
             _instant("sent_at", "when Flock says it was sent", required=True),
-            _text("sent_at_basis", "the fact that sent_at rests on: timestampInMillis, timestamp, uid or observed", required=True),
+            _text(
+                "sent_at_basis",
+                "the fact that sent_at rests on: timestampInMillis, timestamp, uid or observed",
+                required=True,
+            ),
             _OBSERVED_AT,
             _text("source", "webhook, event or fetch", required=True),
             _CAPTURED_BY,
@@ -135,6 +144,7 @@ FILES = Table(
     dictionary=("chat_id", "version", "kind", "mime", "status", "reason", "mime_received"),
     bloom=("message_uid",),
     range_columns=("sent_at", "message_uid"),
+    open_when=("status", frozenset({"pending", "failed"})),
 )
 
 EVENTS = Table(
@@ -161,9 +171,21 @@ EVENTS = Table(
     ),
     day_column="received_at",
     sort=("received_at", "spool_id", "sequence"),
-    dictionary=("spool_id", "feed", "feed_kind", "verified", "name", "user_id", "chat_id", "outcome", "error", "attributes"),
+    dictionary=(
+        "spool_id",
+        "feed",
+        "feed_kind",
+        "verified",
+        "name",
+        "user_id",
+        "chat_id",
+        "outcome",
+        "error",
+        "attributes",
+    ),
     bloom=(),
     range_columns=("received_at",),
+    open_when=("outcome", frozenset({"wanted"})),
 )
 
 OBSERVATIONS = Table(
@@ -174,7 +196,11 @@ OBSERVATIONS = Table(
             _CHAT_ID,
             _text("message_uid", "the uid asked for"),
             _text("asked_as", "the user whose token asked", required=True),
-            _text("outcome", "not_returned (Flock skipped the uid), unknown_chat (no token may read the chat)", required=True),
+            _text(
+                "outcome",
+                "not_returned (Flock skipped the uid), unknown_chat (no token may read the chat)",
+                required=True,
+            ),
             _text("reason", "what Flock answered"),
         ]
     ),
@@ -186,7 +212,9 @@ OBSERVATIONS = Table(
 )
 
 _VALID_FROM = _instant("valid_from", "when this state was first seen", required=True)
-_STATE_DIGEST = _text("state_digest", "SHA-256 of the canonical state, to tell a change from a repetition", required=True)
+_STATE_DIGEST = _text(
+    "state_digest", "SHA-256 of the canonical state, to tell a change from a repetition", required=True
+)
 
 USERS = Table(
     name="users",
@@ -277,6 +305,5 @@ CONVERSATIONS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (MESSAGES, FILES, EVENTS, OBSERVATIONS, USERS, CHANNELS, GROUPS, CONVERSATIONS)
+    table.name: table for table in (MESSAGES, FILES, EVENTS, OBSERVATIONS, USERS, CHANNELS, GROUPS, CONVERSATIONS)
 }

@@ -15,9 +15,9 @@ NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 class Capture(msgspec.Struct, frozen=True, gc=False):
     """One push exactly as it arrived, already authenticated and not yet interpreted.
 
-    ``feed`` names the door it came through (the webhook's configured name, or ``events``); ``verified`` says how it was
-    authenticated (``webhook-token`` or ``event-token``); ``attributes`` are a few facts of the request worth keeping, such
-    as ``content-type``, never a secret.
+    ``feed`` names the door it came through (the webhook's configured name, or ``events``); ``verified`` says how it
+    was authenticated (``webhook-token`` or ``event-token``); ``attributes`` are a few facts of the request worth
+    keeping, such as ``content-type``, never a secret.
     """
 
     feed: str

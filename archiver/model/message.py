@@ -29,9 +29,10 @@ class Attachment(msgspec.Struct, frozen=True, gc=False):
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One content of one message, as a single capture shows it. ``version`` and ``supersedes`` come with the commit.
 
-    ``raw`` is the JSON exactly as received and ``raw_digest`` its SHA-256; ``content_digest`` is the SHA-256 of the canonical form of
-    what the message says (see `archiver.normalise.content`). Times are milliseconds since 1970 UTC.
-    ``uid_provisional`` is True where Flock gave no uid and ``message_uid`` is derived from the content and the arrival time.
+    ``raw`` is the JSON exactly as received and ``raw_digest`` its SHA-256; ``content_digest`` is the SHA-256 of the
+    canonical form of what the message says (see `archiver.normalise.content`). Times are milliseconds since 1970 UTC.
+    ``uid_provisional`` is True where Flock gave no uid and ``message_uid`` is derived from the content and the
+    arrival time.
     """
 
     chat_id: str

@@ -1,7 +1,7 @@
 """The spool: captures that are durable and not yet archived. `Spool` is the contract; `sqlite` keeps it.
 
-A push is answered 200 only after `Spool.append` returned. The drain reads captures in order, commits them, and only then discards
-them; the commit holds the watermark, so a crash between the two archives nothing twice.
+A push is answered 200 only after `Spool.append` returned. The drain reads captures in order, commits them, and only
+then discards them; the commit holds the watermark, so a crash between the two archives nothing twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from archiver.model.capture import Capture, SpooledCapture
 
 @dataclass(frozen=True, slots=True)
 class SpoolDepth:
-    """How much waits: captures, their bytes, and when the oldest arrived (milliseconds since 1970 UTC, None if none waits)."""
+    """How much waits: captures, their bytes, and when the oldest arrived (ms since 1970 UTC, None if none waits)."""
 
     captures: int
     body_bytes: int
@@ -35,7 +35,10 @@ class Spool(Protocol):
         ...
 
     def read(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledCapture]:
-        """Return the next captures with a sequence above ``after``, in order: at least one if any waits, else up to both limits."""
+        """Return the next captures with a sequence above ``after``, in order, up to both limits.
+
+        At least one is returned if any waits, however large it is.
+        """
         ...
 
     def discard(self, *, through: int) -> None:

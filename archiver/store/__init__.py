@@ -29,13 +29,13 @@ class Store(Protocol):
     after its own retries raises `StoreUnreachableError` (later may work), one that answers no raises
     `StoreRefusedError` (later will not), one without space `StoreFullError`. No error text holds a credential.
 
-    Every call is atomic towards readers and durable on return: an object is there whole or not at all, also after a crash.
-    All methods may be called from several threads at once.
+    Every call is atomic towards readers and durable on return: an object is there whole or not at all, also after a
+    crash. All methods may be called from several threads at once.
     """
 
     @property
     def url(self) -> str:
-        """Where the store's root is, for people and for other engines: ``s3://bucket/prefix``, an absolute directory path, ``memory:``."""
+        """Where the root is, for people and other engines: ``s3://bucket/prefix``, a directory path, ``memory:``."""
         ...
 
     def create(self, key: str, data: bytes | Path) -> None:

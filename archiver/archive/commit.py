@@ -1,0 +1,148 @@
+"""Adding to the archive: all of a batch or nothing of it, and of two writers exactly one wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from archiver.archive import blobs, layout, ledger
+from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError
+from archiver.archive.reader import CHECKPOINT_EVERY_COMMITS, Archive, Head, advance
+from archiver.archive.schema import FORMAT, TABLES, Table
+from archiver.archive.tables import EncodedFile, encode, split_by_day
+from archiver.clock import to_text
+from archiver.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who commits: the run, the person or service, the software version, and this machine's own writer id."""
+
+    run: str
+    actor: str
+    software: str
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one commit will hold; ``blobs`` maps what the rows name to the local files with the bytes.
+
+    ``watermarks`` are those that this batch moves; the others stay as they are.
+    """
+
+    at_ms: int
+    kind: EntryKind = "capture"
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    blobs: Mapping[BlobRecord, Path] = field(default_factory=dict)
+    settled: tuple[str, ...] = ()
+    watermarks: Mapping[str, int] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether committing this would say nothing."""
+        return not (self.settled or self.watermarks or any(rows.num_rows for rows in self.tables.values()))
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The note left before anything else is written: which objects this attempt is about to write."""
+
+    sequence: int
+    attempt: str
+    writer: str
+    at_ms: int
+    keys: tuple[str, ...]
+
+
+def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attempt: str, executor: Executor) -> Head:
+    """Add a batch on top of ``head`` and return the new head.
+
+    ``attempt`` is eight random hex digits, new for each call. Raises `HeadMovedError` if another writer was first:
+    nothing was added then, and the batch must be prepared again on the new head. Raises `StorageError` if the store
+    cannot; what became of the commit is then decided by the ledger, and `archiver.archive.recover` tidies up.
+    """
+    sequence = head.sequence + 1
+    encoded = list(executor.map(_encode_part, _parts(draft)))
+    keys = [
+        layout.data_key(file.table, file.day, sequence=sequence, attempt=attempt, number=number)
+        for number, file in enumerate(encoded, 1)
+    ]
+    note_key = layout.pending_key(sequence, attempt)
+    note = Pending(
+        sequence=sequence,
+        attempt=attempt,
+        writer=author.writer,
+        at_ms=draft.at_ms,
+        keys=(*keys, *(layout.blob_key(record.sha256) for record in draft.blobs)),
+    )
+    archive.store.create(note_key, ledger.canonical_json(note))
+    list(executor.map(archive.store.create, keys, [file.data for file in encoded]))
+    list(executor.map(lambda item: blobs.put(archive.store, item[0], item[1]), draft.blobs.items()))
+    entry = _entry(archive, head, draft, author=author, added=tuple(map(_record, keys, encoded)))
+    try:
+        digest = ledger.append(archive.store, entry)
+    except HeadMovedError:
+        for key in keys:
+            archive.store.delete(key)
+        if not draft.blobs:  # else the note stays for `recover`, which knows whether any commit names the blobs
+            archive.store.delete(note_key)
+        raise
+    new_head = advance(head, entry, digest)
+    # The commit is durable. What follows is tidying, and failing at it must not look like a failed commit.
+    with suppress(StorageError):
+        archive.store.delete(note_key)
+        if new_head.sequence % CHECKPOINT_EVERY_COMMITS == 0:
+            archive.write_checkpoint(new_head)
+    return new_head
+
+
+def _parts(draft: Draft) -> Iterator[tuple[Table, date, pa.Table]]:
+    for name, rows in draft.tables.items():
+        table = TABLES[name]
+        for day, part in split_by_day(table, rows):
+            yield table, day, part
+
+
+def _encode_part(part: tuple[Table, date, pa.Table]) -> EncodedFile:
+    return encode(*part)
+
+
+def _record(key: str, file: EncodedFile) -> FileRecord:
+    return FileRecord(
+        table=file.table,
+        key=key,
+        bytes=len(file.data),
+        sha256=file.sha256,
+        rows=file.rows,
+        ranges=file.ranges,
+        open_rows=file.open_rows,
+    )
+
+
+def _entry(archive: Archive, head: Head, draft: Draft, *, author: Author, added: tuple[FileRecord, ...]) -> Entry:
+    return Entry(
+        format=FORMAT,
+        archive_id=archive.facts.archive_id,
+        sequence=head.sequence + 1,
+        previous=head.digest,
+        at=to_text(draft.at_ms),
+        kind=draft.kind,
+        run=author.run,
+        actor=author.actor,
+        software=author.software,
+        added=added,
+        blobs=tuple(sorted(draft.blobs, key=lambda record: record.sha256)),
+        removed=(),
+        settled=draft.settled,
+        watermarks={**head.watermarks, **draft.watermarks},
+        counts={name: rows.num_rows for name, rows in draft.tables.items() if rows.num_rows},
+        gaps=draft.gaps,
+    )

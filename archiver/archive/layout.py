@@ -1,0 +1,65 @@
+"""What keys are called, in a bucket and in a directory alike."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+ARCHIVE_KEY = "archive.json"
+LEDGER_PREFIX = "ledger/"
+PENDING_PREFIX = "ledger/pending/"
+CHECKPOINT_PREFIX = "ledger/checkpoints/"
+BLOB_PREFIX = "blobs/sha256/"
+
+_ENTRY_KEY = re.compile(r"ledger/(\d{12})\.json")
+_CHECKPOINT_KEY = re.compile(r"ledger/checkpoints/(\d{12})\.json")
+_DATA_KEY = re.compile(r"([a-z]+)/dt=(\d{4}-\d{2}-\d{2})/\d{12}-[0-9a-f]{8}-\d{5}\.parquet")
+
+
+def entry_key(sequence: int) -> str:
+    """Return the key of a ledger entry; zero-padded, so that key order is commit order."""
+    return f"{LEDGER_PREFIX}{sequence:012d}.json"
+
+
+def sequence_of_entry(key: str) -> int | None:
+    """Return the sequence that a ledger entry's key names, or None for any other key."""
+    match = _ENTRY_KEY.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def checkpoint_key(sequence: int) -> str:
+    """Return the key of the checkpoint taken at a commit."""
+    return f"{CHECKPOINT_PREFIX}{sequence:012d}.json"
+
+
+def sequence_of_checkpoint(key: str) -> int | None:
+    """Return the sequence that a checkpoint's key names, or None for any other key."""
+    match = _CHECKPOINT_KEY.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def pending_key(sequence: int, attempt: str) -> str:
+    """Return the key of the note that a commit leaves before it writes anything else."""
+    return f"{PENDING_PREFIX}{sequence:012d}-{attempt}.json"
+
+
+def data_key(table: str, day: date, *, sequence: int, attempt: str, number: int) -> str:
+    """Return the key of a data object.
+
+    ``attempt`` is eight random hex digits: two writers that try for the same commit never write the same key, so the
+    one that loses cannot touch what the winner named.
+    """
+    return f"{table}/dt={day.isoformat()}/{sequence:012d}-{attempt}-{number:05d}.parquet"
+
+
+def partition_of(key: str) -> tuple[str, date]:
+    """Return the table and the day of a data object's key; raises `ValueError` for any other key."""
+    match = _DATA_KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"not a data object's key: {key!r}")
+    return match[1], date.fromisoformat(match[2])
+
+
+def blob_key(digest: str) -> str:
+    """Return the key of a blob: its SHA-256, fanned out by the first two digits."""
+    return f"{BLOB_PREFIX}{digest[:2]}/{digest}"

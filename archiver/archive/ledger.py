@@ -1,0 +1,217 @@
+"""The ledger: one JSON object a commit, each naming the one before by digest.
+
+An entry is stored as canonical JSON (keys sorted, no white space, UTF-8), and its digest is the SHA-256 of exactly
+those bytes, so ``sha256sum ledger/000000000041.json`` prints what entry 42 has under ``previous``. The first entry
+names ``archive.json`` that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+
+from archiver.archive import layout
+from archiver.archive.schema import FORMAT
+from archiver.errors import KeyExistsError, KeyMissingError, LedgerBrokenError, NewerFormatError, RefusedError
+from archiver.store import Store
+
+EntryKind = Literal["capture", "compact", "dispose", "hold", "policy", "key", "export"]
+
+
+class ArchiveFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """``archive.json``: what this archive is; written once. ``created_at`` is ISO 8601 in UTC."""
+
+    format: int
+    archive_id: str
+    workspace: str
+    created_at: str
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A data object: its table, key, size, SHA-256 and rows, the least and greatest values, and rows that await work.
+
+    ``ranges`` maps a column to its least and greatest value; instants are milliseconds since 1970 UTC. ``open_rows``
+    counts rows that a later run must come back to: files not stored yet, uids not fetched yet.
+    """
+
+    table: str
+    key: str
+    bytes: int
+    sha256: str
+    rows: int
+    ranges: dict[str, tuple[int | str, int | str]]
+    open_rows: int = 0
+
+
+class BlobRecord(msgspec.Struct, frozen=True):
+    """A blob that rows of a commit name: its SHA-256 and its size in bytes. Several commits may name the same."""
+
+    sha256: str
+    bytes: int
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """An object that this entry takes out of the archive, and why."""
+
+    key: str
+    reason: str
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Something this run knows it may have missed: what kind, where, how often, and how we know."""
+
+    kind: str
+    count: int
+    evidence: str
+    chat_id: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One commit. It covers all tables of a batch: it is all there or not there at all.
+
+    ``settled`` names data objects whose open rows are all dealt with by this or earlier entries; ``watermarks`` maps
+    each spool to the last sequence that the archive holds. ``signature`` is null until an archive is given a signing
+    key.
+    """
+
+    format: int
+    archive_id: str
+    sequence: int
+    previous: str
+    at: str
+    kind: EntryKind
+    run: str
+    actor: str
+    software: str
+    added: tuple[FileRecord, ...]
+    blobs: tuple[BlobRecord, ...]
+    removed: tuple[Removal, ...]
+    settled: tuple[str, ...]
+    watermarks: dict[str, int]
+    counts: dict[str, int]
+    gaps: tuple[Gap, ...]
+    signature: str | None = None
+
+
+class HeadMovedError(RefusedError):
+    """Another writer committed first: what was prepared rests on an old head and must be prepared again."""
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_facts = msgspec.json.Decoder(ArchiveFacts).decode
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the canonical JSON of a value: keys sorted, no white space, UTF-8."""
+    return _encode(value)
+
+
+def found(store: Store, facts: ArchiveFacts) -> None:
+    """Write ``archive.json``; raises `KeyExistsError` if an archive is there already."""
+    store.create(layout.ARCHIVE_KEY, canonical_json(facts))
+
+
+def read_facts(store: Store) -> tuple[ArchiveFacts, str]:
+    """Return what the archive is and the digest of ``archive.json``.
+
+    Raises `KeyMissingError` if there is no archive, `NewerFormatError` if it is beyond this version, and
+    `LedgerBrokenError` if it cannot be read.
+    """
+    data = store.read(layout.ARCHIVE_KEY)
+    try:
+        facts = _decode_facts(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise LedgerBrokenError(
+            f"{layout.ARCHIVE_KEY} in {store.url} cannot be read: {error}",
+            next_step="restore it from a copy; its SHA-256 stands as 'previous' in the first ledger entry",
+        ) from None
+    _require_known_format(facts.format, layout.ARCHIVE_KEY, store)
+    return facts, sha256(data).hexdigest()
+
+
+def read_entry(store: Store, sequence: int) -> tuple[Entry, str]:
+    """Return an entry and its digest; raises `KeyMissingError`, `NewerFormatError` or `LedgerBrokenError`."""
+    key = layout.entry_key(sequence)
+    data = store.read(key)
+    try:
+        entry = _decode_entry(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        newer = _format_of(data)
+        if newer is not None:
+            _require_known_format(newer, key, store)
+        raise LedgerBrokenError(
+            f"ledger entry {key} in {store.url} cannot be read: {error}", next_step="restore the object from a copy"
+        ) from None
+    _require_known_format(entry.format, key, store)
+    if entry.sequence != sequence:
+        raise LedgerBrokenError(f"ledger entry {key} in {store.url} says that it is entry {entry.sequence}")
+    return entry, sha256(data).hexdigest()
+
+
+def entries_after(store: Store, sequence: int, digest: str) -> Iterator[tuple[Entry, str]]:
+    """Yield the entries that follow entry ``sequence``, whose digest is ``digest``, each with its digest, in order.
+
+    Raises `LedgerBrokenError` where an entry is missing or does not follow from the one before.
+    """
+    for info in store.list(layout.LEDGER_PREFIX, after=layout.entry_key(sequence)):
+        following = layout.sequence_of_entry(info.key)
+        if following is None:
+            if info.key > layout.entry_key(10**12 - 1):
+                return  # checkpoints and notes sort after every entry
+            continue
+        if following != sequence + 1:
+            raise LedgerBrokenError(
+                f"ledger entry {layout.entry_key(sequence + 1)} is missing in {store.url}, entry {following} is there",
+                next_step="restore the object from a copy, then run `archiver verify`",
+            )
+        try:
+            entry, entry_digest = read_entry(store, following)
+        except KeyMissingError:
+            raise LedgerBrokenError(f"ledger entry {info.key} vanished from {store.url} while it was read") from None
+        if entry.previous != digest:
+            raise LedgerBrokenError(
+                f"ledger entry {info.key} in {store.url} does not follow from the one before: "
+                f"it names {entry.previous}, which is not {digest}",
+                next_step="one of the two was changed after it was written; compare both with a copy",
+            )
+        yield entry, entry_digest
+        sequence, digest = following, entry_digest
+
+
+def append(store: Store, entry: Entry) -> str:
+    """Write the next entry and return its digest; raises `HeadMovedError` if another writer was first.
+
+    A store may find its own first try when an answer was lost; then what is there decides.
+    """
+    data = canonical_json(entry)
+    key = layout.entry_key(entry.sequence)
+    try:
+        store.create(key, data)
+    except KeyExistsError:
+        if store.read(key) != data:
+            raise HeadMovedError(
+                f"another writer committed {key} to {store.url} first",
+                next_step="run again; nothing was added and nothing is lost",
+            ) from None
+    return sha256(data).hexdigest()
+
+
+def _require_known_format(number: int, key: str, store: Store) -> None:
+    if number > FORMAT:
+        raise NewerFormatError(
+            f"{key} in {store.url} is of archive format {number}; this version reads up to {FORMAT}",
+            next_step="upgrade flock-archiver and run again; nothing was changed",
+        )
+
+
+def _format_of(data: bytes) -> int | None:
+    try:
+        fields = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    number = fields.get("format") if isinstance(fields, dict) else None
+    return number if isinstance(number, int) else None

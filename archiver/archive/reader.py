@@ -1,0 +1,205 @@
+"""What is live at the head of the ledger, and rows out of it.
+
+Opening reads the newest checkpoint and the entries after it. A checkpoint is a cache: it is used only if the ledger
+entry it names has the digest it names, and `archiver verify` never looks at one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive import layout, ledger
+from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord
+from archiver.archive.schema import TABLES
+from archiver.archive.tables import read_batches
+from archiver.errors import DamageFoundError, KeyMissingError, UsageError
+from archiver.store import Store
+
+CHECKPOINT_EVERY_COMMITS = 64
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The archive as of one commit: its place in the chain and what is live.
+
+    ``files`` maps each live data object's key to its record, ``settled`` holds the keys whose open rows are dealt
+    with, ``watermarks`` is the last sequence held of each spool, ``rows`` counts live rows by table.
+    """
+
+    sequence: int
+    digest: str
+    at: str | None
+    files: dict[str, FileRecord]
+    settled: frozenset[str]
+    watermarks: dict[str, int]
+    rows: dict[str, int]
+
+
+class _Checkpoint(msgspec.Struct, frozen=True):
+    archive_id: str
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive that exists: its store and what ``archive.json`` says. Values are read through it, none are kept."""
+
+    store: Store
+    facts: ArchiveFacts
+    facts_digest: str
+
+    @classmethod
+    def open(cls, store: Store) -> Archive:
+        """Open an archive; raises `UsageError` if there is none, `NewerFormatError` if it is beyond this version."""
+        try:
+            facts, digest = ledger.read_facts(store)
+        except KeyMissingError:
+            raise UsageError(
+                f"there is no archive at {store.url}",
+                next_step="check 'archive:' in archiver.yaml; `archiver run` founds an archive on its first run",
+            ) from None
+        return cls(store, facts, digest)
+
+    def head(self, known: Head | None = None) -> Head:
+        """Return the newest head; from a head known already only the entries after it are read."""
+        head = known or self._from_checkpoint() or self.founding_head()
+        for entry, digest in ledger.entries_after(self.store, head.sequence, head.digest):
+            head = advance(head, entry, digest)
+        return head
+
+    def founding_head(self) -> Head:
+        """Return the head before the first commit."""
+        return Head(
+            sequence=0,
+            digest=self.facts_digest,
+            at=None,
+            files={},
+            settled=frozenset(),
+            watermarks={},
+            rows={},
+        )
+
+    def entries(self) -> Iterator[tuple[Entry, str]]:
+        """Yield every ledger entry from the first, with its digest; raises `LedgerBrokenError`."""
+        return ledger.entries_after(self.store, 0, self.facts_digest)
+
+    def write_checkpoint(self, head: Head) -> None:
+        """Cache a head beside the ledger."""
+        self.store.replace(
+            layout.checkpoint_key(head.sequence), ledger.canonical_json(_Checkpoint(self.facts.archive_id, head))
+        )
+
+    def _from_checkpoint(self) -> Head | None:
+        newest = max(
+            filter(
+                None, (layout.sequence_of_checkpoint(info.key) for info in self.store.list(layout.CHECKPOINT_PREFIX))
+            ),
+            default=None,
+        )
+        if newest is None:
+            return None
+        try:
+            checkpoint = msgspec.json.decode(self.store.read(layout.checkpoint_key(newest)), type=_Checkpoint)
+            _, digest = ledger.read_entry(self.store, newest)
+        except (KeyMissingError, msgspec.MsgspecError, DamageFoundError):
+            return None
+        trusted = (self.facts.archive_id, newest, digest)
+        return (
+            checkpoint.head
+            if (checkpoint.archive_id, checkpoint.head.sequence, checkpoint.head.digest) == trusted
+            else None
+        )
+
+
+def advance(head: Head, entry: Entry, digest: str) -> Head:
+    """Return the head after one more entry."""
+    files = dict(head.files)
+    rows = dict(head.rows)
+    for removal in entry.removed:
+        gone = files.pop(removal.key, None)
+        if gone is not None:
+            rows[gone.table] -= gone.rows
+    for record in entry.added:
+        files[record.key] = record
+        rows[record.table] = rows.get(record.table, 0) + record.rows
+    return Head(
+        sequence=entry.sequence,
+        digest=digest,
+        at=entry.at,
+        files=files,
+        settled=(head.settled | set(entry.settled)) & files.keys(),
+        watermarks=dict(entry.watermarks),
+        rows=rows,
+    )
+
+
+def files_of(head: Head, table: str, *, days: frozenset[date] | None = None) -> list[FileRecord]:
+    """Return the live data objects of a table in key order, of these days only if any are given."""
+    return [
+        record
+        for key, record in sorted(head.files.items())
+        if record.table == table and (days is None or layout.partition_of(key)[1] in days)
+    ]
+
+
+def open_files(head: Head, table: str) -> list[FileRecord]:
+    """Return the data objects that hold rows which await work."""
+    return [record for record in files_of(head, table) if record.open_rows and record.key not in head.settled]
+
+
+def read_rows(
+    store: Store,
+    records: Sequence[FileRecord],
+    columns: Sequence[str],
+    *,
+    keep: Callable[[pa.RecordBatch], Any] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches of rows of data objects, with only these columns; ``keep`` returns a mask of rows to keep.
+
+    Raises `DamageFoundError` naming the object that cannot be read.
+    """
+    for record in records:
+        try:
+            with store.open(record.key) as source:
+                for batch in read_batches(source, columns):
+                    kept = batch if keep is None else batch.filter(keep(batch))
+                    if kept.num_rows:
+                        yield kept
+        except KeyMissingError:
+            raise DamageFoundError(
+                f"{record.key} is missing in {store.url}, the ledger names it",
+                next_step="run `archiver verify` for a full list, then restore the object from a copy",
+            ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise DamageFoundError(
+                f"{record.key} in {store.url} cannot be read as Parquet: {error}",
+                next_step="run `archiver verify` for a full list, then restore the object from a copy",
+            ) from None
+
+
+def latest_states(store: Store, head: Head, table: str, key: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return the newest row for each key of a table that has one row per change, instants as milliseconds."""
+    states: dict[tuple[str, ...], dict[str, Any]] = {}
+    schema = TABLES[table].schema
+    for batch in read_rows(store, files_of(head, table), schema.names):
+        for row in as_rows(batch):
+            name = tuple(row[column] for column in key)
+            known = states.get(name)
+            if known is None or known["valid_from"] <= row["valid_from"]:
+                states[name] = row
+    return states
+
+
+def as_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return a batch as mappings, with instants as milliseconds since 1970 UTC."""
+    columns = [
+        pc.cast(column, pa.int64()) if pa.types.is_timestamp(column.type) else column for column in batch.columns
+    ]
+    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    return rows

@@ -1,0 +1,151 @@
+"""Rows to Parquet and back: sorted, split by day, zstd, with statistics, page checksums and bloom filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from archiver.archive.schema import MESSAGES, Table
+from archiver.clock import to_ms
+from archiver.model.message import Message
+
+ROW_GROUP_ROWS = 122_880  # the size of DuckDB's own row groups, so that each of its threads gets whole ones
+ZSTD_LEVEL = 3
+BLOOM_FALSE_POSITIVE_RATE = 0.01
+READ_BATCH_ROWS = 16_384
+_DAY = "__day"
+
+Range = tuple[int | str, int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """One day's share of a batch as Parquet, with what the ledger records of it. Ranges as in the ledger."""
+
+    table: str
+    day: date
+    data: bytes
+    sha256: str
+    rows: int
+    open_rows: int
+    ranges: dict[str, Range]
+
+
+def rows_to_table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows given as mappings; an absent column is null, an instant is in milliseconds since 1970 UTC."""
+    columns = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in table.schema]
+    return pa.table(columns, schema=table.schema)
+
+
+def messages_to_table(
+    messages: Sequence[Message],
+    *,
+    versions: Sequence[int],
+    supersedes: Sequence[str | None],
+    sender_names: Mapping[str, str],
+    blob_digests: Mapping[int, list[str]],
+) -> pa.Table:
+    """Return message versions as rows of `MESSAGES`.
+
+    ``versions`` and ``supersedes`` stand beside ``messages``; ``sender_names`` maps user ids to names known now;
+    ``blob_digests`` maps an index into ``messages`` to the digests of its stored files.
+    """
+    fields = [field.name for field in msgspec.structs.fields(Message)]
+    columns: dict[str, Any] = dict(zip(fields, zip(*map(msgspec.structs.astuple, messages), strict=True), strict=True))
+    columns["version"] = versions
+    columns["supersedes"] = supersedes
+    columns["sender_name"] = [sender_names.get(sender) for sender in columns["sender_id"]]
+    columns["blob_digests"] = [blob_digests.get(index) for index in range(len(messages))] if blob_digests else None
+    for instant in ("sent_at", "observed_at"):
+        columns[instant] = columns[f"{instant}_ms"]
+    schema = MESSAGES.schema
+    arrays = [_array(columns[field.name], field.type, len(messages)) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def split_by_day(table: Table, data: pa.Table) -> list[tuple[date, pa.Table]]:
+    """Sort rows as the table wants them and cut them at day boundaries (UTC), earliest day first."""
+    if data.num_rows == 0:
+        return []
+    days = pc.cast(pc.floor_temporal(data.column(table.day_column), unit="day"), pa.date32())
+    span = pc.min_max(days).as_py()
+    order = [(name, "ascending") for name in table.sort]
+    if span["min"] == span["max"]:
+        return [(span["min"], data.sort_by(order))]
+    ordered = data.append_column(_DAY, days).sort_by([(_DAY, "ascending"), *order])
+    parts = []
+    start = 0
+    for item in pc.value_counts(ordered.column(_DAY)).to_pylist():
+        parts.append((item["values"], ordered.slice(start, item["counts"]).drop_columns([_DAY])))
+        start += item["counts"]
+    return parts
+
+
+def encode(table: Table, day: date, data: pa.Table) -> EncodedFile:
+    """Write one day's sorted rows as a Parquet file in memory."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        data,
+        sink,
+        row_group_size=ROW_GROUP_ROWS,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=list(table.dictionary),
+        write_statistics=True,
+        write_page_index=True,
+        write_page_checksum=True,
+        sorting_columns=pq.SortingColumn.from_ordering(table.schema, [(name, "ascending") for name in table.sort]),
+        bloom_filter_options={
+            column: {"ndv": min(data.num_rows, ROW_GROUP_ROWS), "fpp": BLOOM_FALSE_POSITIVE_RATE}
+            for column in table.bloom
+        },
+    )
+    payload = sink.getvalue().to_pybytes()
+    return EncodedFile(
+        table=table.name,
+        day=day,
+        data=payload,
+        sha256=sha256(payload).hexdigest(),
+        rows=data.num_rows,
+        open_rows=_count_open(table, data),
+        ranges={column: _range_of(data.column(column)) for column in table.range_columns},
+    )
+
+
+def read_batches(source: BinaryIO, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Parquet file in batches, with only these columns; page checksums are checked.
+
+    Raises `pyarrow.ArrowException` or `OSError` if the file is damaged.
+    """
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        yield from file.iter_batches(batch_size=READ_BATCH_ROWS, columns=list(columns))
+
+
+def _count_open(table: Table, data: pa.Table) -> int:
+    if table.open_when is None:
+        return 0
+    column, values = table.open_when
+    return pc.sum(pc.is_in(data.column(column), value_set=pa.array(sorted(values)))).as_py() or 0
+
+
+def _array(values: Any, kind: pa.DataType, length: int) -> pa.Array:
+    return pa.nulls(length, kind) if values is None else pa.array(values, type=kind)
+
+
+def _range_of(column: pa.ChunkedArray) -> Range:
+    bounds = pc.min_max(column).as_py()
+    return _plain(bounds["min"]), _plain(bounds["max"])
+
+
+def _plain(value: Any) -> int | str:
+    if isinstance(value, datetime):
+        return to_ms(value.astimezone(UTC))
+    return value if isinstance(value, int | str) else ""
