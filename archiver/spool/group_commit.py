@@ -1,0 +1,146 @@
+"""Many pushes, one sync: concurrent appends are gathered and made durable together.
+
+A single thread owns the writing. While it waits for the disk, the pushes that arrive form the next batch, so batches grow with
+the load and an idle spool is written at once. A bounded number of captures and bytes waits; beyond that an append is refused
+rather than remembered, because memory is not durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeAlias
+
+from archiver.errors import SpoolError
+from archiver.model.capture import Capture
+from archiver.spool import Spool
+
+CAPTURES_WAITING_MAX: Final = 10_000
+BYTES_WAITING_MAX: Final = 67_108_864
+
+_OVERLOADED: Final = "look for a slow disk under `state` if this does not pass"
+_STOPPING: Final = "start the listener again"
+
+
+class ProbedSpool(Spool, Protocol):
+    """A spool that can tell, without an append, whether an append would succeed."""
+
+    def probe(self) -> None:
+        """Write something that is no capture; raises `SpoolError` if it cannot."""
+        ...
+
+
+# A capture (None: a probe) and who waits for it.
+_Waiting: TypeAlias = tuple[Capture | None, asyncio.Future[None]]
+
+
+class GroupCommitter:
+    """The listener's way into a spool: `append` returns when the capture is durable.
+
+    An asynchronous context manager, used from the one event loop that entered it; leaving it writes what still waits and
+    keeps the spool itself open. A batch that fails fails for each of its captures, and the next one is tried anew.
+    """
+
+    def __init__(
+        self,
+        spool: ProbedSpool,
+        *,
+        captures_waiting_max: int = CAPTURES_WAITING_MAX,
+        bytes_waiting_max: int = BYTES_WAITING_MAX,
+    ) -> None:
+        self._spool = spool
+        self._captures_waiting_max = captures_waiting_max
+        self._bytes_waiting_max = bytes_waiting_max
+        self._captures_waiting = 0
+        self._bytes_waiting = 0
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = self._loop.create_future()
+        # A daemon, so that a caller who dies without leaving the context does not keep the process alive.
+        threading.Thread(
+            target=self._write_until_stopped, args=(self._loop, self._stopped), name="spool-writer", daemon=True
+        ).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._stopped is not None
+        self._loop = None
+        self._queue.put(None)
+        await self._stopped
+
+    async def append(self, capture: Capture) -> None:
+        """Return when the capture is durable; raises `SpoolError` if it cannot be, or if too much waits already."""
+        body_bytes = len(capture.body)
+        if (
+            self._captures_waiting >= self._captures_waiting_max
+            or self._bytes_waiting + body_bytes > self._bytes_waiting_max
+        ):
+            raise SpoolError(
+                f"{self._captures_waiting} captures ({self._bytes_waiting} bytes) wait to be written already",
+                next_step=_OVERLOADED,
+            )
+        self._captures_waiting += 1
+        self._bytes_waiting += body_bytes
+        try:
+            await self._enqueue(capture)
+        finally:
+            self._captures_waiting -= 1
+            self._bytes_waiting -= body_bytes
+
+    async def probe(self) -> None:
+        """Return if the spool can be written just now; raises `SpoolError` if not."""
+        await self._enqueue(None)
+
+    def _enqueue(self, capture: Capture | None) -> asyncio.Future[None]:
+        if self._loop is None:
+            raise SpoolError("the spool takes nothing more: the listener is stopping", next_step=_STOPPING)
+        durable = self._loop.create_future()
+        self._queue.put((capture, durable))
+        return durable
+
+    def _write_until_stopped(self, loop: asyncio.AbstractEventLoop, stopped: asyncio.Future[None]) -> None:
+        is_stopping = False
+        while not is_stopping:
+            batch: list[_Waiting] = []
+            waiting = self._queue.get()
+            while waiting is not None:
+                batch.append(waiting)
+                try:
+                    waiting = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            is_stopping = waiting is None
+            if batch:
+                loop.call_soon_threadsafe(_settle, batch, self._write(batch))
+        end: list[_Waiting] = [(None, stopped)]
+        loop.call_soon_threadsafe(_settle, end, None)
+
+    def _write(self, batch: list[_Waiting]) -> Exception | None:
+        captures = [capture for capture, _ in batch if capture is not None]
+        try:
+            if captures:
+                self._spool.append(captures)
+            else:
+                self._spool.probe()
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure, and this thread must go on
+            return error
+        return None
+
+
+def _settle(batch: list[_Waiting], error: Exception | None) -> None:
+    for _, durable in batch:
+        # Whoever gave up waiting has cancelled; what was written for them stays written.
+        if durable.done():
+            continue
+        if error is None:
+            durable.set_result(None)
+        else:
+            durable.set_exception(error)
