@@ -1,5 +1,38 @@
-"""What all tests share."""
+"""What all tests share: the servers, an environment without our own variables, and where the real chat lies."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
 pytest_plugins = ["tests.servers.plugin"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine is no reason to fail: the time of one example says nothing about the rule it tests.
+hypothesis.settings.register_profile("archiver", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("archiver")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take our own settings and the person's own credentials and taste away, so that a test means the same everywhere."""
+    for name in list(os.environ):
+        if name.startswith(("ARCHIVER_", "AWS_")) or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+            monkeypatch.delenv(name)
+    # boto3 then asks neither a file of the person's nor a metadata service.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def chat_data() -> Path:
+    """The folder with real chat, from CHAT_DATA or beside the repository; a test that needs it skips without it."""
+    folder = Path(os.environ.get("CHAT_DATA", ROOT.parent / "shared" / "data" / "chat"))
+    if not folder.is_dir():
+        pytest.skip(f"there is no real chat in {folder}; name its folder with CHAT_DATA")
+    return folder
