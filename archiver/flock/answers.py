@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -53,7 +53,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
 
 def _read_object_slowly(raw: bytes) -> dict[str, Any]:
     try:
-        value = _without_lone_surrogates(json.loads(raw))
+        value = _without_lone_surrogates(json.loads(raw, parse_constant=_refuse_constant))
     except RecursionError:
         raise ValueError("it nests too deep") from None
     except ValueError:
@@ -61,6 +61,10 @@ def _read_object_slowly(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - one class for all that can be wrong with an answer
     return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _without_lone_surrogates(value: Any) -> Any:

@@ -91,6 +91,8 @@ def test_a_long_answer_is_cut_in_time_that_grows_with_it():
         b'{"a":"\xff"}',
         b'{"z":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
         b'{"a":' + b"9" * 9999 + b"}x",
+        b'{"a":NaN}',
+        b'{"a":"\\ud83d","b":-Infinity}',
     ],
 )
 def test_what_is_no_readable_object_is_refused(raw):
