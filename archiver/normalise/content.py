@@ -2,8 +2,9 @@
 
 The canonical form of a message is a JSON object with the fields of `CONTENT_FIELDS` that say something: keys sorted,
 no white space, UTF-8, only the escapes that JSON demands. Left out are fields that are absent or empty, a
-``notification`` equal to the text (its documented default) and the expiring part of URLs inside attachments.
-`digest_of` is the SHA-256 of these bytes.
+``notification`` equal to the text (its documented default) and the signature of URLs inside attachments. `digest_of`
+is the SHA-256 of these bytes, so anyone can repeat it with ``json.dumps(canonical, sort_keys=True,
+separators=(",", ":"), ensure_ascii=False)`` and ``hashlib``.
 
 A field that one answer does not carry at all is unknown, not removed; `relation` compares what both carry and says
 which is the richer.
@@ -11,10 +12,12 @@ which is the richer.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -30,7 +33,7 @@ CONTENT_FIELDS = (
     "visibleTo",
 )
 
-# Query parameters that make a file URL expire (CloudFront and S3 signatures; flock-api.md 13). Compared in lower case.
+# Query parameters of a signed URL, which expires (CloudFront and S3; flock-api.md 13). Compared in lower case.
 EXPIRING_PARAMETERS = frozenset(
     {
         "expires",
@@ -48,20 +51,28 @@ EXPIRING_PARAMETERS = frozenset(
     }
 )
 
+# A URL is a signed one only if it carries one of these; `policy` and `expires` alone may mean anything.
+_SIGNATURES = frozenset({"signature", "x-amz-signature"})
+
 Relation = Literal["same", "richer", "poorer", "mixed", "different"]
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_DEPTH_MAX = 200
+_encode_flat = msgspec.json.Encoder().encode
+_URL = re.compile(r"https?://[^\s?]+\?(\S+)", re.IGNORECASE)
 
 
 def digest_of(fields: Mapping[str, Any]) -> str:
     """Return the content digest of a message's JSON fields: 64 hex digits."""
-    return sha256(_encode(canonical(fields))).hexdigest()
+    return sha256(canonical_json(canonical(fields))).hexdigest()
 
 
 def digest_of_text(text: str) -> str:
     """Return what `digest_of` returns for a message that says nothing but this text; most messages do."""
-    return sha256(_encode({"text": text} if text else {})).hexdigest()
+    return sha256(_encode_flat({"text": text} if text else {})).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return JSON with sorted keys, no white space, in UTF-8, with numbers as Python writes them."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def canonical(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +92,7 @@ def relation(known: Mapping[str, Any], seen: Mapping[str, Any]) -> Relation:
     """
     before, after = canonical(known), canonical(seen)
     both = [name for name in CONTENT_FIELDS if name in known and name in seen]
-    if any(before.get(name) != after.get(name) for name in both):
+    if any(_said(before, name) != _said(after, name) for name in both):
         return "different"
     gains = any(name in after and name not in known for name in CONTENT_FIELDS)
     lacks = any(name in before and name not in seen for name in CONTENT_FIELDS)
@@ -93,41 +104,48 @@ def relation(known: Mapping[str, Any], seen: Mapping[str, Any]) -> Relation:
 
 
 def without_signature(url: str) -> str:
-    """Return a URL without the query parameters that make it expire; anything else comes back unchanged."""
-    if "?" not in url:
+    """Return a signed URL without the parameters of its signature; anything else comes back unchanged.
+
+    A text that only contains a URL is something else: what follows a signature there are words.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
         return url
-    try:
-        parts = urlsplit(url)
-        pairs = parse_qsl(parts.query, keep_blank_values=True)
-    except ValueError:
+    query, hash_sign, fragment = match[1].partition("#")
+    parameters = query.split("&")
+    names = [unquote_plus(parameter.partition("=")[0]).lower() for parameter in parameters]
+    if _SIGNATURES.isdisjoint(names):
         return url
-    kept = [(name, value) for name, value in pairs if name.lower() not in EXPIRING_PARAMETERS]
-    if len(kept) == len(pairs):
-        return url
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    kept = [parameter for parameter, name in zip(parameters, names, strict=True) if name not in EXPIRING_PARAMETERS]
+    address = url[: match.start(1) - 1]
+    return f"{address}{'?' if kept else ''}{'&'.join(kept)}{hash_sign}{fragment}"
+
+
+def _said(form: Mapping[str, Any], name: str) -> bytes:
+    """Return what a canonical form says in a field; the notification is the text unless it says otherwise."""
+    value = form.get(name)
+    return canonical_json(form.get("text") if value is None and name == "notification" else value)
 
 
 def _canonical_field(fields: Mapping[str, Any], name: str) -> Any:
     value = fields.get(name)
-    return _canonical_value(value, depth=0) if name == "attachments" else value
+    return _canonical_value(value) if name in ("attachments", "sendAs") else value
 
 
-def _canonical_value(value: Any, *, depth: int) -> Any:
-    if depth > _DEPTH_MAX:
-        return value
+def _canonical_value(value: Any) -> Any:
     if isinstance(value, dict):
-        cleaned = {key: _canonical_value(item, depth=depth + 1) for key, item in value.items()}
-        if isinstance(
-            cleaned.get("forward"), str
-        ):  # the documented sample writes the boolean as text (flock-api.md 6.2)
+        cleaned = {key: _canonical_value(item) for key, item in value.items()}
+        if cleaned.get("forward") in ("true", "false"):  # documented as text too (flock-api.md 6.2)
             cleaned["forward"] = cleaned["forward"] == "true"
         if cleaned.get("forward") is False:  # the documented default
             del cleaned["forward"]
         return {key: item for key, item in cleaned.items() if not _says_nothing(item)}
     if isinstance(value, list):
-        return [_canonical_value(item, depth=depth + 1) for item in value]
+        return [_canonical_value(item) for item in value]
     if isinstance(value, str):
         return without_signature(value)
+    if isinstance(value, float) and value.is_integer():  # 10.0 and 10 are one number in JSON
+        return int(value)
     return value
 
 
