@@ -24,12 +24,18 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects under keys, strongly consistent: what was written is read and listed at once.
 
-    Keys are relative, ``/``-separated, of printable ASCII, no segment empty, ``.`` or ``..``; others raise `ValueError`
-    before anything is touched. Reading a key that is not there raises `KeyMissingError`. A store that does not answer
-    after its own retries raises `StoreUnreachableError` (later may work), one that answers no raises
-    `StoreRefusedError` (later will not), one without space `StoreFullError`. No error text holds a credential.
+    **Keys** are relative, ``/``-separated, of printable ASCII without backslashes, at most 512 characters with at most 255 in
+    a segment, no segment empty, ``.`` or ``..``, the first neither ``.store`` nor ``lost+found``. Others raise
+    `ValueError` before anything is touched. As some stores keep folders, a caller never uses a key that is also a folder
+    of another (``a`` and ``a/b``), and where it relies on the order of a listing, no folder's name continues in a sibling's
+    name with a character that sorts before the slash (``a/…`` beside ``a-b`` or ``a.b``).
 
-    Every call is atomic towards readers and durable on return: an object is there whole or not at all, also after a
+    **Errors**: reading a key that is not there raises `KeyMissingError`. A store that does not answer after its own retries
+    raises `StoreUnreachableError` (later may work), one that answers no raises `StoreRefusedError` (later will not), one
+    without space `StoreFullError`. No error text holds a credential. After any of these from `create`, `replace` or
+    `delete`, the caller cannot know whether the change took effect, and looks if it must.
+
+    Every call is **atomic** towards readers and **durable** on return: an object is there whole or not at all, also after a
     crash. All methods may be called from several threads at once.
     """
 
@@ -41,8 +47,9 @@ class Store(Protocol):
     def create(self, key: str, data: bytes | Path) -> None:
         """Write an object that must not exist yet; raises `KeyExistsError`. Of several writers exactly one wins.
 
-        ``data`` is the bytes, or a local file that is streamed. A retry inside the store may find its own first try and
-        then also raises `KeyExistsError`: a caller that must know compares what is there.
+        ``data`` is the bytes, or a local file that is streamed; what reading that file raises is passed on. A retry inside
+        the store may find its own first try and then also raises `KeyExistsError`: a caller that must know compares what
+        is there.
         """
         ...
 
@@ -55,7 +62,11 @@ class Store(Protocol):
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """Return a seekable reader over an object that fetches only the ranges that are read."""
+        """Return a seekable reader over an object that fetches only the ranges that are read.
+
+        The reader belongs to one thread. All its bytes are of one version of the object: if that is replaced meanwhile, the
+        reader goes on with the old one or raises `StoreUnreachableError`.
+        """
         ...
 
     def stat(self, key: str) -> ObjectInfo:
@@ -63,9 +74,28 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key starts with ``prefix`` and sorts after ``after``, in key order (code points)."""
+        """Yield the objects whose key starts with ``prefix`` and sorts after ``after``, in key order (code points).
+
+        Both may be any beginning of a key, and empty; others raise `ValueError` at the call. An object that is written or
+        deleted meanwhile may be in it or not.
+        """
         ...
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
+        ...
+
+    def probe(self) -> None:
+        """Show that this store, where it is and with these rights, can be written and refuses a second create.
+
+        For the start of what writes: raises `StoreRefusedError` if it says yes to a create of a key that exists, besides the
+        errors of any write. Leaves at most an object of the store's own, which is never listed.
+        """
+        ...
+
+    def sweep(self) -> int:
+        """Remove what stopped writers left half written, never what a living one is writing; returns how many pieces.
+
+        Such pieces are never listed or read; sweeping only gives back their space.
+        """
         ...

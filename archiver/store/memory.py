@@ -1,0 +1,86 @@
+"""A store in this process's memory: for tests, and the shortest reading of the contract."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.errors import KeyExistsError, KeyMissingError
+from archiver.store import ObjectInfo
+from archiver.store.keys import check_key, check_prefix
+
+
+class MemoryStore:
+    """Keeps the `Store` contract as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """``memory:``; there is nothing that another engine could open."""
+        return "memory:"
+
+    def create(self, key: str, data: bytes | Path) -> None:
+        """Keep the bytes unless the key is taken; raises `KeyExistsError`."""
+        check_key(key)
+        content = data.read_bytes() if isinstance(data, Path) else bytes(data)
+        with self._lock:
+            if key in self._objects:
+                raise KeyExistsError(f"{self.url} already has {key}")
+            self._objects[key] = content
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Keep the bytes, taken or not."""
+        check_key(key)
+        with self._lock:
+            self._objects[key] = bytes(data)
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes; raises `KeyMissingError`."""
+        check_key(key)
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise KeyMissingError(f"{self.url} has no {key}") from None
+
+    def open(self, key: str) -> BinaryIO:
+        """Return a reader over the bytes as they are now; raises `KeyMissingError`."""
+        return io.BytesIO(self.read(key))
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Return key and size; raises `KeyMissingError`."""
+        return ObjectInfo(key, len(self.read(key)))
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """Yield what is there at the first step, in key order."""
+        check_prefix(prefix)
+        check_prefix(after)
+        return self._list(prefix, after)
+
+    def delete(self, key: str) -> None:
+        """Forget the key."""
+        check_key(key)
+        with self._lock:
+            self._objects.pop(key, None)
+
+    def probe(self) -> None:
+        """Do nothing: a dictionary under a lock keeps the contract wherever it runs."""
+
+    def sweep(self) -> int:
+        """Return 0: nothing is ever half written."""
+        return 0
+
+    def _list(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        with self._lock:
+            infos = [
+                ObjectInfo(key, len(content))
+                for key, content in self._objects.items()
+                if key.startswith(prefix) and key > after
+            ]
+        infos.sort(key=lambda info: info.key)
+        yield from infos

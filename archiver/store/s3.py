@@ -1,0 +1,318 @@
+"""A store in an S3 bucket, below a prefix.
+
+What the archive's safety rests on is one rule of S3: a put, or the completion of a multipart upload, with ``If-None-Match: *``
+fails with 412 if the key is taken, and with 409 if another such write is under way (S3 user guide, "Conditional writes").
+Servers that do not know the header mostly accept and ignore it, so `S3Store.probe` tries it before anything relies on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from botocore.exceptions import ClientError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
+from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo
+from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
+from archiver.store.s3_client import make_client
+from archiver.store.s3_errors import (
+    FAILURES,
+    NEXT_STEPS,
+    BrokenAnswerError,
+    UploadGoneError,
+    WriteConflictError,
+    code_of,
+    storage_error,
+)
+from archiver.store.s3_multipart import upload_in_parts
+from archiver.store.s3_reader import BUFFER_BYTES, TAIL_BYTES, RangeReader
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+# Tries of what boto3 does not try again by itself: an answer that breaks off, and two writers at one key at the same moment.
+BODY_TRIES_MAX = 3
+CONFLICT_TRIES_MAX = 6
+CONFLICT_WAIT_SECONDS_MAX = 2.0
+
+# No upload of one object takes longer, so an unfinished one of this age has no writer any more.
+UNFINISHED_HOURS_MAX = 24.0
+
+_PROBE_KEY = f"{OWN_FOLDER}/probe"
+_PROBE_TEXT = b"The archiver tries to write this object twice, to see that the second try is refused.\n"
+
+_UP_TO_THE_SLASH = "".join(map(chr, range(ord(" "), ord("/") + 1)))
+
+_Result = TypeVar("_Result")
+
+
+class S3Store:
+    """Keeps the `Store` contract in ``bucket`` below ``prefix``, on any S3 server that knows conditional writes.
+
+    ``client`` is one of `make_client` (or any boto3 client); without it one is made for ``endpoint_url`` and ``region`` (None for
+    AWS's own and the configured one), with credentials from boto3's chain.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        client: S3Client | None = None,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        unfinished_hours_max: float = UNFINISHED_HOURS_MAX,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        check_prefix(self._prefix)
+        self._client = client if client is not None else make_client(endpoint_url=endpoint_url, region=region)
+        self._unfinished_age_max = timedelta(hours=unfinished_hours_max)
+        self._is_bucket_known = False
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket`` or ``s3://bucket/prefix``."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def create(self, key: str, data: bytes | Path) -> None:
+        """Put an object on condition that there is none; large content goes up in parts, with the condition at the end."""
+        check_key(key)
+        self._create(key, data)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put an object."""
+        check_key(key)
+        with self._translated("write", key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, ChecksumAlgorithm="SHA256")
+
+    def read(self, key: str) -> bytes:
+        """Return a whole object, its checksum verified by boto3 where the server sends one."""
+        check_key(key)
+        return self._with_body_retries(lambda: self._get(key))
+
+    def open(self, key: str) -> BinaryIO:
+        """Return a reader that fetches ranges of the version that is there now; the last bytes are fetched at once."""
+        check_key(key)
+        size, tail, etag = self._with_body_retries(lambda: self._get_tail(key))
+
+        def fetch(start: int, end: int) -> bytes:
+            return self._with_body_retries(lambda: self._get_range(key, start, end, etag))
+
+        return io.BufferedReader(RangeReader(fetch, size=size, tail=tail), BUFFER_BYTES)
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Return key and size."""
+        check_key(key)
+        try:
+            with self._translated("read", key):
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except KeyMissingError:
+            self._check_bucket()
+            raise
+        return ObjectInfo(key, answer["ContentLength"])
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects page by page, in the server's order, which is that of the keys' bytes."""
+        check_prefix(prefix)
+        check_prefix(after)
+        return self._list(prefix, after)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; in a bucket with versions, its newest one is hidden by a marker."""
+        check_key(key)
+        with self._translated("delete", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def probe(self) -> None:
+        """Write ``.store/probe`` and show that neither a put nor an upload in parts writes over it.
+
+        Raises `StoreRefusedError` if one does. The object stays, so that a user who may not delete can probe again.
+        """
+        with contextlib.suppress(KeyExistsError):
+            self._put(_PROBE_KEY, _PROBE_TEXT)
+        for write in (self._put, self._put_in_parts):
+            try:
+                write(_PROBE_KEY, _PROBE_TEXT)
+            except KeyExistsError:
+                continue
+            raise StoreRefusedError(
+                f"{self.url} accepts the header If-None-Match and ignores it, so two runs could overwrite each other's work",
+                next_step="keep the archive on AWS S3 or a server that has conditional writes, such as SeaweedFS or MinIO",
+            )
+
+    def sweep(self) -> int:
+        """Abort the multipart uploads below the prefix that began longer ago than any upload takes; returns how many."""
+        swept = 0
+        with self._translated("clean", ""):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for page in pages:
+                # The server's own clock against the server's own time stamps.
+                now_at = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for upload in page.get("Uploads", []):
+                    if now_at - upload["Initiated"] >= self._unfinished_age_max:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        swept += 1
+        return swept
+
+    def _with_body_retries(self, get: Callable[[], _Result]) -> _Result:
+        """Get again when an answer broke off in its body, which boto3 leaves to its caller."""
+        return Retrying(
+            retry=retry_if_exception_type(BrokenAnswerError), stop=stop_after_attempt(BODY_TRIES_MAX), reraise=True
+        )(get)
+
+    def _create(self, key: str, data: bytes | Path) -> None:
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        if size < MULTIPART_FROM_BYTES:
+            write = self._put
+        else:
+            write = self._put_in_parts
+            if self._exists(key):
+                raise KeyExistsError(f"{self._place(key)} exists already")
+        Retrying(
+            retry=retry_if_exception_type(WriteConflictError),
+            stop=stop_after_attempt(CONFLICT_TRIES_MAX),
+            wait=wait_random_exponential(multiplier=0.1, max=CONFLICT_WAIT_SECONDS_MAX),
+            reraise=True,
+        )(write, key, data)
+
+    def _put(self, key: str, data: bytes | Path) -> None:
+        content = data.read_bytes() if isinstance(data, Path) else data
+        with self._translated("write", key):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=content,
+                IfNoneMatch="*",
+                ChecksumAlgorithm="SHA256",
+            )
+
+    def _put_in_parts(self, key: str, data: bytes | Path) -> None:
+        try:
+            with self._translated("write", key):
+                upload_in_parts(self._client, bucket=self._bucket, key=self._prefix + key, data=data)
+        except UploadGoneError:
+            # Most likely our own first try ended the upload, and only the answer to it was lost.
+            if self._exists(key):
+                raise KeyExistsError(f"{self._place(key)} exists already") from None
+            raise
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.stat(key)
+        except KeyMissingError:
+            return False
+        return True
+
+    def _get(self, key: str) -> bytes:
+        with self._translated("read", key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        return self._body(key, answer)
+
+    def _get_tail(self, key: str) -> tuple[int, bytes, str]:
+        """Return the object's size, its last bytes and its entity tag, with one request."""
+        with self._translated("read", key):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{TAIL_BYTES}"
+                )
+            except ClientError as error:
+                # No range of an empty object can be satisfied (RFC 9110, 14.1.2).
+                if code_of(error) == "InvalidRange":
+                    return 0, b"", ""
+                raise
+        tail = self._body(key, answer)
+        whole = answer.get("ContentRange", "").rpartition("/")[2]
+        return int(whole) if whole else len(tail), tail, answer["ETag"]
+
+    def _get_range(self, key: str, start: int, end: int, etag: str) -> bytes:
+        try:
+            with self._translated("read", key):
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-{end - 1}", IfMatch=etag
+                )
+        except KeyExistsError:
+            raise StoreUnreachableError(
+                f"{self._place(key)} was replaced while it was read", next_step="run again"
+            ) from None
+        content = self._body(key, answer)
+        if len(content) != end - start:
+            raise StoreRefusedError(
+                f"{self._place(key)}: the store sent {len(content)} bytes for a range of {end - start}",
+                next_step="keep the archive on an S3 server that answers range requests",
+            )
+        return content
+
+    def _body(self, key: str, answer: GetObjectOutputTypeDef) -> bytes:
+        with contextlib.closing(answer["Body"]) as body:
+            try:
+                return body.read()
+            except FAILURES as error:
+                raise BrokenAnswerError(
+                    f"cannot read {self._place(key)}: the answer broke off",
+                    next_step="run again later; nothing is lost",
+                ) from error
+
+    def _list(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        target = self._prefix + prefix
+        pages = iter(
+            paginator.paginate(Bucket=self._bucket, Prefix=target, StartAfter=self._prefix + start_after)
+            if (start_after := _just_before(after))
+            else paginator.paginate(Bucket=self._bucket, Prefix=target)
+        )
+        while True:
+            with self._translated("list", prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", []):
+                key = entry["Key"].removeprefix(self._prefix)
+                # Not ours: the probe's object, and the empty "folders" that consoles make.
+                if key > after and is_key(key):
+                    yield ObjectInfo(key, entry["Size"])
+
+    def _check_bucket(self) -> None:
+        """Tell a missing bucket from a missing key, as the answer to a HEAD, which has no body, cannot."""
+        if self._is_bucket_known:
+            return
+        try:
+            with self._translated("read", ""):
+                self._client.head_bucket(Bucket=self._bucket)
+        except KeyMissingError:
+            raise StoreRefusedError(
+                f"there is no bucket {self._bucket}", next_step=NEXT_STEPS["NoSuchBucket"]
+            ) from None
+        self._is_bucket_known = True
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            raise storage_error(error, doing=doing, place=self._place(key)) from error
+
+    def _place(self, key: str) -> str:
+        return f"{self.url}/{key}".rstrip("/")
+
+
+def _just_before(after: str) -> str:
+    """Return a text that sorts before ``after`` with hardly a key between, or "" if there is none.
+
+    A server that keeps folders, such as SeaweedFS, leaves out the whole folder ``a/`` when it shall start after ``a``, ``a/`` or
+    ``a-``; so it is asked to start a little earlier, and what comes too early is dropped here.
+    """
+    stem = after.rstrip(_UP_TO_THE_SLASH)
+    return f"{stem[:-1]}{chr(ord(stem[-1]) - 1)}~" if stem else ""
