@@ -1,0 +1,87 @@
+"""Objects that lie among the archive's and that no ledger entry names.
+
+They matter: whoever reads the archive with nothing but a glob would count their rows too, and after the newest entries of
+a ledger were taken away, their data is what remains. What an interrupted commit left is told apart by the note that it
+wrote first (`archiver.archive.commit`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from archiver.archive import layout, ledger
+from archiver.archive.commit import Pending
+from archiver.archive.reader import Archive, Head, advance
+from archiver.archive.schema import TABLES
+from archiver.custody.chain import Chain
+from archiver.custody.findings import Damage
+from archiver.errors import KeyMissingError, LedgerBrokenError
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """What no entry names: damages, and how many objects are only what an interrupted commit left."""
+
+    damages: tuple[Damage, ...]
+    unfinished: int
+
+
+def find(archive: Archive, chain: Chain) -> Strays:
+    """List the archive's objects and return those that neither an entry nor an interrupted commit accounts for.
+
+    A run may be committing meanwhile: what it writes has its note, and when the note has gone, its entry.
+    """
+    unnamed = [key for key in _keys(archive) if key not in chain.head.files and _digest(key) not in chain.blobs]
+    if not unnamed:
+        return Strays((), 0)
+    announced = _announced(archive)
+    later = _named_since(archive, chain.head)
+    left = [key for key in unnamed if key not in later]
+    damages = [
+        Damage("unnamed", key, "no ledger entry names it")
+        for key in left
+        if key not in announced and _is_there(archive, key)
+    ]
+    return Strays(tuple(damages), sum(key in announced for key in left))
+
+
+def _keys(archive: Archive) -> list[str]:
+    prefixes = [*(f"{name}/" for name in TABLES), layout.BLOB_PREFIX]
+    return [info.key for prefix in prefixes for info in archive.store.list(prefix)]
+
+
+def _digest(key: str) -> str:
+    return key.rpartition("/")[2] if key.startswith(layout.BLOB_PREFIX) else ""
+
+
+def _announced(archive: Archive) -> set[str]:
+    keys: set[str] = set()
+    for info in archive.store.list(layout.PENDING_PREFIX):
+        try:
+            keys.update(msgspec.json.decode(archive.store.read(info.key), type=Pending).keys)
+        except (KeyMissingError, msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+    return keys
+
+
+def _named_since(archive: Archive, head: Head) -> set[str]:
+    named: set[str] = set()
+    try:
+        for entry, digest in ledger.entries_after(archive.store, head.sequence, head.digest):
+            named.update(record.key for record in entry.added)
+            named.update(layout.blob_key(blob.sha256) for blob in entry.blobs)
+            head = advance(head, entry, digest)
+    except LedgerBrokenError:
+        # The chain's own check has said so already.
+        return named
+    return named
+
+
+def _is_there(archive: Archive, key: str) -> bool:
+    try:
+        archive.store.stat(key)
+    except KeyMissingError:
+        return False
+    return True

@@ -1,0 +1,310 @@
+"""A query sees one head of the archive through a view per table, and can do nothing but read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from archiver.archive import layout
+from archiver.archive.reader import Archive
+from archiver.archive.schema import TABLES
+from archiver.errors import DamageFoundError, StoreRefusedError, StoreUnreachableError, UsageError
+from archiver.query import views
+from archiver.query.engine import Engine, S3Login, open_engine
+from archiver.simulator.s3server import S3Access
+from archiver.store.local import LocalStore
+from archiver.store.memory import MemoryStore
+from archiver.store.s3 import S3Store
+from tests import small_archive
+from tests.servers.plugin import s3_client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    small_archive.build(LocalStore(tmp_path / "archive"), tmp_path)
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def engine(root: Path) -> Iterator[Engine]:
+    archive = Archive.open(LocalStore(root))
+    with open_engine(archive, archive.head()) as opened:
+        yield opened
+
+
+def rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
+    return list(engine.ask(sql).rows)
+
+
+class TestViews:
+    def test_there_is_one_for_every_table_and_for_what_people_ask_most(self, engine: Engine) -> None:
+        assert {name for (name,) in rows(engine, "SHOW TABLES")} == set(views.VIEWS)
+        assert set(views.VIEWS) == {*TABLES, "current_messages", "notifications"}
+
+    def test_each_has_the_columns_of_its_table_and_the_day(self, engine: Engine) -> None:
+        for name, table in TABLES.items():
+            columns = [column.name for column in engine.ask(f"FROM {name} LIMIT 0").columns]
+            assert columns == [*table.schema.names, "dt"], name
+
+    def test_a_table_without_rows_has_the_types_that_it_has_with_rows(self, engine: Engine, tmp_path: Path) -> None:
+        archive = small_archive.found(LocalStore(tmp_path / "empty"))
+        with open_engine(archive, archive.head()) as empty:
+            for name in ("messages", "files", "channels"):
+                assert empty.ask(f"FROM {name}").columns == engine.ask(f"FROM {name} LIMIT 0").columns
+                assert rows(empty, f"FROM {name}") == []
+
+    def test_messages_holds_every_version_and_current_messages_the_newest(self, engine: Engine) -> None:
+        versions = "SELECT version, text FROM {} WHERE message_uid = 'm-1' ORDER BY version"
+        assert rows(engine, versions.format("messages")) == [(1, "good morning"), (2, "good evening")]
+        assert rows(engine, versions.format("current_messages")) == [(2, "good evening")]
+        assert rows(engine, "SELECT count(*) FROM messages") == [(small_archive.MESSAGE_ROWS,)]
+        assert rows(engine, "SELECT count(*) FROM current_messages") == [(small_archive.MESSAGES,)]
+
+    def test_notifications_is_what_apps_and_bots_posted(self, engine: Engine) -> None:
+        assert rows(engine, "SELECT message_uid FROM notifications ORDER BY 1") == [("m-4",), ("m-6",)]
+
+    def test_the_day_is_a_date_and_instants_are_utc(self, engine: Engine) -> None:
+        assert rows(engine, "SELECT dt, sent_at FROM messages WHERE message_uid = 'm-5'") == [
+            (date(2026, 11, 22), datetime(2026, 11, 22, 12, tzinfo=UTC))
+        ]
+        assert rows(engine, "SELECT current_setting('TimeZone')") == [("UTC",)]
+
+    def test_text_comes_back_exactly(self, engine: Engine) -> None:
+        assert rows(engine, "SELECT text FROM messages WHERE message_uid = 'm-2'") == [
+            ("naïve 日本 \U0001f600 'quoted'",)
+        ]
+
+    def test_a_head_is_seen_as_it_was_whatever_is_committed_later(self, root: Path) -> None:
+        archive = Archive.open(LocalStore(root))
+        head = archive.head()
+        small_archive.add(archive, head, {"messages": [small_archive.message("m-7", 22, "late")]}, attempt="cccccccc")
+        with open_engine(archive, head) as old, open_engine(archive, archive.head()) as new:
+            count = "SELECT count(*) FROM messages"
+            assert rows(new, count)[0][0] == rows(old, count)[0][0] + 1
+
+    def test_an_object_that_no_entry_names_is_not_seen(self, root: Path) -> None:
+        present = next((root / "messages").rglob("*.parquet"))
+        planted = layout.data_key("messages", small_archive.at_day(20), sequence=9, attempt="cccccccc", number=1)
+        (root / planted).write_bytes(present.read_bytes())
+        archive = Archive.open(LocalStore(root))
+        with open_engine(archive, archive.head()) as engine:
+            assert rows(engine, "SELECT count(*) FROM messages") == [(small_archive.MESSAGE_ROWS,)]
+
+    @pytest.mark.parametrize("name", ["year=2024", "it's [1]", "a*b?", "mit Umlaut ä", "dt=2001-01-01"])
+    def test_the_folder_may_be_called_anything(self, tmp_path: Path, name: str) -> None:
+        archive, head = small_archive.build(LocalStore(tmp_path / name), tmp_path)
+        # A neighbour that the name would match as a pattern.
+        (tmp_path / "it's 1").mkdir()
+        with open_engine(archive, head) as engine:
+            answer = engine.ask("FROM messages")
+            assert [column.name for column in answer.columns] == [*TABLES["messages"].schema.names, "dt"]
+            assert len(list(answer.rows)) == small_archive.MESSAGE_ROWS
+            assert rows(engine, "SELECT min(dt) FROM messages") == [(date(2026, 11, 20),)]
+
+    def test_many_rows_come_as_they_are_fetched(self, engine: Engine) -> None:
+        answer = engine.ask("SELECT i FROM range(2500) t(i)")
+        assert [row[0] for row in answer.rows] == list(range(2500))
+
+
+class TestReadOnly:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "COPY messages TO '{tmp}/out.csv'",
+            "COPY (SELECT 1 AS a) TO '{object}' (FORMAT parquet, USE_TMP_FILE false)",
+            "EXPORT DATABASE '{tmp}/all'",
+            "ATTACH '{tmp}/other.db'",
+            "CREATE TABLE mine AS FROM messages",
+            "INSERT INTO messages SELECT * FROM messages",
+            "DELETE FROM messages",
+            "UPDATE messages SET text = ''",
+            "DROP VIEW messages",
+            "INSTALL spatial",
+            "LOAD httpfs",
+            "SET enable_external_access = true",
+            "RESET lock_configuration",
+            "PRAGMA enable_profiling",
+            "CALL pragma_version()",
+            "EXPLAIN ANALYZE COPY messages TO '{tmp}/out.csv'",
+            "EXPLAIN ANALYZE /* SELECT */ COPY messages TO '{tmp}/out.csv'",
+            "EXPLAIN (ANALYZE, FORMAT json) COPY messages TO '{tmp}/out.csv'",
+            "SELECT 1; DROP VIEW messages",
+            "SELECT 1; SELECT 2",
+            "",
+            "-- nothing",
+        ],
+    )
+    def test_anything_but_one_reading_statement_is_refused(
+        self, engine: Engine, root: Path, tmp_path: Path, sql: str
+    ) -> None:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        written = sql.format(tmp=tmp_path, object=next((root / "messages").rglob("*.parquet")))
+        with pytest.raises(UsageError, match="one statement that only reads"):
+            engine.ask(written)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "FROM read_text('/etc/hostname')",
+            "FROM read_csv('{tmp}/minutes.txt')",
+            "FROM '{tmp}/minutes.txt'",
+            "FROM read_blob('{root}/archive.json')",
+            "FROM glob('{root}/**')",
+            "FROM read_parquet('http://127.0.0.1:9/x.parquet')",
+            "FROM read_parquet('s3://bucket/x.parquet')",
+            "FROM sniff_csv('{tmp}/minutes.txt')",
+            "SELECT * FROM parquet_metadata('{tmp}/other.parquet')",
+            "FROM query('FROM read_text(''/etc/hostname'')')",
+        ],
+    )
+    def test_other_files_and_addresses_cannot_be_read(
+        self, engine: Engine, root: Path, tmp_path: Path, sql: str
+    ) -> None:
+        with pytest.raises(UsageError):
+            rows(engine, sql.format(tmp=tmp_path, root=root))
+
+    def test_python_s_own_variables_are_out_of_reach(self, engine: Engine) -> None:
+        treasure = duckdb.from_query("SELECT 1 AS gold")
+        assert treasure.fetchall() == [(1,)]
+        with pytest.raises(UsageError, match="treasure"):
+            engine.ask("FROM treasure")
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "SELECT 1",
+            "  -- first\n WITH one AS (SELECT 1) FROM one",
+            "VALUES (1), (2)",
+            "DESCRIBE messages",
+            "SHOW TABLES",
+            "SUMMARIZE channels",
+            "EXPLAIN SELECT 1",
+            "explain analyze FROM messages",
+            "PIVOT messages ON dt IN ('2026-11-20') USING count(*)",
+            "SELECT 1;",
+        ],
+    )
+    def test_every_way_to_read_is_welcome(self, engine: Engine, sql: str) -> None:
+        assert rows(engine, sql)
+
+    def test_what_a_large_query_spills_is_gone_afterwards(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spill = tmp_path / "spill"
+        spill.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(spill))
+        archive = Archive.open(LocalStore(root))
+        with open_engine(archive, archive.head()) as engine:
+            assert len(list(spill.iterdir())) == 1
+            rows(engine, "FROM messages")
+        assert list(spill.iterdir()) == []
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("sql", "words"),
+        [
+            ("SELEC 1", "syntax error"),
+            ("SELECT txt FROM messages", "text"),
+            ("SELECT * FROM mesages", "messages"),
+            ("SELECT 'a'::INTEGER", "Could not convert"),
+            ("SELECT 'a.parquet'::INTEGER", "Could not convert"),
+        ],
+    )
+    def test_wrong_sql_is_told_in_duckdb_s_words(self, engine: Engine, sql: str, words: str) -> None:
+        with pytest.raises(UsageError, match=words):
+            rows(engine, sql)
+
+    def test_an_error_while_rows_are_fetched_is_told_too(self, engine: Engine) -> None:
+        late = "SELECT CASE WHEN i < 2_000_000 THEN 0 ELSE ('x' || i)::INTEGER END FROM range(3_000_000) t(i)"
+        answer = engine.ask(late)
+        with pytest.raises(UsageError, match="Could not convert"):
+            list(answer.rows)
+
+    def test_an_archive_in_memory_cannot_be_queried(self) -> None:
+        archive = small_archive.found(MemoryStore())
+        with pytest.raises(UsageError, match="cannot be queried"):
+            open_engine(archive, archive.head())
+
+
+class TestDamage:
+    def damaged(self, root: Path, change: bytes | None) -> list[tuple[Any, ...]]:
+        archive = Archive.open(LocalStore(root))
+        victim = next((root / "messages" / "dt=2026-11-21").rglob("*.parquet"))
+        victim.unlink()
+        if change is not None:
+            victim.write_bytes(change)
+        with open_engine(archive, archive.head()) as engine:
+            return rows(engine, "FROM messages")
+
+    @pytest.mark.parametrize(
+        "change", [None, b"", b"PAR1", b"no Parquet at all, but long enough to look", b"PAR1" + bytes(99) + b"PAR1"]
+    )
+    def test_of_an_object_is_told_as_damage_with_its_name(self, root: Path, change: bytes | None) -> None:
+        with pytest.raises(DamageFoundError, match="dt=2026-11-21"):
+            self.damaged(root, change)
+
+
+class TestBucket:
+    @pytest.fixture
+    def archive(self, seaweedfs: S3Access, tmp_path: Path, request: pytest.FixtureRequest) -> Archive:
+        store = S3Store(seaweedfs.bucket, f"query/{request.node.name}", client=s3_client(seaweedfs))
+        return small_archive.build(store, tmp_path)[0]
+
+    @staticmethod
+    def login(access: S3Access, **changes: str) -> S3Login:
+        facts = {
+            "endpoint_url": access.endpoint_url,
+            "region": access.region,
+            "access_key_id": access.access_key_id,
+            "secret_access_key": access.secret_access_key,
+        }
+        return S3Login(**(facts | changes))
+
+    def test_is_queried_like_a_folder(self, archive: Archive, seaweedfs: S3Access) -> None:
+        with open_engine(archive, archive.head(), login=self.login(seaweedfs)) as engine:
+            assert rows(engine, "SELECT count(*), min(dt) FROM messages") == [
+                (small_archive.MESSAGE_ROWS, date(2026, 11, 20))
+            ]
+
+    def test_is_read_and_nothing_beside_it(self, archive: Archive, seaweedfs: S3Access) -> None:
+        url = archive.store.url
+        with open_engine(archive, archive.head(), login=self.login(seaweedfs)) as engine:
+            for sql in (
+                f"FROM read_text('{url}/archive.json')",
+                f"COPY messages TO '{url}/x.csv'",
+                f"FROM glob('{url}/**')",
+            ):
+                with pytest.raises(UsageError):
+                    rows(engine, sql)
+
+    def test_shows_no_credential(self, archive: Archive, seaweedfs: S3Access) -> None:
+        login = self.login(seaweedfs)
+        assert seaweedfs.secret_access_key not in repr(login)
+        with open_engine(archive, archive.head(), login=login) as engine:
+            assert seaweedfs.secret_access_key not in str(rows(engine, "FROM duckdb_secrets()"))
+
+    def test_that_refuses_the_credentials_is_told_without_them(self, archive: Archive, seaweedfs: S3Access) -> None:
+        wrong = self.login(seaweedfs, secret_access_key="it's wrong")
+        with pytest.raises(StoreRefusedError) as caught:
+            open_engine(archive, archive.head(), login=wrong)
+        assert "wrong" not in str(caught.value)
+
+    def test_that_does_not_answer_is_told_as_unreachable(self, archive: Archive, seaweedfs: S3Access) -> None:
+        with pytest.raises(StoreUnreachableError):
+            open_engine(archive, archive.head(), login=self.login(seaweedfs, endpoint_url="http://127.0.0.1:9"))
+
+
+def test_the_archive_reads_with_nothing_but_duckdb_and_a_glob(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archive format 1 explains itself: no tool of ours is needed to read it."""
+    monkeypatch.chdir(root.parent)
+    answer = duckdb.sql(
+        "SELECT dt, count(*) FROM read_parquet('archive/messages/**/*.parquet', hive_partitioning = true) GROUP BY dt ORDER BY dt"
+    ).fetchall()
+    assert answer == [(date(2026, 11, 20), 3), (date(2026, 11, 21), 2), (date(2026, 11, 22), 2)]
