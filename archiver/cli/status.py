@@ -1,0 +1,56 @@
+"""`archiver status`: what the archive holds and what waits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli.options import Invocation, config_options, examples
+from archiver.cli.output import Output
+from archiver.clock import to_text
+
+if TYPE_CHECKING:
+    from archiver.run.status import Status
+
+
+@click.command(epilog=examples("archiver status", "archiver status --json"))
+@config_options
+def command(invocation: Invocation) -> int | None:
+    """Show the newest commit, the last runs, how many rows each table holds, and how much waits in the spool."""
+    from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver.run.status import read_status  # noqa: PLC0415 - as above
+
+    settings = invocation.settings()
+    archive = wiring.open_archive(settings)
+    status = read_status(archive, wiring.spool_depth(settings))
+    invocation.output.result(asdict(status), show=lambda out: _show(out, status))
+    return None
+
+
+def _show(output: Output, status: Status) -> None:
+    facts: dict[str, object] = {
+        "archive": status.location,
+        "workspace": status.workspace,
+        "head": f"{status.sequence} {status.digest}",
+        "committed at": status.at or "nothing yet",
+        "objects": f"{status.objects} ({status.object_bytes} bytes)",
+        "awaiting work": f"{status.open_rows} rows (files to fetch, messages known only by uid)",
+        "spool": _spool(status),
+    }
+    output.facts(facts)
+    if status.rows:
+        output.table(["table", "rows"], sorted(status.rows.items()))
+    if status.runs:
+        runs = [(run.at, run.run, run.commits, sum(run.rows.values()), run.gaps) for run in status.runs]
+        output.table(["last commit", "run", "commits", "rows", "gaps"], runs)
+
+
+def _spool(status: Status) -> str:
+    if status.spool is None:
+        return "none on this machine"
+    if not status.spool.captures:
+        return "empty"
+    oldest = to_text(status.spool.oldest_at_ms) if status.spool.oldest_at_ms is not None else "unknown"
+    return f"{status.spool.captures} captures ({status.spool.body_bytes} bytes), the oldest of {oldest}"
