@@ -210,14 +210,14 @@ async def _play(stage: Stage, request: Request) -> object:
     order = await read(request, PlayOrder)
     if stage.player.playing:
         raise RefusedError("the script is being played already", next_step="wait for it to end")
-    playing = asyncio.ensure_future(
+    playing = asyncio.create_task(
         stage.player.play(
             count=order.count, until_ms=order.until_ms, rate=order.rate, connections=order.connections, push=order.push
         )
     )
     if order.wait:
         return asdict(await playing)
-    stage.delivery.keep(playing)
+    stage.player.keep(playing)
     return {"remaining": stage.player.remaining}
 
 

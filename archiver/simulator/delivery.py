@@ -78,7 +78,7 @@ class Delivery:
         self._pusher = Pusher()
         self._listener: Address | None = None
         self._held: list[tuple[int, Push]] = []
-        self._background: set[asyncio.Future[Any]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self.switches = Switches()
         self.records: list[PushRecord] = []
         self.statuses: Counter[str] = Counter()
@@ -195,13 +195,10 @@ class Delivery:
         for push in self.of_message(message):
             self.send_soon(push)
 
-    def keep(self, task: asyncio.Future[Any]) -> None:
-        """Hold on to something that runs by itself, until it ends or everything does."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.keep(asyncio.get_running_loop().create_task(work))
 
 
 def _spoilt_body(body: bytes, fault: str) -> bytes:

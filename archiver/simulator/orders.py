@@ -130,8 +130,8 @@ class FaultOrder(_Strict):
 
 
 async def read(request: Request, kind: type[_Order]) -> _Order:
-    """Return a request's JSON as the order it should be; raises `UsageError` for anything else."""
+    """Return a request's JSON, no body being an empty object, as an order; raises `UsageError` for anything else."""
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"this request cannot be read: {error}") from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from archiver.clock import Clock
-from archiver.errors import RefusedError
+from archiver.errors import RefusedError, UsageError
+from archiver.ids import chat_of
 from archiver.simulator.delivery import Delivery, Push
 from archiver.simulator.events import action_attributes
 from archiver.simulator.records import Action, ClientEvent, Delete, Edit, Join, Leave, Post, Rename
@@ -39,7 +41,7 @@ class Player:
         self._script = script
         self._next = 0
         self._playing = False
-        self._push = True
+        self._kept: asyncio.Task[PlayReport] | None = None
 
     @property
     def remaining(self) -> int:
@@ -68,58 +70,57 @@ class Player:
         """
         if self._playing:
             raise RefusedError("the script is being played already", next_step="wait for it to end")
+        if rate is not None and rate <= 0:
+            raise UsageError("a rate is more than 0 actions a second")
         self._playing = True
-        self._push = push
-        started = self._clock.monotonic()
-        first, statuses = self._next, Counter(self._delivery.statuses)
+        pace = _Pace(self._clock, first=self._next, rate=rate)
+        statuses = Counter(self._delivery.statuses)
         last = len(self._script) if count is None else min(len(self._script), self._next + max(0, count))
         actions: Counter[str] = Counter()
-        workers = [
-            self._work(first, last, until_ms=until_ms, rate=rate, started=started, actions=actions)
-            for _ in range(max(1, connections))
-        ]
+        workers = [self._work(last, until_ms, pace, actions, push=push) for _ in range(max(1, connections))]
         try:
             await asyncio.gather(*workers)
             await self._delivery.settle()
+            if until_ms is not None:
+                self._workspace.pass_time(until_ms)
         finally:
             self._playing = False
         return PlayReport(
             actions=dict(actions),
             pushes=dict(self._delivery.statuses - statuses),
-            seconds=self._clock.monotonic() - started,
+            seconds=pace.elapsed(),
             remaining=self.remaining,
         )
 
-    async def _work(
-        self, first: int, last: int, *, until_ms: int | None, rate: float | None, started: float, actions: Counter[str]
-    ) -> None:
-        while self._next < last:
-            action = self._script[self._next]
-            if until_ms is not None and action.at_ms > until_ms:
+    def keep(self, playing: asyncio.Task[PlayReport]) -> None:
+        """Hold on to a play that nobody waits for."""
+        self._kept = playing
+
+    async def _work(self, last: int, until_ms: int | None, pace: _Pace, actions: Counter[str], *, push: bool) -> None:
+        while True:
+            await pace.wait_for(lambda: self._next)
+            # From here to the end of `_happen` nobody else gets a turn, so actions happen in their order.
+            if self._next >= last or (until_ms is not None and self._script[self._next].at_ms > until_ms):
                 return
+            action = self._script[self._next]
             self._next += 1
-            number = self._next - first
-            if rate is not None:
-                await asyncio.sleep(max(0.0, started + (number - 1) / rate - self._clock.monotonic()))
-            elif number % _ACTIONS_PER_TURN == 0:
-                await asyncio.sleep(0)
             actions[type(action).__name__.lower()] += 1
             # All pushes of an action show one moment, whatever happens while the first is under way.
-            for push in list(self._happen(action)):
-                if self._push:
-                    await self._delivery.send(push)
+            pushes = list(self._happen(action))
+            if push:
+                for one in pushes:
+                    await self._delivery.send(one)
 
     def _happen(self, action: Action) -> Iterable[Push]:
+        """Let an action happen; one whose message or person was taken away by hand does not."""
         workspace, delivery = self._workspace, self._delivery
         match action:
             case Post():
                 return delivery.of_message(workspace.post(action.message))
-            case Edit():
-                if action.uid in workspace.messages and workspace.messages[action.uid].deleted_at_ms is None:
-                    return delivery.of_message(workspace.edit(action.uid, action.version), edited=True)
-            case Delete():
-                if action.uid in workspace.messages and workspace.messages[action.uid].deleted_at_ms is None:
-                    workspace.delete(action.uid, at_ms=action.at_ms)
+            case Edit() if self._is_there(action.uid):
+                return delivery.of_message(workspace.edit(action.uid, action.version), edited=True)
+            case Delete() if self._is_there(action.uid):
+                workspace.delete(action.uid, at_ms=action.at_ms)
             case Rename():
                 workspace.rename(action.channel_id, action.name, at_ms=action.at_ms)
             case Join():
@@ -127,14 +128,49 @@ class Player:
             case Leave():
                 workspace.leave(action.channel_id, action.user_id, at_ms=action.at_ms)
             case ClientEvent():
-                return delivery.of_event(action.name, action.user_id, self._attributes(action))
+                attributes = self._attributes(action)
+                if attributes is not None:
+                    return delivery.of_event(action.name, action.user_id, attributes)
         return ()
 
-    def _attributes(self, action: ClientEvent) -> dict[str, object]:
-        """Return what an event carries at this very moment: the messages a user selected are those still there."""
+    def _is_there(self, uid: str) -> bool:
+        message = self._workspace.messages.get(uid)
+        return message is not None and message.deleted_at_ms is None
+
+    def _attributes(self, action: ClientEvent) -> dict[str, Any] | None:
+        """Return what an event carries at this very moment; None where the user could not act so any more.
+
+        Of the messages that a user meant to select, those are selected that are still there. Only who installed the app has its action.
+        """
         if action.name != "client.messageAction":
             return action.attributes
-        here = self._workspace.messages
-        uids = [uid for uid in action.attributes["messageUids"] if uid in here and here[uid].deleted_at_ms is None]
         chat = action.attributes["chat"]
+        chat_id, _ = chat_of(action.user_id, chat)
+        uids = [uid for uid in action.attributes["messageUids"] if self._is_there(uid)]
+        has_app = action.user_id in self._workspace.tokens("user")
+        if not uids or not has_app or not self._workspace.may_read(action.user_id, chat_id):
+            return None
         return action_attributes(self._workspace, action.user_id, chat, uids, self._delivery.switches)
+
+
+class _Pace:
+    """Says when an action is due: so many a second, or at once with a turn for others now and then."""
+
+    def __init__(self, clock: Clock, *, first: int, rate: float | None) -> None:
+        self._clock = clock
+        self._first = first
+        self._rate = rate
+        self._started = clock.monotonic()
+
+    def elapsed(self) -> float:
+        """Return the seconds since the beginning."""
+        return self._clock.monotonic() - self._started
+
+    async def wait_for(self, number: Callable[[], int]) -> None:
+        """Wait until the action that is next is due; which one that is can change meanwhile."""
+        if self._rate is None:
+            if number() % _ACTIONS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            return
+        while (left := (number() - self._first) / self._rate - self.elapsed()) > 0:  # noqa: ASYNC110 -- time itself is awaited
+            await asyncio.sleep(left)

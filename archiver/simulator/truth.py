@@ -80,16 +80,28 @@ def message_row(message: Message) -> Json:
 
 def _paths_in(messages: list[Message], files_url: str) -> list[str]:
     """Return the paths of the files that messages offer, in the order in which they were first offered."""
-    paths: dict[str, None] = {}
-    for message in messages:
-        for version in message.versions:
-            for attachment in version.attachments:
-                image = attachment.get("views", {}).get("image", {})
-                for offer in (*attachment.get("downloads", ()), *image.values()):
-                    src = offer.get("src") if isinstance(offer, dict) else None
-                    if isinstance(src, str) and src.startswith(files_url):
-                        paths.setdefault(src.removeprefix(files_url))
-    return list(paths)
+    offered = (
+        src
+        for message in messages
+        for version in message.versions
+        for attachment in version.attachments
+        for src in _sources_in(attachment)
+    )
+    return list(dict.fromkeys(src.removeprefix(files_url) for src in offered if src.startswith(files_url)))
+
+
+def _sources_in(attachment: Json) -> Iterator[str]:
+    """Yield every ``src`` of an attachment; it is what a client sent, so nothing about its shape is certain."""
+    waiting: list[object] = [attachment.get("downloads"), attachment.get("views")]
+    while waiting:
+        thing = waiting.pop(0)
+        if isinstance(thing, dict):
+            src = thing.get("src")
+            if isinstance(src, str):
+                yield src
+            waiting.extend(thing.values())
+        elif isinstance(thing, list):
+            waiting.extend(thing)
 
 
 def _version(version: Version) -> Json:

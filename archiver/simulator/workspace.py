@@ -200,6 +200,10 @@ class Workspace:
         """Move the workspace's clock by a second and return it: the moment of something done by hand."""
         return self._moment(None)
 
+    def pass_time(self, until_ms: int) -> None:
+        """Move the workspace's clock on to a moment, never back."""
+        self._moment(until_ms)
+
     def _moment(self, at_ms: int | None) -> int:
         moment = self.now_ms + STEP_MS if at_ms is None else at_ms
         self.now_ms = min(max(self.now_ms, moment), LATEST_MS)
