@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +19,10 @@ from archiver.archive.reader import CHECKPOINT_EVERY_COMMITS, Archive, Head, adv
 from archiver.archive.schema import FORMAT, TABLES, Table
 from archiver.archive.tables import EncodedFile, encode, split_by_day
 from archiver.clock import to_text
-from archiver.errors import StorageError
+from archiver.errors import KeyExistsError, StorageError
+from archiver.store import Store
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,20 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
         at_ms=draft.at_ms,
         keys=(*keys, *(layout.blob_key(record.sha256) for record in draft.blobs)),
     )
-    archive.store.create(note_key, ledger.canonical_json(note))
-    list(executor.map(archive.store.create, keys, [file.data for file in encoded]))
-    list(executor.map(lambda item: blobs.put(archive.store, item[0], item[1]), draft.blobs.items()))
+    _create(archive.store, note_key, ledger.canonical_json(note))
+    _for_each(
+        executor, lambda item: _create(archive.store, *item), zip(keys, (file.data for file in encoded), strict=True)
+    )
+    _for_each(executor, lambda item: blobs.put(archive.store, *item), draft.blobs.items())
     entry = _entry(archive, head, draft, author=author, added=tuple(map(_record, keys, encoded)))
     try:
         digest = ledger.append(archive.store, entry)
     except HeadMovedError:
-        for key in keys:
-            archive.store.delete(key)
-        if not draft.blobs:  # else the note stays for `recover`, which knows whether any commit names the blobs
-            archive.store.delete(note_key)
+        with suppress(StorageError):  # what cannot be removed now has its note
+            for key in keys:
+                archive.store.delete(key)
+            if not draft.blobs:  # else the note stays for `recover`, which knows whether any commit names the blobs
+                archive.store.delete(note_key)
         raise
     new_head = advance(head, entry, digest)
     # The commit is durable. What follows is tidying, and failing at it must not look like a failed commit.
@@ -102,6 +109,25 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
         if new_head.sequence % CHECKPOINT_EVERY_COMMITS == 0:
             archive.write_checkpoint(new_head)
     return new_head
+
+
+def _create(store: Store, key: str, data: bytes) -> None:
+    """Create an object whose key nobody else writes, so that what is there already is our own first try."""
+    try:
+        store.create(key, data)
+    except KeyExistsError:
+        if store.read(key) != data:
+            raise
+
+
+def _for_each(executor: Executor, task: Callable[[_T], None], items: Iterable[_T]) -> None:
+    """Do a task for every item and return when none is under way any more, also where one failed.
+
+    An object that were still being written when its commit has failed would escape `recover`.
+    """
+    done, _ = wait([executor.submit(task, item) for item in items])
+    for future in done:
+        future.result()
 
 
 def _parts(draft: Draft) -> Iterator[tuple[Table, date, pa.Table]]:

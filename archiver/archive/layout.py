@@ -13,7 +13,8 @@ BLOB_PREFIX = "blobs/sha256/"
 
 _ENTRY_KEY = re.compile(r"ledger/(\d{12})\.json")
 _CHECKPOINT_KEY = re.compile(r"ledger/checkpoints/(\d{12})\.json")
-_DATA_KEY = re.compile(r"([a-z]+)/dt=(\d{4}-\d{2}-\d{2})/\d{12}-[0-9a-f]{8}-\d{5}\.parquet")
+_DATA_KEY = re.compile(r"([a-z]+)/dt=(\d{4}-\d{2}-\d{2})/(\d{12}-[0-9a-f]{8})-\d{5,}\.parquet")
+_BLOB_KEY = re.compile(r"blobs/sha256/([0-9a-f]{2})/\1[0-9a-f]{62}")
 
 
 def entry_key(sequence: int) -> str:
@@ -58,6 +59,17 @@ def partition_of(key: str) -> tuple[str, date]:
     if match is None:
         raise ValueError(f"not a data object's key: {key!r}")
     return match[1], date.fromisoformat(match[2])
+
+
+def is_written_by(key: str, sequence: int, attempt: str) -> bool:
+    """Tell whether a key is that of a data object that this attempt at this commit writes."""
+    match = _DATA_KEY.fullmatch(key)
+    return match is not None and match[3] == f"{sequence:012d}-{attempt}"
+
+
+def is_blob_key(key: str) -> bool:
+    """Tell whether a key is that of a blob."""
+    return _BLOB_KEY.fullmatch(key) is not None
 
 
 def blob_key(digest: str) -> str:

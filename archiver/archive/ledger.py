@@ -15,7 +15,15 @@ import msgspec
 
 from archiver.archive import layout
 from archiver.archive.schema import FORMAT
-from archiver.errors import KeyExistsError, KeyMissingError, LedgerBrokenError, NewerFormatError, RefusedError
+from archiver.errors import (
+    KeyExistsError,
+    KeyMissingError,
+    LedgerBrokenError,
+    NewerFormatError,
+    RefusedError,
+    StorageError,
+    StoreUnreachableError,
+)
 from archiver.store import Store
 
 EntryKind = Literal["capture", "compact", "dispose", "hold", "policy", "key", "export"]
@@ -96,12 +104,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     signature: str | None = None
 
 
+class _Format(msgspec.Struct, frozen=True):
+    """The one field that every version of every object of a ledger has."""
+
+    format: int
+
+
 class HeadMovedError(RefusedError):
     """Another writer committed first: what was prepared rests on an old head and must be prepared again."""
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder(order="sorted").encode
 _decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_format = msgspec.json.Decoder(_Format).decode
 _decode_facts = msgspec.json.Decoder(ArchiveFacts).decode
 
 
@@ -124,7 +139,8 @@ def read_facts(store: Store) -> tuple[ArchiveFacts, str]:
     data = store.read(layout.ARCHIVE_KEY)
     try:
         facts = _decode_facts(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        _require_known_format(_format_of(data), layout.ARCHIVE_KEY, store)
         raise LedgerBrokenError(
             f"{layout.ARCHIVE_KEY} in {store.url} cannot be read: {error}",
             next_step="restore it from a copy; its SHA-256 stands as 'previous' in the first ledger entry",
@@ -139,10 +155,8 @@ def read_entry(store: Store, sequence: int) -> tuple[Entry, str]:
     data = store.read(key)
     try:
         entry = _decode_entry(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        newer = _format_of(data)
-        if newer is not None:
-            _require_known_format(newer, key, store)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        _require_known_format(_format_of(data), key, store)
         raise LedgerBrokenError(
             f"ledger entry {key} in {store.url} cannot be read: {error}", next_step="restore the object from a copy"
         ) from None
@@ -185,14 +199,19 @@ def entries_after(store: Store, sequence: int, digest: str) -> Iterator[tuple[En
 def append(store: Store, entry: Entry) -> str:
     """Write the next entry and return its digest; raises `HeadMovedError` if another writer was first.
 
-    A store may find its own first try when an answer was lost; then what is there decides.
+    The answer to a create may be lost, and a store may find its own first try: then what is there decides. Raises
+    `StoreUnreachableError` only where that cannot be told.
     """
     data = canonical_json(entry)
     key = layout.entry_key(entry.sequence)
     try:
         store.create(key, data)
-    except KeyExistsError:
-        if store.read(key) != data:
+    except (KeyExistsError, StoreUnreachableError) as error:
+        try:
+            there = store.read(key)
+        except StorageError:
+            raise error from None
+        if there != data:
             raise HeadMovedError(
                 f"another writer committed {key} to {store.url} first",
                 next_step="run again; nothing was added and nothing is lost",
@@ -208,10 +227,9 @@ def _require_known_format(number: int, key: str, store: Store) -> None:
         )
 
 
-def _format_of(data: bytes) -> int | None:
+def _format_of(data: bytes) -> int:
+    """Return the format that an object says it is of, even if nothing else in it is as we know it."""
     try:
-        fields = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    number = fields.get("format") if isinstance(fields, dict) else None
-    return number if isinstance(number, int) else None
+        return _decode_format(data).format
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return FORMAT
