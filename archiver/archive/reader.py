@@ -1,24 +1,24 @@
 """What is live at the head of the ledger, and rows out of it.
 
-Opening reads the newest checkpoint and the entries after it. A checkpoint is a cache: it is used only if the ledger
-entry it names has the digest it names, and `archiver verify` never looks at one.
+Opening reads the newest checkpoint and the entries after it. A checkpoint is a cache: it is used only if its SHA-256 is
+the one that the ledger entry of its commit names, and `archiver verify` never looks at one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from archiver.archive import layout, ledger
 from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord
 from archiver.archive.schema import TABLES
-from archiver.archive.tables import read_batches
+from archiver.archive.tables import read_batches, rows_of
 from archiver.errors import DamageFoundError, KeyMissingError, UsageError
 from archiver.store import Store
 
@@ -39,11 +39,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     settled: frozenset[str]
     watermarks: dict[str, int]
     rows: dict[str, int]
-
-
-class _Checkpoint(msgspec.Struct, frozen=True):
-    archive_id: str
-    head: Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +64,7 @@ class Archive:
     def head(self, known: Head | None = None) -> Head:
         """Return the newest head; from a head known already only the entries after it are read."""
         head = known or self._from_checkpoint() or self.founding_head()
-        for entry, digest in ledger.entries_after(self.store, head.sequence, head.digest):
-            head = advance(head, entry, digest)
-        return head
+        return _replay(head, ledger.entries_after(self.store, head.sequence, head.digest))
 
     def founding_head(self) -> Head:
         """Return the head before the first commit."""
@@ -91,50 +84,59 @@ class Archive:
 
     def write_checkpoint(self, head: Head) -> None:
         """Cache a head beside the ledger."""
-        self.store.replace(
-            layout.checkpoint_key(head.sequence), ledger.canonical_json(_Checkpoint(self.facts.archive_id, head))
-        )
+        self.store.replace(layout.checkpoint_key(head.sequence), encode_checkpoint(head))
 
     def _from_checkpoint(self) -> Head | None:
-        newest = max(
-            filter(
-                None, (layout.sequence_of_checkpoint(info.key) for info in self.store.list(layout.CHECKPOINT_PREFIX))
-            ),
-            default=None,
+        sequences = filter(
+            None, (layout.sequence_of_checkpoint(info.key) for info in self.store.list(layout.CHECKPOINT_PREFIX))
         )
-        if newest is None:
-            return None
-        try:
-            checkpoint = msgspec.json.decode(self.store.read(layout.checkpoint_key(newest)), type=_Checkpoint)
-            _, digest = ledger.read_entry(self.store, newest)
-        except (KeyMissingError, msgspec.MsgspecError, DamageFoundError):
-            return None
-        trusted = (self.facts.archive_id, newest, digest)
-        return (
-            checkpoint.head
-            if (checkpoint.archive_id, checkpoint.head.sequence, checkpoint.head.digest) == trusted
-            else None
-        )
+        for sequence in sorted(sequences, reverse=True):
+            try:
+                data = self.store.read(layout.checkpoint_key(sequence))
+                entry, digest = ledger.read_entry(self.store, sequence)
+            except (KeyMissingError, DamageFoundError):
+                continue
+            if (entry.archive_id, entry.checkpoint) == (self.facts.archive_id, sha256(data).hexdigest()):
+                return msgspec.structs.replace(msgspec.json.decode(data, type=Head), digest=digest)
+        return None
+
+
+def is_checkpoint_due(sequence: int) -> bool:
+    """Tell whether a checkpoint is taken at a commit."""
+    return sequence % CHECKPOINT_EVERY_COMMITS == 0
+
+
+def encode_checkpoint(head: Head) -> bytes:
+    """Return the checkpoint of a head; without its digest, for the entry that is digested names the checkpoint."""
+    return ledger.canonical_json(msgspec.structs.replace(head, digest=""))
 
 
 def advance(head: Head, entry: Entry, digest: str) -> Head:
     """Return the head after one more entry."""
-    files = dict(head.files)
-    rows = dict(head.rows)
-    for removal in entry.removed:
-        gone = files.pop(removal.key, None)
-        if gone is not None:
-            rows[gone.table] -= gone.rows
-    for record in entry.added:
-        files[record.key] = record
-        rows[record.table] = rows.get(record.table, 0) + record.rows
+    return _replay(head, [(entry, digest)])
+
+
+def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
+    """Return the head after more entries; the mappings are copied once, so a long chain costs no more than its length."""
+    sequence, head_digest, at, watermarks = head.sequence, head.digest, head.at, head.watermarks
+    files, rows, settled = dict(head.files), dict(head.rows), set(head.settled)
+    for entry, digest in entries:
+        for removal in entry.removed:
+            gone = files.pop(removal.key, None)
+            if gone is not None:
+                rows[gone.table] -= gone.rows
+        for record in entry.added:
+            files[record.key] = record
+            rows[record.table] = rows.get(record.table, 0) + record.rows
+        settled.update(entry.settled)
+        sequence, head_digest, at, watermarks = entry.sequence, digest, entry.at, dict(entry.watermarks)
     return Head(
-        sequence=entry.sequence,
-        digest=digest,
-        at=entry.at,
+        sequence=sequence,
+        digest=head_digest,
+        at=at,
         files=files,
-        settled=(head.settled | set(entry.settled)) & files.keys(),
-        watermarks=dict(entry.watermarks),
+        settled=frozenset(settled & files.keys()),
+        watermarks=watermarks,
         rows=rows,
     )
 
@@ -188,18 +190,9 @@ def latest_states(store: Store, head: Head, table: str, key: tuple[str, ...]) ->
     states: dict[tuple[str, ...], dict[str, Any]] = {}
     schema = TABLES[table].schema
     for batch in read_rows(store, files_of(head, table), schema.names):
-        for row in as_rows(batch):
+        for row in rows_of(batch):
             name = tuple(row[column] for column in key)
             known = states.get(name)
             if known is None or known["valid_from"] <= row["valid_from"]:
                 states[name] = row
     return states
-
-
-def as_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return a batch as mappings, with instants as milliseconds since 1970 UTC."""
-    columns = [
-        pc.cast(column, pa.int64()) if pa.types.is_timestamp(column.type) else column for column in batch.columns
-    ]
-    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
-    return rows

@@ -155,7 +155,7 @@ EVENTS = Table(
             _text("spool_id", "the spool that took it", required=True),
             _column("sequence", pa.int64(), "its place in that spool", required=True),
             _text("feed", "the door it came through", required=True),
-            _text("feed_kind", "webhook or event", required=True),
+            _text("feed_kind", "webhook or event; fetch for an answer that could not be read", required=True),
             _text("verified", "how it was authenticated", required=True),
             _text("name", "the event's name"),
             _text("user_id", "the user an event speaks of"),

@@ -23,6 +23,11 @@ BLOOM_FALSE_POSITIVE_RATE = 0.01
 READ_BATCH_ROWS = 16_384
 _DAY = "__day"
 
+# What a message alone does not tell: it takes the archive, the directory and the file hosts.
+DECIDED_COLUMNS = frozenset({"version", "supersedes", "sender_name", "blob_digests"})
+UNDECIDED_MESSAGES = pa.schema([field for field in MESSAGES.schema if field.name not in DECIDED_COLUMNS])
+_MESSAGE_FIELDS = tuple(field.name for field in msgspec.structs.fields(Message))
+
 Range = tuple[int | str, int | str]
 
 
@@ -45,30 +50,51 @@ def rows_to_table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns, schema=table.schema)
 
 
-def messages_to_table(
-    messages: Sequence[Message],
+def messages_to_table(messages: Sequence[Message]) -> pa.Table:
+    """Return messages as rows with all columns of `MESSAGES` except `DECIDED_COLUMNS`, in the order given."""
+    columns: dict[str, Any] = dict(
+        zip(_MESSAGE_FIELDS, zip(*map(msgspec.structs.astuple, messages), strict=True), strict=True)
+    )
+    columns["sent_at"] = columns["sent_at_ms"]
+    columns["observed_at"] = columns["observed_at_ms"]
+    arrays = [pa.array(columns[field.name], type=field.type) for field in UNDECIDED_MESSAGES]
+    return pa.table(arrays, schema=UNDECIDED_MESSAGES)
+
+
+def decided_messages(
+    rows: pa.Table,
     *,
     versions: Sequence[int],
-    supersedes: Sequence[str | None],
+    supersedes: Mapping[int, str],
     sender_names: Mapping[str, str],
     blob_digests: Mapping[int, list[str]],
 ) -> pa.Table:
-    """Return message versions as rows of `MESSAGES`.
+    """Return rows of `messages_to_table` completed to rows of `MESSAGES`; a row whose version is 0 is left out.
 
-    ``versions`` and ``supersedes`` stand beside ``messages``; ``sender_names`` maps user ids to names known now;
-    ``blob_digests`` maps an index into ``messages`` to the digests of its stored files.
+    ``versions`` stand beside the rows; ``supersedes`` and ``blob_digests`` are given by row; ``sender_names`` maps user
+    ids to the names known now.
     """
-    fields = [field.name for field in msgspec.structs.fields(Message)]
-    columns: dict[str, Any] = dict(zip(fields, zip(*map(msgspec.structs.astuple, messages), strict=True), strict=True))
-    columns["version"] = versions
-    columns["supersedes"] = supersedes
-    columns["sender_name"] = [sender_names.get(sender) for sender in columns["sender_id"]]
-    columns["blob_digests"] = [blob_digests.get(index) for index in range(len(messages))] if blob_digests else None
-    for instant in ("sent_at", "observed_at"):
-        columns[instant] = columns[f"{instant}_ms"]
-    schema = MESSAGES.schema
-    arrays = [_array(columns[field.name], field.type, len(messages)) for field in schema]
-    return pa.table(arrays, schema=schema)
+    count = rows.num_rows
+    numbers = pa.array(versions, type=pa.int32())
+    known = pa.array(sender_names, type=pa.string()), pa.array(sender_names.values(), type=pa.string())
+    columns = {
+        "version": numbers,
+        "supersedes": _sparse(supersedes, pa.string(), count),
+        "sender_name": pc.take(known[1], pc.index_in(rows.column("sender_id"), value_set=known[0])),
+        "blob_digests": _sparse(blob_digests, MESSAGES.schema.field("blob_digests").type, count),
+    }
+    complete = pa.table(
+        [columns[field.name] if field.name in columns else rows.column(field.name) for field in MESSAGES.schema],
+        schema=MESSAGES.schema,
+    )
+    return complete if min(versions, default=1) > 0 else complete.filter(pc.greater(numbers, 0))
+
+
+def rows_of(data: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return rows as mappings, with instants as milliseconds since 1970 UTC."""
+    columns = [pc.cast(column, pa.int64()) if pa.types.is_timestamp(column.type) else column for column in data.columns]
+    rows: list[dict[str, Any]] = type(data).from_arrays(columns, names=data.schema.names).to_pylist()
+    return rows
 
 
 def split_by_day(table: Table, data: pa.Table) -> list[tuple[date, pa.Table]]:
@@ -136,8 +162,8 @@ def _count_open(table: Table, data: pa.Table) -> int:
     return pc.sum(pc.is_in(data.column(column), value_set=pa.array(sorted(values)))).as_py() or 0
 
 
-def _array(values: Any, kind: pa.DataType, length: int) -> pa.Array:
-    return pa.nulls(length, kind) if values is None else pa.array(values, type=kind)
+def _sparse(values: Mapping[int, Any], kind: pa.DataType, length: int) -> pa.Array:
+    return pa.array([values.get(row) for row in range(length)], type=kind) if values else pa.nulls(length, kind)
 
 
 def _range_of(column: pa.ChunkedArray) -> Range:

@@ -8,15 +8,16 @@ capture that only adds fields which the known one does not carry completes it, u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.ledger import FileRecord
-from archiver.archive.reader import Head, as_rows, files_of, read_rows
-from archiver.clock import day_of
+from archiver.archive.reader import Head, files_of, read_rows
+from archiver.archive.tables import rows_of
 from archiver.model.message import Message
 from archiver.normalise.content import relation
 from archiver.normalise.message import read_content
@@ -24,21 +25,19 @@ from archiver.store import Store
 
 Key = tuple[str, str]
 
-_KEY_COLUMNS = ("chat_id", "message_uid", "version", "observed_at", "content_digest")
+_VERSION_COLUMNS = ("chat_id", "message_uid", "version", "observed_at", "content_digest", "raw")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownVersion:
+class KnownVersion(msgspec.Struct, frozen=True, gc=False):
     """A version that the archive, or an earlier capture of the same batch, holds."""
 
     version: int
     observed_at_ms: int
     content_digest: str
-    raw: str | None
+    raw: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewVersion:
+class NewVersion(msgspec.Struct, frozen=True, gc=False):
     """A capture that adds to the archive: its version number and the digest of the version it follows or completes."""
 
     message: Message
@@ -46,99 +45,82 @@ class NewVersion:
     supersedes: str | None
 
 
-def find_known(store: Store, head: Head, messages: Sequence[Message]) -> dict[Key, list[KnownVersion]]:
-    """Return what the archive holds of these messages, oldest version first, ``raw`` included where it may be needed.
+def find_repeats(store: Store, head: Head, rows: pa.Table) -> set[Key]:
+    """Return which of these message rows' keys the archive holds in any version.
 
-    Only the partitions of the messages' days are read, and of those only the files whose range of uids meets the
-    batch's. A message whose sending time Flock did not tell may lie under any day, so then every day is asked.
+    Only the partitions of the rows' days are read, and of those only the files whose range of uids meets the batch's.
+    A message whose sending time Flock did not tell may lie under any day, so then every day is asked.
     """
-    candidates = _candidates(head, messages)
-    if not candidates:
-        return {}
-    by_key: dict[Key, list[Message]] = {}
-    for message in messages:
-        by_key.setdefault((message.chat_id, message.message_uid), []).append(message)
-    uids = pa.array({uid for _, uid in by_key}, type=pa.string())
+    records = _candidates(head, rows)
+    if not records:
+        return set()
+    uids = pc.unique(rows.column("message_uid"))
+    return {key for key, _ in _rows_of(store, records, uids, ("chat_id", "message_uid"))}
+
+
+def find_known(store: Store, head: Head, rows: pa.Table) -> dict[Key, list[KnownVersion]]:
+    """Return every version that the archive holds of these message rows' keys, oldest first, with what it said."""
+    keys = set(zip(rows.column("chat_id").to_pylist(), rows.column("message_uid").to_pylist(), strict=True))
     known: dict[Key, list[KnownVersion]] = {}
-    for key, row in _rows_of(store, candidates, uids, _KEY_COLUMNS):
-        if key in by_key:
-            known.setdefault(key, []).append(_known(row))
-    unclear = [key for key, versions in known.items() if any(_needs_raw(versions, message) for message in by_key[key])]
-    if unclear:
-        for key in unclear:
-            known[key] = []
-        uids = pa.array({uid for _, uid in unclear}, type=pa.string())
-        wanted = set(unclear)
-        for key, row in _rows_of(store, candidates, uids, (*_KEY_COLUMNS, "raw")):
-            if key in wanted:
-                known[key].append(_known(row))
+    uids = pc.unique(rows.column("message_uid"))
+    for key, row in _rows_of(store, _candidates(head, rows), uids, _VERSION_COLUMNS):
+        if key in keys:
+            version = KnownVersion(row["version"], row["observed_at"], row["content_digest"], row["raw"])
+            known.setdefault(key, []).append(version)
     for versions in known.values():
         versions.sort(key=lambda version: (version.version, version.observed_at_ms))
     return known
 
 
-def decide(messages: Iterable[Message], known: dict[Key, list[KnownVersion]]) -> list[NewVersion | None]:
-    """Return for each message the version it adds, or None if it repeats what is known; ``known`` grows on the way."""
+def decide(messages: Iterable[Message], known: Mapping[Key, list[KnownVersion]]) -> list[NewVersion | None]:
+    """Return for each message, in order, the version it adds, or None if it repeats what is known or came before."""
     decisions: list[NewVersion | None] = []
+    firsts: dict[Key, Message] = {}  # most messages are seen once: they need no list of versions
+    known = dict(known)
     for message in messages:
         key = (message.chat_id, message.message_uid)
         versions = known.get(key)
         if versions is None:
-            known[key] = [_as_known(message, 1)]
-            decisions.append(NewVersion(message, 1, None))
-            continue
+            first = firsts.setdefault(key, message)
+            if first is message:
+                decisions.append(NewVersion(message, 1, None))
+                continue
+            versions = known[key] = [_as_known(first, 1)]
         decision = _judge(versions, message)
         if decision is not None:
-            versions.append(_as_known(message, decision.version))
-            versions.sort(key=lambda version: (version.version, version.observed_at_ms))
+            versions = [*versions, _as_known(message, decision.version)]
+            known[key] = sorted(versions, key=lambda version: (version.version, version.observed_at_ms))
         decisions.append(decision)
     return decisions
 
 
-def _candidates(head: Head, messages: Sequence[Message]) -> list[FileRecord]:
-    if not messages or not head.rows.get("messages"):
+def _candidates(head: Head, rows: pa.Table) -> list[FileRecord]:
+    if not rows.num_rows or not head.rows.get("messages"):
         return []
-    anywhere = any(message.sent_at_basis in ("observed", "uid") for message in messages)
-    days = None if anywhere else frozenset(map(day_of, {message.sent_at_ms for message in messages}))
-    least = min(message.message_uid for message in messages)
-    greatest = max(message.message_uid for message in messages)
+    certain = pc.is_in(rows.column("sent_at_basis"), value_set=pa.array(["timestampInMillis", "timestamp"]))
+    sent_on = pc.cast(pc.floor_temporal(rows.column("sent_at"), unit="day"), pa.date32())
+    days = frozenset(pc.unique(sent_on).to_pylist()) if pc.all(certain).as_py() else None
+    span = pc.min_max(rows.column("message_uid")).as_py()
     return [
         record
         for record in files_of(head, "messages", days=days)
-        if str(record.ranges["message_uid"][0]) <= greatest and least <= str(record.ranges["message_uid"][1])
+        if str(record.ranges["message_uid"][0]) <= span["max"] and span["min"] <= str(record.ranges["message_uid"][1])
     ]
 
 
 def _rows_of(
     store: Store, records: Sequence[FileRecord], uids: pa.Array, columns: Sequence[str]
-) -> Iterable[tuple[Key, dict[str, object]]]:
+) -> Iterable[tuple[Key, dict[str, Any]]]:
     def keep(batch: pa.RecordBatch) -> pa.Array:
         return pc.is_in(batch.column("message_uid"), value_set=uids)
 
     for batch in read_rows(store, records, columns, keep=keep):
-        for row in as_rows(batch):
+        for row in rows_of(batch):
             yield (row["chat_id"], row["message_uid"]), row
-
-
-def _known(row: dict[str, object]) -> KnownVersion:
-    raw = row.get("raw")
-    return KnownVersion(
-        version=int(str(row["version"])),
-        observed_at_ms=int(str(row["observed_at"])),
-        content_digest=str(row["content_digest"]),
-        raw=None if raw is None else str(raw),
-    )
 
 
 def _as_known(message: Message, version: int) -> KnownVersion:
     return KnownVersion(version, message.observed_at_ms, message.content_digest, message.raw)
-
-
-def _needs_raw(versions: Sequence[KnownVersion], message: Message) -> bool:
-    newest = max(versions, key=lambda version: (version.version, version.observed_at_ms))
-    if message.source == "fetch":
-        return message.content_digest != newest.content_digest
-    return all(message.content_digest != version.content_digest for version in versions)
 
 
 def _judge(versions: Sequence[KnownVersion], message: Message) -> NewVersion | None:
@@ -148,7 +130,7 @@ def _judge(versions: Sequence[KnownVersion], message: Message) -> NewVersion | N
         return None
     seen = read_content(message.raw)
     for rival in rivals:
-        how = relation(read_content(rival.raw), seen) if rival.raw is not None else "different"
+        how = relation(read_content(rival.raw), seen)
         if how in ("same", "poorer"):
             return None
         if how in ("richer", "mixed"):

@@ -26,7 +26,7 @@ class Attachment(msgspec.Struct, frozen=True, gc=False):
     size: int | None
 
 
-class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One content of one message, as a single capture shows it. ``version`` and ``supersedes`` come with the commit.
 
     ``raw`` is the JSON exactly as received and ``raw_digest`` its SHA-256; ``content_digest`` is the SHA-256 of the

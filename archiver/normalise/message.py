@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NoReturn
@@ -16,10 +15,11 @@ from archiver.clock import DAY_MS, to_ms
 from archiver.errors import UnparseableError
 from archiver.ids import chat_of, from_xmpp
 from archiver.model.message import Attachment, Message, SentAtBasis, Source
-from archiver.normalise.content import digest_of, digest_of_text
+from archiver.normalise.content import CONTENT_FIELDS, digest_of, digest_of_text
 from archiver.normalise.flockml import to_plain_text
 
 PROVISIONAL_PREFIX = "provisional:"
+PROVISIONAL_DIGITS = 32
 
 # A sending time outside this window is a unit mix-up, an overflow or a lie: the next best fact decides, and
 # sent_at_basis says so.
@@ -29,12 +29,10 @@ PLAUSIBLE_AHEAD_MS = 2 * DAY_MS
 # Flock's longest known identifier has 42 characters. Uids also stand in the ledger, which must stay small.
 IDENTIFIER_LENGTH_MAX_CHARACTERS = 512
 
-_UNSET = msgspec.UNSET
 _DIGITS_MAX = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True, gc=False):
     """How a capture came: when it was received, which way, and the feed or the user whose token saw it."""
 
     at_ms: int
@@ -43,27 +41,30 @@ class Observed:
 
 
 class _Wire(msgspec.Struct, gc=False):
-    """The fields we read, untyped on purpose: a wrong type must name its field, an unknown field must not fail."""
+    """The fields we read. Times and the client's id are untyped: whatever they are, the message is still one."""
 
-    uid: Any = _UNSET
-    from_: Any = msgspec.field(default=_UNSET, name="from")
-    to: Any = _UNSET
-    id: Any = _UNSET
-    timestamp: Any = _UNSET
-    timestampInMillis: Any = _UNSET  # noqa: N815 -- Flock's own spelling
-    text: Any = _UNSET
-    flockml: Any = _UNSET
-    notification: Any = _UNSET
-    appId: Any = _UNSET  # noqa: N815 -- Flock's own spelling
-    mentions: Any = _UNSET
-    sendAs: Any = _UNSET  # noqa: N815 -- Flock's own spelling
-    attachments: Any = _UNSET
-    onBehalfOf: Any = _UNSET  # noqa: N815 -- Flock's own spelling
-    visibleTo: Any = _UNSET  # noqa: N815 -- Flock's own spelling
+    uid: str | int | None = None
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+    id: Any = None
+    timestamp: Any = None
+    timestampInMillis: Any = None  # noqa: N815 -- Flock's own spelling
+    text: str | None = None
+    flockml: str | None = None
+    notification: str | None = None
+    appId: str | None = None  # noqa: N815 -- Flock's own spelling
+    mentions: list[str] | None = None
+    sendAs: dict[str, Any] | None = None  # noqa: N815 -- Flock's own spelling
+    attachments: list[Any] | None = None
+    onBehalfOf: str | None = None  # noqa: N815 -- Flock's own spelling
+    visibleTo: list[str] | None = None  # noqa: N815 -- Flock's own spelling
 
+
+# ``type`` is in the documented webhook sample and says nothing (flock-api.md 6.1).
+_KNOWN_FIELDS = frozenset({"type", *(field.encode_name for field in msgspec.structs.fields(_Wire))})
 
 _decode = msgspec.json.Decoder(_Wire).decode
-_encode_text = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def read_message(raw: bytes, observed: Observed) -> Message:
@@ -74,87 +75,78 @@ def read_message(raw: bytes, observed: Observed) -> Message:
     """
     try:
         raw_text = raw.decode()
+        wire = _decode(raw)
     except UnicodeDecodeError as error:
         raise UnparseableError(f"not UTF-8: {error.reason} at byte {error.start}") from None
-    wire = _read_wire(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        wire = _wire_of(_read_leniently(raw))
     sender = from_xmpp(_identifier(wire.from_, "from"))
-    recipient = from_xmpp(_identifier(wire.to, "to"))
-    text = wire.text if type(wire.text) is str else _text_or_empty(wire.text, "text")
-    uid, provisional = _uid_of(wire, observed.at_ms)
-    chat_id, chat_kind = chat_of(sender, recipient)
-    sent_at_ms, basis = _sent_at(wire, uid, observed.at_ms)
-    raw_digest = sha256(raw).hexdigest()
-    client_id = wire.id if type(wire.id) is str else _scalar_text(wire.id)
-    if _is_plain(wire):
-        return Message(
-            chat_id=chat_id, chat_kind=chat_kind, message_uid=uid, uid_provisional=provisional,
-            sent_at_ms=sent_at_ms, sent_at_basis=basis,
-            observed_at_ms=observed.at_ms, source=observed.source, captured_by=observed.captured_by,
-            sender_id=sender, send_as_name=None, on_behalf_of=None, app_id=None,
-            text=text, flockml=None, notification=None, plain_text=text,
-            mentions=None, visible_to=None, attachments=None, files=(),
-            client_id=client_id, raw=raw_text, raw_digest=raw_digest, content_digest=digest_of_text(text),
-        )  # fmt: skip
-    flockml = _text_or_none(wire.flockml, "flockml")
-    attachments = _list_or_none(wire.attachments, "attachments")
+    chat_id, chat_kind = chat_of(sender, from_xmpp(_identifier(wire.to, "to")))
+    provisional = not wire.uid and wire.uid != 0
+    uid = _provisional_uid(wire, observed.at_ms) if provisional else _identifier(wire.uid, "uid")
+    sent_at_ms, sent_at_basis = _sent_at(wire, uid, observed.at_ms)
+    text = wire.text or ""
+    says = _Says(plain_text=text, content_digest=digest_of_text(text)) if _is_plain(wire) else _more_of(wire)
     return Message(
-        chat_id=chat_id, chat_kind=chat_kind, message_uid=uid, uid_provisional=provisional,
-        sent_at_ms=sent_at_ms, sent_at_basis=basis,
-        observed_at_ms=observed.at_ms, source=observed.source, captured_by=observed.captured_by,
-        sender_id=sender,
-        send_as_name=_send_as_name(wire.sendAs),
-        on_behalf_of=_text_or_none(wire.onBehalfOf, "onBehalfOf"),
-        app_id=_text_or_none(wire.appId, "appId"),
-        text=text,
-        flockml=flockml,
-        notification=_text_or_none(wire.notification, "notification"),
-        plain_text=to_plain_text(flockml) if flockml else text,
-        mentions=_identifiers(wire.mentions, "mentions"),
-        visible_to=_identifiers(wire.visibleTo, "visibleTo"),
-        attachments=_encode_text(attachments).decode() if attachments else None,
-        files=tuple(_files_of(attachments)) if attachments else (),
-        client_id=client_id, raw=raw_text, raw_digest=raw_digest,
-        content_digest=digest_of(content_fields(wire)),
+        chat_id, chat_kind, uid, provisional, sent_at_ms, sent_at_basis,
+        observed.at_ms, observed.source, observed.captured_by,
+        sender, says.send_as_name, wire.onBehalfOf or None, wire.appId or None,
+        text, wire.flockml or None, wire.notification or None, says.plain_text,
+        wire.mentions or None, wire.visibleTo or None, says.attachments, says.files,
+        None if wire.id is None else str(wire.id), raw_text, sha256(raw).hexdigest(), says.content_digest,
     )  # fmt: skip
 
 
 def read_content(raw: str) -> dict[str, Any]:
     """Return the content fields that a message's raw JSON carries, for `archiver.normalise.content.relation`."""
-    return content_fields(_read_wire(raw.encode()))
+    fields = _read_leniently(raw.encode())
+    return {name: fields[name] for name in CONTENT_FIELDS if name in fields}
 
 
 def carries_unknown_fields(raw: bytes) -> bool:
     """Tell whether a message has fields that no column and no content digest covers."""
-    fields = _read_leniently(raw)
-    return bool(fields.keys() - _KNOWN_FIELDS)
+    return not _read_leniently(raw).keys() <= _KNOWN_FIELDS
 
 
-def content_fields(wire: _Wire) -> dict[str, Any]:
-    """Return the content fields a decoded message carries, empty ones included, absent ones not."""
-    carried = {
-        "appId": wire.appId,
-        "attachments": wire.attachments,
-        "flockml": wire.flockml,
-        "mentions": wire.mentions,
-        "notification": wire.notification,
-        "onBehalfOf": wire.onBehalfOf,
-        "sendAs": wire.sendAs,
-        "text": wire.text,
-        "visibleTo": wire.visibleTo,
-    }
-    return {name: value for name, value in carried.items() if value is not _UNSET}
+class _Says(msgspec.Struct, gc=False, kw_only=True):
+    """What is derived from the content beyond the bare text."""
+
+    plain_text: str
+    content_digest: str
+    send_as_name: str | None = None
+    attachments: str | None = None
+    files: tuple[Attachment, ...] = ()
 
 
-_KNOWN_FIELDS = frozenset(
-    msgspec.structs.fields(_Wire)[i].encode_name for i in range(len(msgspec.structs.fields(_Wire)))
-)
+def _is_plain(wire: _Wire) -> bool:
+    """Tell whether the message says nothing but its text: most messages do, so they have a short way."""
+    return not (
+        wire.flockml
+        or wire.attachments
+        or wire.appId
+        or wire.mentions
+        or wire.sendAs
+        or wire.onBehalfOf
+        or wire.visibleTo
+        or wire.notification
+    )
 
 
-def _read_wire(raw: bytes) -> _Wire:
+def _more_of(wire: _Wire) -> _Says:
+    return _Says(
+        plain_text=to_plain_text(wire.flockml) if wire.flockml else wire.text or "",
+        content_digest=digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS}),
+        send_as_name=_string(wire.sendAs.get("name")) if wire.sendAs else None,
+        attachments=_encode(wire.attachments).decode() if wire.attachments else None,
+        files=tuple(_files_of(wire.attachments)) if wire.attachments else (),
+    )
+
+
+def _wire_of(fields: dict[str, Any]) -> _Wire:
     try:
-        return _decode(raw)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return msgspec.convert(_read_leniently(raw), _Wire)
+        return msgspec.convert(fields, _Wire)
+    except msgspec.ValidationError as error:
+        raise UnparseableError(f"not a message: {error}") from None
 
 
 def _read_leniently(raw: bytes) -> dict[str, Any]:
@@ -164,78 +156,53 @@ def _read_leniently(raw: bytes) -> dict[str, Any]:
     """
     try:
         fields = json.loads(raw, parse_constant=_refuse_constant)
+        if not isinstance(fields, dict):
+            raise UnparseableError(f"a JSON {type(fields).__name__} where a message object was expected")
+        return {_scrubbed(key): _scrubbed(value) for key, value in fields.items()}
     except RecursionError:
         raise UnparseableError("nested too deeply") from None
     except ValueError as error:
         raise UnparseableError(f"not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise UnparseableError(f"a JSON {type(fields).__name__} where a message object was expected")
-    return {key: _without_surrogates(value) for key, value in fields.items()}
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _without_surrogates(value: Any) -> Any:
+def _scrubbed(value: Any) -> Any:
+    """Return a value without lone surrogates and infinities, which neither UTF-8 nor JSON can carry."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_scrubbed(item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def _is_plain(wire: _Wire) -> bool:
-    """Tell whether the message says nothing but its text: what most messages do, so it has a short way."""
-    return not (
-        (wire.flockml and wire.flockml is not _UNSET)
-        or (wire.attachments and wire.attachments is not _UNSET)
-        or (wire.appId and wire.appId is not _UNSET)
-        or (wire.mentions and wire.mentions is not _UNSET)
-        or (wire.sendAs and wire.sendAs is not _UNSET)
-        or (wire.onBehalfOf and wire.onBehalfOf is not _UNSET)
-        or (wire.visibleTo and wire.visibleTo is not _UNSET)
-        or (wire.notification and wire.notification is not _UNSET)
-    )
+def _identifier(value: str | int | None, field: str) -> str:
+    if not value and value != 0:
+        raise UnparseableError(f"field '{field}' is missing or empty, expected an identifier")
+    identifier = str(value)
+    if len(identifier) > IDENTIFIER_LENGTH_MAX_CHARACTERS:
+        raise UnparseableError(f"field '{field}' has {len(identifier)} characters, too long for an identifier")
+    return identifier
 
 
-def _identifier(value: Any, field: str) -> str:
-    if type(value) is not str or not value:
-        raise UnparseableError(f"field '{field}' is {_described(value)}, expected an identifier")
-    if len(value) > IDENTIFIER_LENGTH_MAX_CHARACTERS:
-        raise UnparseableError(f"field '{field}' has {len(value)} characters, too long for an identifier")
-    return value
-
-
-def _identifiers(value: Any, field: str) -> list[str] | None:
-    items = _list_or_none(value, field)
-    if not items:
-        return None
-    if not all(isinstance(item, str) for item in items):
-        raise UnparseableError(f"field '{field}' holds something that is not an identifier")
-    return items
-
-
-def _uid_of(wire: _Wire, observed_at_ms: int) -> tuple[str, bool]:
-    """Return the uid and whether it is provisional: derived, as flock-api.md 11.1 asks, where Flock gave none."""
-    uid = wire.uid
-    if type(uid) is str and uid:
-        return _identifier(uid, "uid"), False
-    if type(uid) is int:
-        return str(uid), False
-    if uid is _UNSET or uid is None or uid == "":
-        parts = [None if part is _UNSET else part for part in (wire.to, wire.from_, wire.id, wire.text)]
-        return PROVISIONAL_PREFIX + sha256(_encode_text([*parts, observed_at_ms])).hexdigest()[:32], True
-    raise UnparseableError(f"field 'uid' is {_described(uid)}, expected a string")
+def _provisional_uid(wire: _Wire, observed_at_ms: int) -> str:
+    """Return a uid made of what the message says and when it came, as flock-api.md 11.1 asks where Flock gave none."""
+    parts = [wire.to, wire.from_, wire.id, wire.text, observed_at_ms]
+    return PROVISIONAL_PREFIX + sha256(_encode(parts)).hexdigest()[:PROVISIONAL_DIGITS]
 
 
 def _sent_at(wire: _Wire, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
     latest = observed_at_ms + PLAUSIBLE_AHEAD_MS
-    at = _whole_number(wire.timestampInMillis)
+    at = wire.timestampInMillis
+    if type(at) is int and PLAUSIBLE_FROM_MS <= at <= latest:
+        return at, "timestampInMillis"
+    at = _whole_number(at)
     if at is not None and PLAUSIBLE_FROM_MS <= at <= latest:
         return at, "timestampInMillis"
     at = _instant_of(wire.timestamp)
@@ -248,12 +215,11 @@ def _sent_at(wire: _Wire, uid: str, observed_at_ms: int) -> tuple[int, SentAtBas
 
 
 def _whole_number(value: Any) -> int | None:
-    kind = type(value)
-    if kind is int:
-        return value  # type: ignore[no-any-return]
-    if kind is float:
+    if type(value) is int:
+        return value
+    if type(value) is float:
         return int(value) if math.isfinite(value) else None
-    if kind is str and len(value) <= _DIGITS_MAX and value.isascii() and value.isdigit():
+    if type(value) is str and len(value) <= _DIGITS_MAX and value.isascii() and value.isdigit():
         return int(value)
     return None
 
@@ -267,44 +233,6 @@ def _instant_of(value: Any) -> int | None:
         return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return None
-
-
-def _text_or_empty(value: Any, field: str) -> str:
-    return _text_or_none(value, field) or ""
-
-
-def _text_or_none(value: Any, field: str) -> str | None:
-    if type(value) is str:
-        return value or None
-    if value is _UNSET or value is None:
-        return None
-    raise UnparseableError(f"field '{field}' is {_described(value)}, expected text")
-
-
-def _scalar_text(value: Any) -> str | None:
-    return None if value is _UNSET or value is None else str(value)
-
-
-def _list_or_none(value: Any, field: str) -> list[Any] | None:
-    if value is _UNSET or value is None:
-        return None
-    if type(value) is not list:
-        raise UnparseableError(f"field '{field}' is {_described(value)}, expected a list")
-    return value
-
-
-def _send_as_name(value: Any) -> str | None:
-    if value is _UNSET or value is None:
-        return None
-    if type(value) is not dict:
-        raise UnparseableError(f"field 'sendAs' is {_described(value)}, expected an object")
-    return _scalar_text(value.get("name"))
-
-
-def _described(value: Any) -> str:
-    if value is _UNSET:
-        return "missing"
-    return "null" if value is None else f"{'an empty ' if value in ('', [], {}) else 'a '}{type(value).__name__}"
 
 
 def _files_of(attachments: list[Any]) -> Iterator[Attachment]:

@@ -6,7 +6,6 @@ the uids whose messages are not in the event are *wanted*: the run fetches them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -32,8 +31,7 @@ class _Envelope(msgspec.Struct, gc=False):
     messageUids: Any = None  # noqa: N815 -- Flock's own spelling
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(msgspec.Struct, frozen=True, gc=False):
     """What one capture says. ``keep_body`` is False where a message row holds every byte of it that matters."""
 
     name: str | None
@@ -51,7 +49,7 @@ def read_push(capture: Capture) -> Push:
     """Return what a capture says; raises `UnparseableError` with the reason if it cannot be read."""
     if capture.feed_kind == "webhook":
         message = read_message(capture.body, Observed(capture.received_at_ms, "webhook", capture.feed))
-        return Push(None, None, message.chat_id, (message,), (), keep_body=False)
+        return Push(None, None, message.chat_id, (message,), (), False)  # noqa: FBT003 -- once a message
     return _read_event(capture)
 
 

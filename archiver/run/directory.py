@@ -1,0 +1,80 @@
+"""The directory stage: who is who, which channels there are and who is in them, as rows for what changed."""
+
+from __future__ import annotations
+
+from archiver.archive.commit import Draft
+from archiver.archive.ledger import Gap
+from archiver.archive.reader import Head
+from archiver.archive.schema import TABLES
+from archiver.archive.tables import rows_to_table
+from archiver.capture.directory import crawl
+from archiver.capture.directory_changes import DirectoryChanges, DirectoryKnown, changes
+from archiver.capture.directory_seen import DirectorySeen
+from archiver.run.result import StageResult
+from archiver.run.session import Session
+
+NO_TOKEN = Gap(
+    kind="no-token",
+    count=1,
+    evidence="no user's token is known, so Flock cannot be asked: set flock.tokens_file, or let users install the app",
+)
+
+
+def crawl_directory(session: Session) -> StageResult:
+    """Ask Flock for the directory as every user whose token is known, and commit what changed since the last time."""
+    client = session.ports.client
+    if client is None or not session.tokens.usable_users():
+        return StageResult("directory", gaps=(NO_TOKEN,))
+    session.progress.start("directory", total=None)
+    seen = crawl(client, session.tokens, threads=session.ports.threads)
+    gaps = _gaps(seen)
+    found = DirectoryChanges()
+
+    def draft_for(_head: Head) -> Draft:
+        nonlocal found
+        at_ms = session.ports.clock.now_ms()
+        found = changes(_known(session), seen, seen_at_ms=at_ms)
+        tables = {
+            name: rows_to_table(TABLES[name], rows)
+            for name, rows in (
+                ("users", found.users),
+                ("channels", found.channels),
+                ("groups", found.groups),
+                ("conversations", found.conversations),
+            )
+        }
+        return Draft(at_ms=at_ms, tables=tables, gaps=gaps)
+
+    session.commit(draft_for)
+    counts = {
+        "users": len(found.users),
+        "channels": len(found.channels),
+        "groups": len(found.groups),
+        "conversations": len(found.conversations),
+    }
+    return StageResult("directory", counts=counts, gaps=gaps)
+
+
+def _known(session: Session) -> DirectoryKnown:
+    return DirectoryKnown(
+        users={key[0]: row for key, row in session.states("users").items()},
+        channels={key[0]: row for key, row in session.states("channels").items()},
+        groups={(key[0], key[1]): row for key, row in session.states("groups").items()},
+        conversations={key[0]: row for key, row in session.states("conversations").items()},
+    )
+
+
+def _gaps(seen: DirectorySeen) -> tuple[Gap, ...]:
+    refused = [
+        Gap(
+            kind="token-refused",
+            count=1,
+            evidence=f"{token.user_id} ({token.fingerprint}): {token.code}, {token.reason}",
+        )
+        for token in seen.refused
+    ]
+    problems = [
+        Gap(kind="directory", count=problem.count, evidence=f"{problem.method} {problem.subject}: {problem.reason}")
+        for problem in seen.problems
+    ]
+    return (*refused, *problems)

@@ -1,0 +1,107 @@
+"""The drain: what waits in the spool becomes rows, commit by commit, and only then leaves the spool.
+
+While one batch is being committed, which is mostly work that leaves the interpreter free, the next one is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from archiver.archive.commit import Draft
+from archiver.archive.ledger import Gap
+from archiver.archive.reader import Head
+from archiver.capture.drain import Batch
+from archiver.run.batch import prepare
+from archiver.run.result import StageResult
+from archiver.run.session import Session
+
+CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
+
+
+def drain(session: Session) -> StageResult:
+    """Archive what waits in the spool now and discard it from there; what arrives meanwhile is for the next run."""
+    spool = session.ports.spool
+    counts: Counter[str] = Counter()
+    after = session.head.watermarks.get(spool.spool_id, 0)
+    spool.discard(through=after)  # a crash between commit and discard left these: they are archived
+    waiting = spool.depth().captures
+    session.progress.start("drain", total=waiting)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committer:
+        under_way: Future[Counter[str]] | None = None
+        while waiting > 0 and not session.out_of_time:
+            batch, watermark = _read_batch(session, after, captures_max=waiting)
+            if under_way is not None:
+                counts += under_way.result()
+                under_way = None
+            if batch is None:
+                waiting = 0
+                break
+            under_way = committer.submit(_commit, session, batch, watermark)
+            after = watermark
+            waiting -= batch.capture_count
+        if under_way is not None:
+            counts += under_way.result()
+    return StageResult("drain", counts=dict(counts), gaps=_gaps(counts), unfinished=waiting > 0)
+
+
+def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
+    """Read up to one commit's worth of captures and the sequence of the last; None if none wait."""
+    spool, limits, clock = session.ports.spool, session.limits, session.ports.clock
+    captures_max = min(captures_max, limits.messages_per_commit)
+    batch = Batch()
+    bytes_left = limits.bytes_per_commit
+    deadline = clock.monotonic() + limits.seconds_per_commit
+    while batch.capture_count < captures_max and bytes_left > 0 and clock.monotonic() < deadline:
+        captures = spool.read(
+            after=after,
+            captures_max=min(CAPTURES_PER_READ, captures_max - batch.capture_count),
+            bytes_max=bytes_left,
+        )
+        if not captures:
+            break
+        batch.add_captures(captures, spool_id=spool.spool_id)
+        bytes_left -= sum(len(spooled.capture.body) for spooled in captures)
+        after = captures[-1].sequence
+    return (batch, after) if batch.capture_count else (None, after)
+
+
+def _commit(session: Session, batch: Batch, watermark: int) -> Counter[str]:
+    """Commit one batch, then let the spool forget it; returns what it added."""
+    spool, clock = session.ports.spool, session.ports.clock
+    counts: Counter[str] = Counter()
+    with session.file_fetches() as fetches:
+
+        def draft_for(head: Head) -> Draft:
+            at_ms = clock.now_ms()
+            prepared = prepare(session, head, batch, fetches, at_ms=at_ms)
+            counts.clear()
+            counts.update(prepared.counts)
+            return Draft(
+                at_ms=at_ms,
+                tables=prepared.tables,
+                blobs=prepared.blobs,
+                watermarks={spool.spool_id: watermark},
+                gaps=_gaps(prepared.counts),
+            )
+
+        session.commit(draft_for)
+    spool.discard(through=watermark)
+    session.progress.advance(batch.capture_count)
+    return counts
+
+
+def _gaps(counts: Mapping[str, int]) -> tuple[Gap, ...]:
+    gaps = []
+    if unparsed := counts.get("unparsed", 0):
+        gaps.append(
+            Gap(
+                kind="unparsed",
+                count=unparsed,
+                evidence="kept in events with outcome 'unparsed', its error and its body",
+            )
+        )
+    if files := counts.get("files_not_stored", 0):
+        gaps.append(Gap(kind="file-not-stored", count=files, evidence="rows in files with their status and reason"))
+    return tuple(gaps)

@@ -1,0 +1,203 @@
+"""The fetch stage: messages that an event named without bringing them are asked for, 25 a call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive.commit import Draft
+from archiver.archive.ledger import FileRecord, Gap
+from archiver.archive.reader import Head, files_of, open_files, read_rows
+from archiver.archive.schema import EVENTS, OBSERVATIONS
+from archiver.archive.tables import rows_of, rows_to_table
+from archiver.capture.drain import Batch
+from archiver.capture.fetch import FetchedBatch, UidOutcome, WantedMessages, fetch
+from archiver.errors import FlockUnreachableError, UnparseableError
+from archiver.flock.client import FlockClient
+from archiver.model.message import Message
+from archiver.normalise.message import Observed, read_message
+from archiver.run.batch import prepare
+from archiver.run.directory import NO_TOKEN
+from archiver.run.result import StageResult
+from archiver.run.session import Session
+
+FEED = "chat.fetchMessages"
+_WANTED = pa.array(["wanted"])
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What came of the uids that one data object of events names."""
+
+    messages: list[Message] = field(default_factory=list)
+    unread: list[dict[str, Any]] = field(default_factory=list)
+    observations: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nothing is left to ask again: not what we could not ask, nor what no token may read yet."""
+        return not (self.outcomes["failed"] or self.outcomes["unknown_chat"])
+
+
+def fetch_wanted(session: Session) -> StageResult:
+    """Ask for every message that is wanted and not settled, and commit what came and what did not."""
+    records = open_files(session.head, "events")
+    if not records:
+        return StageResult("fetch")
+    client = session.ports.client
+    if client is None or not session.tokens.usable_users():
+        return StageResult("fetch", gaps=(NO_TOKEN,), unfinished=True)
+    counts: Counter[str] = Counter()
+    gaps: list[Gap] = []
+    unreachable = ""
+    session.progress.start("fetch", total=len(records))
+    for record in records:
+        if session.out_of_time:
+            return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), unfinished=True)
+        answers = _ask(session, client, _wanted_of(session, record))
+        counts += answers.outcomes
+        gaps += _gaps(answers)
+        unreachable = unreachable or answers.reasons.get("failed", "")
+        counts += _commit(session, record, answers)
+        session.progress.advance(1)
+    error = (
+        FlockUnreachableError(unreachable, next_step="run again later; what is wanted stays so")
+        if unreachable
+        else None
+    )
+    return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), error=error)
+
+
+def _wanted_of(session: Session, record: FileRecord) -> list[WantedMessages]:
+    columns = ("outcome", "chat_id", "user_id", "wanted_uids")
+
+    def keep(batch: pa.RecordBatch) -> pa.Array:
+        return pc.is_in(batch.column("outcome"), value_set=_WANTED)
+
+    return [
+        WantedMessages(chat=row["chat_id"], user_id=row["user_id"] or "", uids=tuple(row["wanted_uids"]))
+        for batch in read_rows(session.ports.archive.store, [record], columns, keep=keep)
+        for row in batch.to_pylist()
+    ]
+
+
+def _ask(session: Session, client: FlockClient, wanted: Sequence[WantedMessages]) -> _Answers:
+    answers = _Answers()
+    for batch in fetch(client, session.tokens, wanted, readers=_readers(session), threads=session.ports.threads):
+        at_ms = session.ports.clock.now_ms()
+        for outcome in batch.outcomes:
+            answers.outcomes[outcome.outcome] += 1
+            if outcome.raw is not None:
+                _take_message(answers, outcome, outcome.raw, at_ms)
+            else:
+                answers.reasons.setdefault(outcome.outcome, outcome.reason)
+                if outcome.outcome != "failed":
+                    answers.observations.append(_observation(batch, outcome, at_ms))
+    return answers
+
+
+def _take_message(answers: _Answers, outcome: UidOutcome, raw: bytes, at_ms: int) -> None:
+    try:
+        answers.messages.append(read_message(raw, Observed(at_ms, "fetch", outcome.asked_as)))
+    except UnparseableError as error:
+        answers.outcomes["unparsed"] += 1
+        answers.unread.append(
+            {
+                "received_at": at_ms,
+                "spool_id": "",
+                "sequence": 0,
+                "feed": FEED,
+                "feed_kind": "fetch",
+                "verified": "api-answer",
+                "user_id": outcome.asked_as,
+                "message_uid": outcome.uid,
+                "outcome": "unparsed",
+                "error": error.what,
+                "body_digest": sha256(raw).hexdigest(),
+                "body": raw,
+            }
+        )
+
+
+def _observation(batch: FetchedBatch, outcome: UidOutcome, at_ms: int) -> dict[str, Any]:
+    return {
+        "observed_at": at_ms,
+        "chat_id": batch.chat_id,
+        "message_uid": outcome.uid,
+        "asked_as": outcome.asked_as,
+        "outcome": outcome.outcome,
+        "reason": outcome.reason or None,
+    }
+
+
+def _commit(session: Session, record: FileRecord, answers: _Answers) -> Mapping[str, int]:
+    """Commit the answers about one data object of events; it is settled if there is nothing left to ask."""
+    batch = Batch()
+    batch.add_messages(answers.messages)
+    counts: dict[str, int] = {}
+    with session.file_fetches() as fetches:
+
+        def draft_for(head: Head) -> Draft:
+            at_ms = session.ports.clock.now_ms()
+            prepared = prepare(session, head, batch, fetches, at_ms=at_ms)
+            observations = _new_observations(session, head, answers.observations)
+            counts.update(messages=prepared.counts["messages"], files_stored=prepared.counts["files_stored"])
+            tables = {
+                **prepared.tables,
+                "events": rows_to_table(EVENTS, answers.unread),
+                "observations": rows_to_table(OBSERVATIONS, observations),
+            }
+            settled = (record.key,) if answers.is_final else ()
+            return Draft(at_ms=at_ms, tables=tables, blobs=prepared.blobs, settled=settled, gaps=_gaps(answers))
+
+        session.commit(draft_for)
+    return counts
+
+
+def _new_observations(session: Session, head: Head, observed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the observations that say something new: being refused again tonight is no news."""
+    if not observed:
+        return []
+    uids = pa.array({row["message_uid"] for row in observed}, type=pa.string())
+
+    def keep(batch: pa.RecordBatch) -> pa.Array:
+        return pc.is_in(batch.column("message_uid"), value_set=uids)
+
+    columns = ("chat_id", "message_uid", "outcome", "observed_at")
+    last: dict[tuple[str, str], tuple[int, str]] = {}
+    for rows in read_rows(session.ports.archive.store, files_of(head, "observations"), columns, keep=keep):
+        for row in rows_of(rows):
+            key = (row["chat_id"], row["message_uid"])
+            last[key] = max(last.get(key, (row["observed_at"], row["outcome"])), (row["observed_at"], row["outcome"]))
+    return [row for row in observed if last.get((row["chat_id"], row["message_uid"]), (0, ""))[1] != row["outcome"]]
+
+
+def _readers(session: Session) -> Mapping[str, Collection[str]]:
+    """Return who is in which channel, as far as the directory tells."""
+    readers: dict[str, list[str]] = {}
+    for (channel_id, user_id), row in session.states("groups").items():
+        if row["state"] == "member":
+            readers.setdefault(channel_id, []).append(user_id)
+    return readers
+
+
+def _gaps(answers: _Answers) -> tuple[Gap, ...]:
+    evidence = {
+        "not_returned": "asked for by uid and not returned by Flock; rows in observations",
+        "unknown_chat": "no user whose token we have may read the chat; rows in observations",
+        "failed": f"could not be asked for: {answers.reasons.get('failed', '')}",
+        "unparsed": "returned by Flock and unreadable; kept in events with the error",
+    }
+    return tuple(
+        Gap(kind=f"message-{outcome.replace('_', '-')}", count=answers.outcomes[outcome], evidence=text)
+        for outcome, text in evidence.items()
+        if answers.outcomes[outcome]
+    )

@@ -1,0 +1,112 @@
+"""The files stage: what was not fetched when its message came, or failed since, is tried again when it is due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive import layout
+from archiver.archive.commit import Draft
+from archiver.archive.ledger import FileRecord, Gap
+from archiver.archive.reader import files_of, open_files, read_rows
+from archiver.archive.schema import FILES
+from archiver.archive.tables import rows_of, rows_to_table
+from archiver.capture.file_rows import FACT_COLUMNS, FileFetches, FileRow, blobs_of, row_after
+from archiver.capture.files import WantedFile
+from archiver.run.result import StageResult
+from archiver.run.session import Session
+
+FILES_PER_COMMIT_MAX = 1_000
+_OPEN_STATUSES = frozenset({"failed", "pending"})
+_COLUMNS = (*FACT_COLUMNS, "status", "attempts", "retry_at")
+
+_Row = dict[str, Any]
+
+
+def retry_files(session: Session) -> StageResult:
+    """Try every file whose turn it is, and commit what came of it."""
+    counts: Counter[str] = Counter()
+    records = open_files(session.head, "files")
+    if records:
+        session.progress.start("files", total=len(records))
+    for record in records:
+        due, later = _open_rows(session, record)
+        while due and not session.out_of_time:
+            due = _try(session, record, due, is_last_open=not later, counts=counts)
+        if due:
+            return StageResult("files", counts=dict(counts), gaps=_gaps(counts), unfinished=True)
+        session.progress.advance(1)
+    return StageResult("files", counts=dict(counts), gaps=_gaps(counts))
+
+
+def _open_rows(session: Session, record: FileRecord) -> tuple[list[_Row], int]:
+    """Return the rows of a data object that are due now, and how many are due later.
+
+    A row that a newer row speaks for, wherever that lies, is no longer this object's concern.
+    """
+    day = layout.partition_of(record.key)[1]
+    now_ms = session.ports.clock.now_ms()
+    own = {_key(row): row for row in _read(session, [record]) if row["status"] in _OPEN_STATUSES}
+    uids = {row["message_uid"] for row in own.values()}
+    for row in _read(session, files_of(session.head, "files", days=frozenset({day})), uids=uids):
+        known = own.get(_key(row))
+        if known is not None and row["attempts"] > known["attempts"]:
+            del own[_key(row)]
+    due = [row for row in own.values() if row["retry_at"] is None or row["retry_at"] <= now_ms]
+    return due, len(own) - len(due)
+
+
+def _read(session: Session, records: Sequence[FileRecord], *, uids: set[str] | None = None) -> Iterator[_Row]:
+    wanted = None if uids is None else pa.array(uids, type=pa.string())
+
+    def keep(batch: pa.RecordBatch) -> pa.Array:
+        return pc.is_in(batch.column("message_uid"), value_set=wanted)
+
+    for batch in read_rows(session.ports.archive.store, records, _COLUMNS, keep=None if uids is None else keep):
+        yield from rows_of(batch)
+
+
+def _key(row: _Row) -> tuple[Any, ...]:
+    return tuple(row[column] for column in ("chat_id", "message_uid", "version", "ordinal", "url"))
+
+
+def _try(
+    session: Session, record: FileRecord, due: Sequence[_Row], *, is_last_open: bool, counts: Counter[str]
+) -> list[_Row]:
+    """Try as many of the due files as one commit takes, commit, and return those that are left."""
+    chunk = due[:FILES_PER_COMMIT_MAX]
+    with session.file_fetches() as fetches:
+        fetches.fetch(
+            WantedFile(url=row["url"], name=row["name"], mime=row["mime"], size=row["size"], attempts=row["attempts"])
+            for row in chunk
+        )
+        tried = [row for row in chunk if fetches.result(row["url"]) is not None]
+        left = [row for row in chunk if fetches.result(row["url"]) is None] + list(due[FILES_PER_COMMIT_MAX:])
+        at_ms = session.ports.clock.now_ms()
+        rows = [_row_after(row, fetches, at_ms=at_ms) for row in tried]
+        counts.update(str(row.row["status"]) for row in rows)
+        draft = Draft(
+            at_ms=at_ms,
+            tables={"files": rows_to_table(FILES, [row.row for row in rows])},
+            blobs=blobs_of(rows),
+            settled=(record.key,) if is_last_open and not left else (),
+            gaps=_gaps(Counter(str(row.row["status"]) for row in rows)),
+        )
+        session.commit(lambda _head: draft)
+    return left
+
+
+def _row_after(row: _Row, fetches: FileFetches, *, at_ms: int) -> FileRow:
+    facts = {column: row[column] for column in FACT_COLUMNS}
+    return row_after(facts, fetches.result(row["url"]), owner=0, at_ms=at_ms)
+
+
+def _gaps(counts: Counter[str]) -> tuple[Gap, ...]:
+    missing = counts["failed"] + counts["given_up"]
+    if not missing:
+        return ()
+    return (Gap(kind="file-not-stored", count=missing, evidence="rows in files with their status and reason"),)

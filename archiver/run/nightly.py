@@ -1,0 +1,84 @@
+"""The nightly run: its stages in order, each with its own result, under one lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from archiver.archive.commit import Author
+from archiver.archive.recover import recover
+from archiver.errors import FlockError
+from archiver.run.directory import crawl_directory
+from archiver.run.drain import drain
+from archiver.run.fetch import fetch_wanted
+from archiver.run.files import retry_files
+from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
+from archiver.run.session import Limits, Ports, Session
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which stages to run: all of ``only``, or every one if it is empty, without those of ``skip``."""
+
+    only: Collection[StageName] = ()
+    skip: Collection[StageName] = ()
+
+    def stages(self) -> tuple[StageName, ...]:
+        """Return the chosen stages in order; recovery always runs, because every other stage relies on it."""
+        chosen = [stage for stage in STAGES if (not self.only or stage in self.only) and stage not in self.skip]
+        return ("recover", *(stage for stage in chosen if stage != "recover"))
+
+
+def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Selection, progress: Progress) -> RunResult:
+    """Run the chosen stages and return what they did. Call it while holding this machine's run lock.
+
+    An error of Flock ends its stage and not the run: what was already received is archived all the same. An error of
+    the store or the spool ends the run and is raised; nothing is lost, because nothing leaves the spool before it is
+    committed.
+    """
+    started_at_ms = ports.clock.now_ms()
+    session = Session(ports, author=author, limits=limits, progress=progress)
+    results = tuple(_run_stage(stage, session) for stage in selection.stages())
+    return RunResult(
+        run=author.run,
+        started_at_ms=started_at_ms,
+        finished_at_ms=ports.clock.now_ms(),
+        sequence=session.head.sequence,
+        digest=session.head.digest,
+        commits=session.commits,
+        stages=results,
+    )
+
+
+def _run_stage(stage: StageName, session: Session) -> StageResult:
+    clock = session.ports.clock
+    if session.out_of_time and stage != "recover":
+        return StageResult(stage, unfinished=True)
+    started = clock.monotonic()
+    try:
+        result = _STAGES[stage](session)
+    except FlockError as error:
+        result = StageResult(stage, error=error)
+    result = replace(result, seconds=clock.monotonic() - started)
+    log.info("stage done", stage=stage, seconds=round(result.seconds, 3), **result.counts)
+    return result
+
+
+def _recover(session: Session) -> StageResult:
+    session.progress.start("recover", total=None)
+    done = recover(session.ports.archive, writer=session.author.writer, now_ms=session.ports.clock.now_ms())
+    return StageResult("recover", counts={"unfinished": done.unfinished, "objects_removed": done.objects_removed})
+
+
+_STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
+    "recover": _recover,
+    "directory": crawl_directory,
+    "drain": drain,
+    "fetch": fetch_wanted,
+    "files": retry_files,
+}

@@ -1,0 +1,146 @@
+"""What the stages of one run share: the archive's head, who commits, what is known of names, and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from archiver.archive.commit import Author, Draft, commit
+from archiver.archive.ledger import HeadMovedError
+from archiver.archive.reader import Archive, Head, latest_states
+from archiver.archive.tables import rows_of
+from archiver.capture.file_rows import FileFetches
+from archiver.capture.files import Downloader
+from archiver.capture.token_pool import TokenPool
+from archiver.clock import Clock
+from archiver.flock.client import FlockClient
+from archiver.run.result import Progress
+from archiver.spool import Spool
+
+COMMIT_TRIES_MAX = 5
+
+STATE_KEYS = {
+    "users": ("user_id",),
+    "channels": ("channel_id",),
+    "groups": ("channel_id", "user_id"),
+    "conversations": ("chat_id",),
+}
+
+States = dict[tuple[str, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one commit may hold, and how long the run may take (None: as long as it needs)."""
+
+    messages_per_commit: int = 50_000
+    bytes_per_commit: int = 128 * 1024 * 1024
+    seconds_per_commit: float = 600.0
+    run_seconds_max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world as `archiver.wiring` put it together.
+
+    ``client`` is None where Flock is not to be asked at all; ``scratch`` is a folder for files under way;
+    ``new_attempt`` returns eight random hex digits.
+    """
+
+    archive: Archive
+    spool: Spool
+    client: FlockClient | None
+    tokens: TokenPool
+    downloader: Downloader
+    clock: Clock
+    executor: Executor
+    threads: int
+    new_attempt: Callable[[], str]
+
+
+class Session:
+    """One run under way: it knows the head and commits on top of it."""
+
+    def __init__(self, ports: Ports, *, author: Author, limits: Limits, progress: Progress) -> None:
+        self.ports = ports
+        self.author = author
+        self.limits = limits
+        self.progress = progress
+        self.head: Head = ports.archive.head()
+        self.commits = 0
+        started = ports.clock.monotonic()
+        self._deadline = None if limits.run_seconds_max is None else started + limits.run_seconds_max
+        self._states: dict[str, States] = {}
+        self._names: dict[str, str] | None = None
+
+    @property
+    def tokens(self) -> TokenPool:
+        """The tokens of this run, without those that Flock refused."""
+        return self.ports.tokens
+
+    @property
+    def out_of_time(self) -> bool:
+        """Tell whether the run has used up its time; a stage then ends after the commit it is at."""
+        return self._deadline is not None and self.ports.clock.monotonic() >= self._deadline
+
+    def states(self, table: str) -> States:
+        """Return the newest row of everything in a table of states; read once a run and kept up by `commit`."""
+        if table not in self._states:
+            self._states[table] = latest_states(self.ports.archive.store, self.head, table, STATE_KEYS[table])
+        return self._states[table]
+
+    def sender_names(self) -> dict[str, str]:
+        """Return the names of all known users by user id."""
+        if self._names is None:
+            named = (
+                (state["user_id"], " ".join(filter(None, (state["first_name"], state["last_name"]))))
+                for state in self.states("users").values()
+            )
+            self._names = {user_id: name for user_id, name in named if name}
+        return self._names
+
+    def file_fetches(self) -> FileFetches:
+        """Return a new place for the files of one batch; leaving it removes what it holds on this machine."""
+        return FileFetches(self.ports.downloader)
+
+    def commit(self, prepare: Callable[[Head], Draft]) -> None:
+        """Commit what ``prepare`` makes of the head; if another writer was first, start over on its head.
+
+        A draft that would say nothing is not committed. Raises `HeadMovedError` after `COMMIT_TRIES_MAX` lost races.
+        """
+        for attempt in range(1, COMMIT_TRIES_MAX + 1):
+            draft = prepare(self.head)
+            if draft.is_empty:
+                return
+            try:
+                self.head = commit(
+                    self.ports.archive,
+                    self.head,
+                    draft,
+                    author=self.author,
+                    attempt=self.ports.new_attempt(),
+                    executor=self.ports.executor,
+                )
+            except HeadMovedError:
+                if attempt == COMMIT_TRIES_MAX:
+                    raise
+                self._forget()
+                self.head = self.ports.archive.head(self.head)
+            else:
+                self.commits += 1
+                self._learn(draft)
+                return
+
+    def _learn(self, draft: Draft) -> None:
+        for table, states in self._states.items():
+            if table in draft.tables:
+                for row in rows_of(draft.tables[table]):
+                    states[tuple(row[column] for column in STATE_KEYS[table])] = row
+        if "users" in draft.tables:
+            self._names = None
+
+    def _forget(self) -> None:
+        self._states.clear()
+        self._names = None

@@ -1,0 +1,93 @@
+"""How things stand: the head, the last runs, what the archive holds, what waits in the spool."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import groupby
+
+from archiver.archive import ledger
+from archiver.archive.ledger import Entry
+from archiver.archive.reader import Archive, Head
+from archiver.spool import SpoolDepth
+
+RUNS_SHOWN_MAX = 10
+# Looking back further would make the cost grow with the archive; ten runs rarely need more.
+ENTRIES_READ_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run as the ledger tells it: its id, when it last committed, how many commits, and the rows it added by table."""
+
+    run: str
+    actor: str
+    at: str
+    commits: int
+    rows: dict[str, int]
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The archive and the spool at one moment; ``at`` is when the newest commit was made, ISO 8601 in UTC.
+
+    ``open_rows`` counts rows that a later run will come back to; ``spool`` is None where this machine has none.
+    """
+
+    location: str
+    archive_id: str
+    workspace: str
+    format: int
+    sequence: int
+    digest: str
+    at: str | None
+    rows: dict[str, int]
+    objects: int
+    object_bytes: int
+    open_rows: int
+    runs: tuple[RunSummary, ...]
+    spool: SpoolDepth | None
+
+
+def read_status(archive: Archive, spool: SpoolDepth | None) -> Status:
+    """Return how things stand; reads the newest head and the entries of the last runs."""
+    head = archive.head()
+    return Status(
+        location=archive.store.url,
+        archive_id=archive.facts.archive_id,
+        workspace=archive.facts.workspace,
+        format=archive.facts.format,
+        sequence=head.sequence,
+        digest=head.digest,
+        at=head.at,
+        rows=dict(sorted(head.rows.items())),
+        objects=len(head.files),
+        object_bytes=sum(record.bytes for record in head.files.values()),
+        open_rows=sum(record.open_rows for record in head.files.values() if record.key not in head.settled),
+        runs=_last_runs(archive, head),
+        spool=spool,
+    )
+
+
+def _last_runs(archive: Archive, head: Head) -> tuple[RunSummary, ...]:
+    first = max(0, head.sequence - ENTRIES_READ_MAX)
+    digest = ledger.read_entry(archive.store, first)[1] if first else archive.facts_digest
+    entries = (entry for entry, _ in ledger.entries_after(archive.store, first, digest) if entry.kind == "capture")
+    by_run = (_summary(run, list(group)) for run, group in groupby(entries, key=lambda entry: entry.run))
+    return tuple(reversed(deque(by_run, maxlen=RUNS_SHOWN_MAX)))
+
+
+def _summary(run: str, entries: list[Entry]) -> RunSummary:
+    rows: dict[str, int] = {}
+    for entry in entries:
+        for table, count in entry.counts.items():
+            rows[table] = rows.get(table, 0) + count
+    return RunSummary(
+        run=run,
+        actor=entries[-1].actor,
+        at=entries[-1].at,
+        commits=len(entries),
+        rows=dict(sorted(rows.items())),
+        gaps=sum(gap.count for entry in entries for gap in entry.gaps),
+    )

@@ -1,0 +1,219 @@
+"""Puts concrete parts together for the commands; the only place that names both a part and its settings.
+
+Imports stand inside the functions, so that a command loads what it uses and `archiver --help` loads none of it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archiver import __version__
+from archiver.clock import Clock, SystemClock, to_text
+from archiver.errors import KeyExistsError, KeyMissingError
+
+if TYPE_CHECKING:
+    from archiver.archive.commit import Author
+    from archiver.archive.reader import Archive, Head
+    from archiver.capture.token_pool import TokenPool
+    from archiver.flock.token_store import TokenStore
+    from archiver.query.engine import Engine
+    from archiver.run.session import Limits, Ports
+    from archiver.settings import Secrets, Settings
+    from archiver.spool import Spool, SpoolDepth
+    from archiver.store import Store
+
+SPOOL_FILE = "spool.sqlite"
+TOKENS_FILE = "tokens.sqlite"
+DOWNLOADS_FOLDER = "downloads"
+SOFTWARE = f"flock-archiver {__version__}"
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store that ``archive:`` names; nothing is asked of it yet."""
+    place = settings.place()
+    if isinstance(place, Path):
+        from archiver.store.local import LocalStore  # noqa: PLC0415 - see the module's docstring
+
+        return LocalStore(place)
+    from archiver.store.s3 import S3Store  # noqa: PLC0415 - see the module's docstring
+
+    return S3Store(place.bucket, place.prefix, endpoint_url=settings.s3.endpoint_url, region=settings.s3.region)
+
+
+def open_archive(settings: Settings) -> Archive:
+    """Return the archive; raises `UsageError` if there is none yet."""
+    from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
+
+    return Archive.open(open_store(settings))
+
+
+def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
+    """Return the archive, founded now if there is none; for runs, which write.
+
+    An S3 store is asked to show that it honours conditional writes before anything is founded on it.
+    """
+    from archiver.archive import ledger  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.schema import FORMAT  # noqa: PLC0415 - see the module's docstring
+    from archiver.store.s3 import S3Store  # noqa: PLC0415 - see the module's docstring
+
+    store = open_store(settings)
+    try:
+        ledger.read_facts(store)
+    except KeyMissingError:
+        if isinstance(store, S3Store):
+            store.probe()
+        facts = ledger.ArchiveFacts(
+            format=FORMAT,
+            archive_id=secrets.token_hex(16),
+            workspace=settings.workspace,
+            created_at=to_text(clock.now_ms()),
+        )
+        with suppress(KeyExistsError):  # another run founded it just now
+            ledger.found(store, facts)
+    return Archive.open(store)
+
+
+def open_spool(settings: Settings) -> Spool:
+    """Return this machine's spool, made if it is not there."""
+    from archiver.spool.sqlite import SqliteSpool  # noqa: PLC0415 - see the module's docstring
+
+    return SqliteSpool(settings.state / SPOOL_FILE)
+
+
+def open_token_store(settings: Settings, given: Secrets) -> TokenStore | None:
+    """Return the store of installing users' tokens, or None where no key for it is configured."""
+    from archiver.flock.token_store import TokenStore  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.tokens import Secret  # noqa: PLC0415 - see the module's docstring
+
+    key = given.token_key()
+    if key is None:
+        return None
+    return TokenStore(settings.state / TOKENS_FILE, key=Secret(key.get_secret_value()))
+
+
+def open_tokens(settings: Settings, given: Secrets) -> TokenPool:
+    """Return every token we may use: the configured ones, then those of users who installed the app."""
+    from archiver.capture.token_pool import TokenPool  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.tokens import Secret, UserToken  # noqa: PLC0415 - see the module's docstring
+
+    tokens = [UserToken(user, Secret(token.get_secret_value())) for user, token in given.user_tokens().items()]
+    store = open_token_store(settings, given)
+    if store is not None:
+        with store:
+            tokens += store.load()
+    return TokenPool(tokens)
+
+
+@contextmanager
+def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
+    """Open everything a run needs and close it afterwards. Call it while holding this machine's run lock."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
+
+    from archiver.capture.files import Downloader, FileOptions  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.client import FlockClient, FlockOptions  # noqa: PLC0415 - see the module's docstring
+    from archiver.run.session import Ports  # noqa: PLC0415 - see the module's docstring
+
+    clock = SystemClock()
+    with ExitStack() as stack:
+        archive = open_or_found_archive(settings, clock=clock)
+        spool = open_spool(settings)
+        stack.callback(spool.close)
+        flock = settings.flock
+        client = stack.enter_context(
+            FlockClient(
+                FlockOptions(
+                    base_url=flock.base_url,
+                    auth=flock.auth,
+                    requests_per_second=flock.requests_per_second,
+                    connections=flock.connections,
+                    timeout_seconds=flock.timeout_seconds,
+                    tries_max=flock.tries_max,
+                ),
+                clock=clock,
+            )
+        )
+        downloader = stack.enter_context(
+            Downloader(
+                FileOptions(
+                    hosts_allowed=settings.files.hosts_allowed,
+                    trusted_origins=settings.files.trusted_origins,
+                    size_bytes_max=settings.files.size_bytes_max,
+                    timeout_seconds=settings.files.timeout_seconds,
+                    connections=settings.files.connections,
+                ),
+                folder=settings.state / DOWNLOADS_FOLDER,
+                clock=clock,
+            )
+        )
+        yield Ports(
+            archive=archive,
+            spool=spool,
+            client=client,
+            tokens=open_tokens(settings, given),
+            downloader=downloader,
+            clock=clock,
+            executor=stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1))),
+            threads=flock.connections,
+            new_attempt=lambda: secrets.token_hex(4),
+        )
+
+
+def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:
+    """Return DuckDB over one head of the archive, with the store's own place and credentials if it is in a bucket."""
+    from archiver.query.engine import S3Login, open_engine  # noqa: PLC0415 - see the module's docstring
+
+    if isinstance(settings.place(), Path):
+        return open_engine(archive, head)
+    from archiver.store import s3_credentials  # noqa: PLC0415 - see the module's docstring
+
+    found = s3_credentials.find_credentials()
+    login = S3Login(
+        endpoint_url=settings.s3.endpoint_url,
+        region=settings.s3.region or s3_credentials.default_region(),
+        access_key_id=found.access_key_id if found else None,
+        secret_access_key=found.secret_access_key if found else None,
+        session_token=found.session_token if found else None,
+    )
+    return open_engine(archive, head, login=login)
+
+
+def spool_depth(settings: Settings) -> SpoolDepth | None:
+    """Return how much waits in this machine's spool, or None if it has none; nothing is made."""
+    if not (settings.state / SPOOL_FILE).exists():
+        return None
+    spool = open_spool(settings)
+    try:
+        return spool.depth()
+    finally:
+        spool.close()
+
+
+def author(settings: Settings, *, clock: Clock) -> Author:
+    """Return who commits as a new run on this machine. Call it while holding this machine's run lock."""
+    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
+    from archiver.run.lock import writer_id  # noqa: PLC0415 - see the module's docstring
+
+    return Author(
+        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
+        actor=getpass.getuser(),
+        software=SOFTWARE,
+        writer=writer_id(settings.state, fresh=secrets.token_hex(16)),
+    )
+
+
+def limits(settings: Settings, *, minutes_max: float | None) -> Limits:
+    """Return how much one commit may hold and how long the run may take."""
+    from archiver.run.session import Limits  # noqa: PLC0415 - see the module's docstring
+
+    return Limits(
+        messages_per_commit=settings.run.messages_per_commit,
+        seconds_per_commit=settings.run.minutes_per_commit * 60,
+        run_seconds_max=None if minutes_max is None else minutes_max * 60,
+    )
