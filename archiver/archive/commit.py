@@ -7,6 +7,7 @@ from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from archiver.archive import blobs, layout, ledger
 from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError
-from archiver.archive.reader import CHECKPOINT_EVERY_COMMITS, Archive, Head, advance
+from archiver.archive.reader import Archive, Head, advance, encode_checkpoint, is_checkpoint_due
 from archiver.archive.schema import FORMAT, TABLES, Table
 from archiver.archive.tables import EncodedFile, encode, split_by_day
 from archiver.clock import to_text
@@ -93,6 +94,9 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
     )
     _for_each(executor, lambda item: blobs.put(archive.store, *item), draft.blobs.items())
     entry = _entry(archive, head, draft, author=author, added=tuple(map(_record, keys, encoded)))
+    if is_checkpoint_due(sequence):
+        checkpoint = encode_checkpoint(advance(head, entry, ""))
+        entry = msgspec.structs.replace(entry, checkpoint=sha256(checkpoint).hexdigest())
     try:
         digest = ledger.append(archive.store, entry)
     except HeadMovedError:
@@ -106,7 +110,7 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
     # The commit is durable. What follows is tidying, and failing at it must not look like a failed commit.
     with suppress(StorageError):
         archive.store.delete(note_key)
-        if new_head.sequence % CHECKPOINT_EVERY_COMMITS == 0:
+        if entry.checkpoint:
             archive.write_checkpoint(new_head)
     return new_head
 

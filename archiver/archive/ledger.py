@@ -81,8 +81,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One commit. It covers all tables of a batch: it is all there or not there at all.
 
     ``settled`` names data objects whose open rows are all dealt with by this or earlier entries; ``watermarks`` maps
-    each spool to the last sequence that the archive holds. ``signature`` is null until an archive is given a signing
-    key.
+    each spool to the last sequence that the archive holds. ``checkpoint`` is the SHA-256 of the checkpoint taken at this
+    commit, null where none is. ``signature`` is null until an archive is given a signing key.
     """
 
     format: int
@@ -101,6 +101,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     watermarks: dict[str, int]
     counts: dict[str, int]
     gaps: tuple[Gap, ...]
+    checkpoint: str | None = None
     signature: str | None = None
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from archiver.archive.commit import Draft, Pending
 from archiver.archive.ledger import BlobRecord, HeadMovedError, read_entry
-from archiver.archive.reader import Archive, files_of, open_files
+from archiver.archive.reader import CHECKPOINT_EVERY_COMMITS, Archive, Head, files_of, open_files
 from archiver.errors import DamageFoundError, KeyExistsError, StoreFullError, StoreUnreachableError
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
@@ -297,3 +297,107 @@ class TestAStoreThatFails:
             add(archive, archive.founding_head(), {"events": [event(1)], "messages": [message("a")]}, executor=threads)
         assert slow_may_go_on.is_set()
         assert len(keys(store, "messages/")) == 1
+
+
+@pytest.fixture(scope="module")
+def filled() -> MemoryStore:
+    store = MemoryStore()
+    archive = found(store)
+    head = archive.founding_head()
+    for number in range(2 * CHECKPOINT_EVERY_COMMITS + 3):
+        settled = tuple(record.key for record in open_files(head, "events"))
+        rows = [event(number, outcome="wanted")] if number % 5 == 0 else []
+        head = add(
+            archive,
+            head,
+            {"messages": [message(f"m{number}", day=number % 3)], "events": rows},
+            watermarks={"s": number},
+            settled=settled if number % 7 == 0 else (),
+        )
+    return store
+
+
+class TestCheckpoints:
+    """A checkpoint only saves reading: with it, without it and with a forged one the head is the same."""
+
+    @pytest.fixture
+    def store(self, filled: MemoryStore) -> MemoryStore:
+        copy = MemoryStore()
+        for key, data in objects(filled).items():
+            copy.create(key, data)
+        return copy
+
+    @staticmethod
+    def head_from_the_chain(store: MemoryStore) -> Head:
+        return Archive.open(store).head(Archive.open(store).founding_head())
+
+    def test_one_is_taken_every_so_many_commits(self, store: MemoryStore) -> None:
+        assert keys(store, "ledger/checkpoints/") == {
+            f"ledger/checkpoints/{CHECKPOINT_EVERY_COMMITS * number:012d}.json" for number in (1, 2)
+        }
+
+    def test_the_head_is_that_of_the_chain(self, store: MemoryStore) -> None:
+        assert Archive.open(store).head() == self.head_from_the_chain(store)
+
+    def test_opening_reads_only_what_came_after(self, store: MemoryStore) -> None:
+        for number in range(1, 2 * CHECKPOINT_EVERY_COMMITS):
+            store.delete(f"ledger/{number:012d}.json")
+        assert Archive.open(store).head().sequence == 2 * CHECKPOINT_EVERY_COMMITS + 3
+
+    def test_its_digest_stands_in_the_entry_of_its_commit(self, store: MemoryStore) -> None:
+        for number in (1, 2):
+            sequence = CHECKPOINT_EVERY_COMMITS * number
+            data = store.read(f"ledger/checkpoints/{sequence:012d}.json")
+            assert read_entry(store, sequence)[0].checkpoint == sha256(data).hexdigest()
+        assert read_entry(store, 1)[0].checkpoint is None
+
+    @pytest.mark.parametrize(
+        "forge",
+        [
+            lambda data: b"",
+            lambda data: b"{}",
+            lambda data: b"[" * 100_000,
+            lambda data: data[:-1],
+            lambda data: data.replace(b'"rows":{"', b'"rows":{"ghosts":7,"', 1),
+            lambda data: data.replace(b'"settled":[', b'"settled":["x",', 1),
+            lambda data: data.replace(b'"watermarks":{"s":', b'"watermarks":{"s":9', 1),
+            lambda data: data.replace(b"messages/dt=2026", b"messages/dt=2027"),
+            lambda data: data + b" ",
+        ],
+    )
+    def test_a_forged_one_is_ignored(self, store: MemoryStore, forge: object) -> None:
+        expected = self.head_from_the_chain(store)
+        for key in keys(store, "ledger/checkpoints/"):
+            forged = forge(store.read(key))  # type: ignore[operator]
+            assert forged != store.read(key)
+            store.replace(key, forged)
+        assert Archive.open(store).head() == expected
+
+    def test_one_of_another_commit_or_of_none_is_ignored(self, store: MemoryStore) -> None:
+        expected = self.head_from_the_chain(store)
+        first, second = sorted(keys(store, "ledger/checkpoints/"))
+        older = store.read(first)
+        store.replace(second, older)
+        store.create("ledger/checkpoints/000000000130.json", older)
+        store.create("ledger/checkpoints/000000009999.json", older)
+        assert Archive.open(store).head() == expected
+
+    def test_losing_them_loses_nothing(self, store: MemoryStore) -> None:
+        expected = Archive.open(store).head()
+        for key in keys(store, "ledger/checkpoints/"):
+            store.delete(key)
+        assert Archive.open(store).head() == expected
+
+    def test_one_that_cannot_be_written_does_not_make_the_commit_fail(self, store: MemoryStore) -> None:
+        class NoReplace(MemoryStore):
+            def replace(self, key: str, data: bytes) -> None:
+                raise StoreUnreachableError("no answer")
+
+        lame = NoReplace()
+        for key, data in objects(store).items():
+            lame.create(key, data)
+        archive = Archive.open(lame)
+        head = archive.head()
+        while head.sequence < 3 * CHECKPOINT_EVERY_COMMITS:
+            head = add(archive, head, {}, watermarks={"s": head.sequence})
+        assert archive.head() == head
