@@ -84,7 +84,7 @@ class GroupCommitter:
             or self._bytes_waiting + body_bytes > self._bytes_waiting_max
         ):
             raise SpoolError(
-                f"{self._captures_waiting} captures ({self._bytes_waiting} bytes) wait to be written already",
+                f"{self._captures_waiting_max} captures or {self._bytes_waiting_max} bytes wait to be written already",
                 next_step=_OVERLOADED,
             )
         self._captures_waiting += 1
