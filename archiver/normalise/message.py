@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +16,7 @@ from archiver.clock import DAY_MS, to_ms
 from archiver.errors import UnparseableError
 from archiver.ids import chat_of, from_xmpp
 from archiver.model.message import Attachment, Message, SentAtBasis, Source
-from archiver.normalise.content import CONTENT_FIELDS, digest_of, digest_of_text
+from archiver.normalise.content import CONTENT_FIELDS, canonical_json, digest_of, digest_of_text
 from archiver.normalise.flockml import to_plain_text
 
 PROVISIONAL_PREFIX = "provisional:"
@@ -29,7 +30,14 @@ PLAUSIBLE_AHEAD_MS = 2 * DAY_MS
 # Flock's longest known identifier has 42 characters. Uids also stand in the ledger, which must stay small.
 IDENTIFIER_LENGTH_MAX_CHARACTERS = 512
 
+# Real messages nest less than ten deep. The cap is far below what any reader of JSON gives up at, so whether a message
+# can be read never depends on who reads it, nor on how deep in a call that is.
+NESTING_MAX = 100
+
+_BYTE_ORDER_MARK = "\ufeff"
 _DIGITS_MAX = 20
+_INTEGER_DIGITS_MAX = 4_000  # beyond a few more, Python refuses to read an integer
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -62,9 +70,9 @@ class _Wire(msgspec.Struct, gc=False):
 
 # ``type`` is in the documented webhook sample and says nothing (flock-api.md 6.1).
 _KNOWN_FIELDS = frozenset({"type", *(field.encode_name for field in msgspec.structs.fields(_Wire))})
+_TYPE_OF_A_MESSAGE = "message"
 
 _decode = msgspec.json.Decoder(_Wire).decode
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def read_message(raw: bytes, observed: Observed) -> Message:
@@ -75,11 +83,13 @@ def read_message(raw: bytes, observed: Observed) -> Message:
     """
     try:
         raw_text = raw.decode()
+        if raw.count(b"{") + raw.count(b"[") > NESTING_MAX:
+            _refuse_deep_nesting(raw)
         wire = _decode(raw)
     except UnicodeDecodeError as error:
         raise UnparseableError(f"not UTF-8: {error.reason} at byte {error.start}") from None
-    except (msgspec.MsgspecError, RecursionError):
-        wire = _wire_of(_read_leniently(raw))
+    except msgspec.MsgspecError:
+        wire = _wire_of(_read_leniently(raw_text))
     sender = from_xmpp(_identifier(wire.from_, "from"))
     chat_id, chat_kind = chat_of(sender, from_xmpp(_identifier(wire.to, "to")))
     provisional = not wire.uid and wire.uid != 0
@@ -93,19 +103,20 @@ def read_message(raw: bytes, observed: Observed) -> Message:
         sender, says.send_as_name, wire.onBehalfOf or None, wire.appId or None,
         text, wire.flockml or None, wire.notification or None, says.plain_text,
         wire.mentions or None, wire.visibleTo or None, says.attachments, says.files,
-        None if wire.id is None else str(wire.id), raw_text, sha256(raw).hexdigest(), says.content_digest,
+        _as_text(wire.id), raw_text, sha256(raw).hexdigest(), says.content_digest,
     )  # fmt: skip
 
 
 def read_content(raw: str) -> dict[str, Any]:
     """Return the content fields that a message's raw JSON carries, for `archiver.normalise.content.relation`."""
-    fields = _read_leniently(raw.encode())
+    fields = _read_leniently(raw)
     return {name: fields[name] for name in CONTENT_FIELDS if name in fields}
 
 
 def carries_unknown_fields(raw: bytes) -> bool:
     """Tell whether a message has fields that no column and no content digest covers."""
-    return not _read_leniently(raw).keys() <= _KNOWN_FIELDS
+    fields = _read_leniently(raw.decode())
+    return not fields.keys() <= _KNOWN_FIELDS or fields.get("type", _TYPE_OF_A_MESSAGE) != _TYPE_OF_A_MESSAGE
 
 
 class _Says(msgspec.Struct, gc=False, kw_only=True):
@@ -137,7 +148,7 @@ def _more_of(wire: _Wire) -> _Says:
         plain_text=to_plain_text(wire.flockml) if wire.flockml else wire.text or "",
         content_digest=digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS}),
         send_as_name=_string(wire.sendAs.get("name")) if wire.sendAs else None,
-        attachments=_encode(wire.attachments).decode() if wire.attachments else None,
+        attachments=canonical_json(wire.attachments).decode() if wire.attachments else None,
         files=tuple(_files_of(wire.attachments)) if wire.attachments else (),
     )
 
@@ -149,20 +160,35 @@ def _wire_of(fields: dict[str, Any]) -> _Wire:
         raise UnparseableError(f"not a message: {error}") from None
 
 
-def _read_leniently(raw: bytes) -> dict[str, Any]:
-    """Read what a strict decoder refuses but a person can still read: lone surrogates and numbers beyond 64 bits.
+def _refuse_deep_nesting(raw: bytes) -> None:
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(raw):
+        if match[0] in (b"{", b"["):
+            depth += 1
+            if depth > NESTING_MAX:
+                raise UnparseableError(f"nested deeper than {NESTING_MAX} levels")
+        elif match[0] in (b"}", b"]"):
+            depth -= 1
+
+
+def _read_leniently(raw: str) -> dict[str, Any]:
+    """Read what a strict decoder refuses but a person can still read: lone surrogates, boundless numbers, a BOM.
 
     Lone surrogates, half of a cut emoji, become U+FFFD in the columns; ``raw`` keeps the escape as received.
     """
     try:
-        fields = json.loads(raw, parse_constant=_refuse_constant)
-        if not isinstance(fields, dict):
-            raise UnparseableError(f"a JSON {type(fields).__name__} where a message object was expected")
-        return {_scrubbed(key): _scrubbed(value) for key, value in fields.items()}
-    except RecursionError:
-        raise UnparseableError("nested too deeply") from None
+        fields = json.loads(
+            raw.removeprefix(_BYTE_ORDER_MARK), parse_constant=_refuse_constant, parse_int=_read_integer
+        )
     except ValueError as error:
         raise UnparseableError(f"not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UnparseableError(f"a JSON {type(fields).__name__} where a message object was expected")
+    return {_scrubbed(key): _scrubbed(value) for key, value in fields.items()}
+
+
+def _read_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -194,7 +220,7 @@ def _identifier(value: str | int | None, field: str) -> str:
 def _provisional_uid(wire: _Wire, observed_at_ms: int) -> str:
     """Return a uid made of what the message says and when it came, as flock-api.md 11.1 asks where Flock gave none."""
     parts = [wire.to, wire.from_, wire.id, wire.text, observed_at_ms]
-    return PROVISIONAL_PREFIX + sha256(_encode(parts)).hexdigest()[:PROVISIONAL_DIGITS]
+    return PROVISIONAL_PREFIX + sha256(canonical_json(parts)).hexdigest()[:PROVISIONAL_DIGITS]
 
 
 def _sent_at(wire: _Wire, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
@@ -270,6 +296,13 @@ def _file_entries(attachment: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
         if isinstance(original, dict):
             yield "image", {"filename": image.get("filename"), **original}
         yield "thumbnail", image.get("thumbnail")
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a text as it is and anything else as JSON."""
+    if type(value) is str or value is None:
+        return value
+    return canonical_json(value).decode()
 
 
 def _string(value: Any) -> str | None:
