@@ -20,6 +20,7 @@ from archiver.errors import KeyExistsError, KeyMissingError
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
+    from archiver.capture.listener_server import ListenerServer
     from archiver.capture.token_pool import TokenPool
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
@@ -109,6 +110,34 @@ def open_tokens(settings: Settings, given: Secrets) -> TokenPool:
         with store:
             tokens += store.load()
     return TokenPool(tokens)
+
+
+@contextmanager
+def listener(settings: Settings, given: Secrets) -> Iterator[ListenerServer]:
+    """Open what the listener writes to and bind its address, and close it afterwards; raises `ConfigError` if it has no door."""
+    from archiver.capture.listener import ListenerOptions, listener_app  # noqa: PLC0415 - see the module's docstring
+    from archiver.capture.listener_server import ListenerServer  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.tokens import Secret  # noqa: PLC0415 - see the module's docstring
+    from archiver.spool.group_commit import GroupCommitter  # noqa: PLC0415 - see the module's docstring
+    from archiver.spool.sqlite import SqliteSpool  # noqa: PLC0415 - see the module's docstring
+
+    path_secret, app_secret = given.path_secret(), given.app_secret()
+    options = ListenerOptions(
+        path_secret=Secret(path_secret.get_secret_value()) if path_secret else None,
+        webhook_tokens={name: Secret(token.get_secret_value()) for name, token in given.webhook_tokens().items()},
+        app_id=settings.listen.app_id or "",
+        app_secret=Secret(app_secret.get_secret_value()) if app_secret else None,
+        event_leeway_seconds=settings.listen.event_leeway_seconds,
+        body_bytes_max=settings.listen.body_bytes_max,
+    )
+    with ExitStack() as stack:
+        tokens = open_token_store(settings, given)
+        if tokens is not None:
+            stack.enter_context(tokens)
+        spool = SqliteSpool(settings.state / SPOOL_FILE)
+        stack.callback(spool.close)
+        app = listener_app(options, committer=GroupCommitter(spool), clock=SystemClock(), tokens=tokens)
+        yield ListenerServer(app, host=settings.listen.host, port=settings.listen.port)
 
 
 @contextmanager

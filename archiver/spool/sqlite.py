@@ -109,6 +109,7 @@ class SqliteSpool:
     def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._has_discarded = False
         with _explained(path):
             _create_if_missing(path)
             self._connection = sqlite3.connect(
@@ -174,6 +175,7 @@ class SqliteSpool:
                 if last_sequence - count < through:
                     batch = self._decoded(encoded, crc32=crc32, last_sequence=last_sequence)
                     _replace(connection, last_sequence, batch[through - last_sequence :])
+        self._has_discarded = True
 
     def depth(self) -> SpoolDepth:
         """Return how much waits, from the first and the last row alone."""
@@ -190,11 +192,12 @@ class SqliteSpool:
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'probes'")
 
     def close(self) -> None:
-        """Give unused pages back to the file system as far as no other process is in the way, and close; twice is fine."""
+        """Close, and give what was discarded back to the file system as far as no other process is in the way; twice is fine."""
         with self._lock:
-            for _ in range(0, _PAGES_PER_CLOSE_MAX, _PAGES_PER_STEP):
-                if not _give_back(self._connection, _PAGES_PER_STEP):
-                    break
+            if self._has_discarded:
+                for _ in range(0, _PAGES_PER_CLOSE_MAX, _PAGES_PER_STEP):
+                    if not _give_back(self._connection, _PAGES_PER_STEP):
+                        break
             self._connection.close()
 
     def _decoded(self, encoded: bytes, *, crc32: int, last_sequence: int) -> list[Capture]:
