@@ -299,10 +299,11 @@ class S3Store:
 
     @contextlib.contextmanager
     def _translated(self, doing: str, key: str) -> Iterator[None]:
+        """Raise this store's errors for boto3's, without these as their cause: a server's text may repeat what we sent."""
         try:
             yield
         except FAILURES as error:
-            raise storage_error(error, doing=doing, place=self._place(key)) from error
+            raise storage_error(error, doing=doing, place=self._place(key)) from None
 
     def _place(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")

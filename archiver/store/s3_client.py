@@ -55,4 +55,4 @@ def make_client(
             f"s3.endpoint_url is not the address of a server: {endpoint_url!r}", next_step="write http(s)://host:port"
         ) from error
     except FAILURES as error:
-        raise storage_error(error, doing="set up", place="the connection to S3") from error
+        raise storage_error(error, doing="set up", place="the connection to S3") from None

@@ -149,12 +149,17 @@ def _of_answer(error: ClientError, what: str, place: str) -> StorageError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _PRECONDITION_CODES:
         return KeyExistsError(f"{place} exists already")
-    if code == "NoSuchKey" or (code == "404" and status == HTTPStatus.NOT_FOUND):
+    # boto3 repeats the status where it finds no code: after a HEAD, which has no body, or in an answer that is not S3's.
+    has_code = code != str(status) or error.operation_name.startswith("Head")
+    if code == "NoSuchKey" or (status == HTTPStatus.NOT_FOUND and code == "404" and has_code):
         return KeyMissingError(f"there is no {place}")
     told = f"{what}: the store answers {code}" + (f" ({status})" if code != str(status) else "")
     for codes, kind, next_step in _ANSWERS:
         if code in codes:
             return kind(told, next_step=next_step)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return StoreUnreachableError(told, next_step="run again later; nothing is lost")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+        check = "" if has_code else "; if it stays so, check that an S3 server is at s3.endpoint_url"
+        return StoreUnreachableError(told, next_step=f"run again later, nothing is lost{check}")
+    if not has_code:
+        return StoreRefusedError(f"{told} and does not speak S3", next_step="correct s3.endpoint_url")
     return StoreRefusedError(told, next_step=NEXT_STEPS.get(code, "look the code up in the manual of the S3 server"))
