@@ -1,7 +1,7 @@
 """Read what a push carried: a bare message from an outgoing webhook, or an app event (flock-api.md 10.3 and 11.1).
 
 The two are told apart by the presence of ``name``. An event may hold a message, several, or only name them by uid;
-the uids whose messages are not in the event are *wanted*: the run fetches them.
+the uids whose messages are not in the event, or not readable in it, are *wanted*: the run fetches them.
 """
 
 from __future__ import annotations
@@ -11,28 +11,32 @@ from typing import Any
 import msgspec
 
 from archiver.errors import UnparseableError
+from archiver.ids import chat_of, from_xmpp, is_channel
 from archiver.model.capture import Capture
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, read_message
 
-REDACTED = "[redacted]"
-_SECRET_FIELDS = ("token", "userToken")
 # An event with these fields alone says nothing beyond its columns and its message, so its body need not be kept twice.
 _CARRIER_FIELDS = frozenset({"name", "userId", "message"})
+_SPACES_PER_FIELD = 2  # one after the colon and one after the comma, as some writers of JSON like it
+_NULL = b"null"
 
 
 class _Envelope(msgspec.Struct, gc=False):
     name: Any = None
     userId: Any = None  # noqa: N815 -- Flock's own spelling
     chat: Any = None
-    message: msgspec.Raw | None = None
+    message: msgspec.Raw = msgspec.Raw(_NULL)
     messages: list[msgspec.Raw] | None = None
     messageUid: Any = None  # noqa: N815 -- Flock's own spelling
     messageUids: Any = None  # noqa: N815 -- Flock's own spelling
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
-    """What one capture says. ``keep_body`` is False where a message row holds every byte of it that matters."""
+    """What one capture says. ``keep_body`` is False where a message row holds every byte of it that matters.
+
+    ``error`` says why a message that an event carries could not be read; the others are in ``messages`` all the same.
+    """
 
     name: str | None
     user_id: str | None
@@ -40,9 +44,11 @@ class Push(msgspec.Struct, frozen=True, gc=False):
     messages: tuple[Message, ...]
     wanted_uids: tuple[str, ...]
     keep_body: bool
+    error: str | None = None
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_push(capture: Capture) -> Push:
@@ -53,46 +59,57 @@ def read_push(capture: Capture) -> Push:
     return _read_event(capture)
 
 
-def without_secrets(body: bytes) -> bytes:
-    """Return an event's body with its tokens replaced; byte for byte unchanged if it holds none or is no object."""
-    if not any(field.encode() in body for field in _SECRET_FIELDS):
-        return body
-    try:
-        fields = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return body
-    if not isinstance(fields, dict):
-        return body
-    secrets = [field for field in _SECRET_FIELDS if fields.get(field) not in (None, REDACTED)]
-    if not secrets:
-        return body
-    return msgspec.json.encode({**fields, **dict.fromkeys(secrets, REDACTED)})
-
-
 def _read_event(capture: Capture) -> Push:
     try:
         envelope = _decode_envelope(capture.body)
-        fields = msgspec.json.decode(capture.body, type=dict[str, msgspec.Raw])
+        members = _decode_members(capture.body)
     except RecursionError:
         raise UnparseableError("nested too deeply") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnparseableError(f"not an event: {error}") from None
     if not isinstance(envelope.name, str) or not envelope.name:
         raise UnparseableError("not an event: it has no name")
-    observed = Observed(capture.received_at_ms, "event", capture.feed)
-    carried = ([envelope.message] if envelope.message else []) + (envelope.messages or [])
-    messages = tuple(read_message(bytes(raw), observed) for raw in carried)
-    named = _named_uids(envelope)
+    messages, error = _read_messages(envelope, Observed(capture.received_at_ms, "event", capture.feed))
     present = {message.message_uid for message in messages}
-    chat = envelope.chat if isinstance(envelope.chat, str) else None
+    user_id = envelope.userId if isinstance(envelope.userId, str) else None
+    chat_id = _chat_id(envelope.chat, user_id)
     return Push(
         name=envelope.name,
-        user_id=envelope.userId if isinstance(envelope.userId, str) else None,
-        chat_id=chat or (messages[0].chat_id if messages else None),
+        user_id=user_id,
+        chat_id=chat_id or (messages[0].chat_id if messages else None),
         messages=messages,
-        wanted_uids=tuple(uid for uid in named if uid not in present) if chat else (),
-        keep_body=not (messages and fields.keys() <= _CARRIER_FIELDS),
+        wanted_uids=tuple(uid for uid in _named_uids(envelope) if uid not in present) if chat_id else (),
+        keep_body=error is not None or not messages or not _is_carrier(capture.body, members, user_id),
+        error=error,
     )
+
+
+def _read_messages(envelope: _Envelope, observed: Observed) -> tuple[tuple[Message, ...], str | None]:
+    """Return the messages that can be read, and why the first that cannot could not."""
+    carried = [] if bytes(envelope.message) == _NULL else [envelope.message]
+    messages = []
+    error = None
+    for raw in [*carried, *(envelope.messages or [])]:
+        try:
+            messages.append(read_message(bytes(raw), observed))
+        except UnparseableError as reason:
+            error = error or f"a message in it: {reason.what}"
+    return tuple(messages), error
+
+
+def _chat_id(chat: Any, user_id: str | None) -> str | None:
+    """Return the chat that an event names; a one-to-one chat is named by the party other than the event's user."""
+    if not isinstance(chat, str) or not chat:
+        return None
+    named = from_xmpp(chat)
+    return named if is_channel(named) or not user_id else chat_of(user_id, named)[0]
+
+
+def _is_carrier(body: bytes, members: dict[str, msgspec.Raw], user_id: str | None) -> bool:
+    """Tell whether an event holds its message, its name, its user and nothing else, not even a member given twice."""
+    if not members.keys() <= _CARRIER_FIELDS or ("userId" in members and user_id is None):
+        return False
+    return len(body) - len(msgspec.json.encode(members)) <= _SPACES_PER_FIELD * len(members)
 
 
 def _named_uids(envelope: _Envelope) -> list[str]:
