@@ -51,10 +51,19 @@ def test_the_first_failure_reaches_the_reader_and_the_rest_is_dropped():
 
 
 def test_results_that_nobody_reads_are_given_back():
+    go = threading.Event()
     discarded = []
-    results = map_unordered(str, range(50), threads=2, discard=discarded.append)
-    read = [next(results), next(results)]
-    results.close()
+
+    def work(number):
+        if number == 0:
+            go.wait(10)
+        return number
+
+    results = map_unordered(work, range(50), threads=2, discard=discarded.append)
+    read = [next(results)]
+    go.set()
+    results.close()  # while 0 is still being worked on
+    assert 0 in discarded
     assert not set(read) & set(discarded)
     assert len(discarded) <= 2 * AHEAD_PER_THREAD
 
