@@ -27,6 +27,8 @@ from archiver.store import ObjectInfo, Store
 Effect = Literal["before", "after"]
 Counted = Literal["all", "writes"]
 
+EFFECTS: tuple[Effect, ...] = ("before", "after")
+
 WRITES = frozenset({"create", "replace", "delete", "probe", "sweep"})
 
 _Result = TypeVar("_Result")
@@ -125,7 +127,7 @@ class FaultyStore:
             place = f"{name} {key}, operation {self.operations}"
             chance = random.Random(f"{self._seed}:{self.operations}")
             fails = chance.random() < self._fail_rate or self.operations in self._fail_at
-            effect = self._effect or chance.choice(("before", "after"))
+            effect: Effect = self._effect or chance.choice(EFFECTS)
             self._is_stopped = self.operations == self._stop_at
             if self._is_stopped or fails:
                 self.failures.append(f"{place}, {effect}")

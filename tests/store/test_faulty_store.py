@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from archiver.errors import KeyExistsError, StoreUnreachableError
 from archiver.store import Store
 from archiver.store.memory import MemoryStore
-from tests.faulty_store import Effect, FaultyStore, Stopped
-
-EFFECTS = ["before", "after"]
+from tests.faulty_store import EFFECTS, Effect, FaultyStore, Stopped
 
 
 def _work(store: Store) -> None:
