@@ -22,7 +22,8 @@ from archiver.errors import UnparseableError
 from archiver.model.capture import NO_ATTRIBUTES, SpooledCapture
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
-from archiver.normalise.push import Push, read_push, without_secrets
+from archiver.normalise.push import Push, read_push
+from archiver.normalise.redact import without_secrets
 
 # An attribute that the listener sets where it replaced a secret: the digest of the body as Flock sent it.
 BODY_DIGEST_ATTRIBUTE = "body-digest"
@@ -71,6 +72,7 @@ class Batch:
                 said.append(_said(spooled, push))
                 messages += push.messages
                 self._capture_of_row += [self._captures] * len(push.messages)
+                self.unread += push.error is not None
             self._captures += 1
         self._events.append(_events_table(captures, said, spool_id=spool_id))
         self._add_rows(messages)
@@ -165,7 +167,7 @@ def _said(spooled: SpooledCapture, push: Push) -> tuple[object, ...]:
     uid = push.messages[0].message_uid if push.messages else None
     body = without_secrets(capture.body) if push.keep_body else None
     wanted = list(push.wanted_uids) or None
-    return (push.name, push.user_id, push.chat_id, uid, wanted, _outcome(push), None, _digest(spooled), body)
+    return (push.name, push.user_id, push.chat_id, uid, wanted, _outcome(push), push.error, _digest(spooled), body)
 
 
 def _unread(spooled: SpooledCapture, reason: str) -> tuple[object, ...]:
@@ -177,7 +179,9 @@ def _unread(spooled: SpooledCapture, reason: str) -> tuple[object, ...]:
 def _outcome(push: Push) -> str:
     if push.wanted_uids:
         return "wanted"
-    return "archived" if push.messages else "noted"
+    if push.messages:
+        return "archived"
+    return "unparsed" if push.error else "noted"
 
 
 def _digest(spooled: SpooledCapture) -> str:

@@ -65,8 +65,8 @@ def _read_event(capture: Capture) -> Push:
         members = _decode_members(capture.body)
     except RecursionError:
         raise UnparseableError("nested too deeply") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnparseableError(f"not an event: {error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as reason:
+        raise UnparseableError(f"not an event: {reason}") from None
     if not isinstance(envelope.name, str) or not envelope.name:
         raise UnparseableError("not an event: it has no name")
     messages, error = _read_messages(envelope, Observed(capture.received_at_ms, "event", capture.feed))
