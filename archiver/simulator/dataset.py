@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Annotated, Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
@@ -53,6 +53,8 @@ _ELSEWHERE = frozenset({"external", "quip"})
 # "… from X to Y", each name in a pair of single quotation marks.
 _RENAMED = re.compile("\u2018(.*)\u2019[^\u2018\u2019]*\u2018(.*)\u2019", re.DOTALL)
 
+# A day is left at the end for edits and deletions that follow.
+_Moment = Annotated[int, msgspec.Meta(ge=EARLIEST_MS + DAY_MS, le=LATEST_MS - DAY_MS)]
 _Row = TypeVar("_Row")
 
 
@@ -83,11 +85,11 @@ class _File(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     channel: str
     id: str
-    ts_ms: int
+    ts_ms: _Moment
     from_: str = msgspec.field(name="from")
     text: str
     mentions: list[str] = []
-    edited_ts_ms: int | None = None
+    edited_ts_ms: _Moment | None = None
     deleted: bool = False
     attachments: list[_File] = []
     subtype: str = ""
@@ -98,7 +100,7 @@ class _Revision(msgspec.Struct, gc=False):
     id: str
     seen: str
     text: str
-    edited_ts_ms: int | None = None
+    edited_ts_ms: _Moment | None = None
     attachments: list[_File] = []
 
 

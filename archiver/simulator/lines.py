@@ -16,6 +16,8 @@ from archiver.simulator.workspace import Workspace
 _THUMBNAIL_SUFFIX = "_t"
 _THUMBNAIL_BYTES = 300
 _REUSE_EVERY = 6
+# With the file shared before, one for each way to answer.
+_FILES = 3
 # Most files can be had; the last mode is a file that is gone.
 _MODE_WEIGHTS = (40, 40, 7, 8, 5)
 
@@ -50,7 +52,7 @@ class Scene:
         number, self.files_made = self.files_made, self.files_made + 1
         name, mime = phrases.FILE_NAMES[number % len(phrases.FILE_NAMES)]
         size, key = phrases.FILE_SIZES[number % len(phrases.FILE_SIZES)], f"{self.workspace.team_id}/{number}"
-        if self.last_file is not None and number % _REUSE_EVERY == 0:
+        if self.last_file is not None and number % _REUSE_EVERY == 1:
             # The same bytes under another name and address.
             mime, size, key = self.last_file.mime, self.last_file.size, self.last_file.key
         mode: FileMode = (
@@ -134,8 +136,9 @@ def file(scene: Scene) -> Line:
 
 def files(scene: Scene) -> Line:
     """Share several files at once, with a text."""
-    count = scene.random.randint(2, 4)
-    return Line({"text": "all of them", "attachments": tuple(attachment_of(scene, scene.file()) for _ in range(count))})
+    return Line(
+        {"text": "all of them", "attachments": tuple(attachment_of(scene, scene.file()) for _ in range(_FILES))}
+    )
 
 
 def trap(scene: Scene) -> Line:

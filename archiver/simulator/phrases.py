@@ -99,8 +99,8 @@ FILE_NAMES: tuple[tuple[str, str], ...] = (
     ("", ""),
 )
 
-# Bytes; the first ones are the edges.
-FILE_SIZES: tuple[int, ...] = (4_096, 0, 1, 700, 65_536, 65_537, 200_000)
+# Bytes, with the edges of what programs read at once.
+FILE_SIZES: tuple[int, ...] = (4_096, 65_537, 1, 700, 65_536, 0, 200_000)
 
 # Where a message can point that is no file host: nothing may be fetched from there.
 TRAP_URLS: tuple[str, ...] = (
