@@ -7,7 +7,7 @@ others unknown. So every answer is matched by uid, and every uid asked for comes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -82,7 +82,7 @@ def fetch(
     *,
     readers: Mapping[str, Collection[str]],
     threads: int,
-) -> Iterator[FetchedBatch]:
+) -> Generator[FetchedBatch, None, None]:
     """Ask for all wanted messages and yield each batch as its answers come, in no particular order.
 
     ``readers`` maps channel ids to the users known to be in them, as `DirectorySeen.readers`. A chat is asked for as

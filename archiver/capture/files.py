@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -165,7 +165,7 @@ class Downloader:
         """Close all connections."""
         self._transport.close()
 
-    def download_all(self, wanted: Iterable[WantedFile]) -> Iterator[tuple[WantedFile, FileResult]]:
+    def download_all(self, wanted: Iterable[WantedFile]) -> Generator[tuple[WantedFile, FileResult], None, None]:
         """Fetch many files side by side and yield each with its result as it is there, in no particular order.
 
         Only a few results wait for the reader at any time, so the folder holds a few files. Raises as `download`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
@@ -19,11 +19,12 @@ def map_unordered(
     *,
     threads: int,
     discard: Callable[[_Result], None] | None = None,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Yield ``work(item)`` for every item as they finish, reading ``items`` only as far as there is room.
 
-    The first exception of ``work`` is raised to the reader. When the reader stops early, for whatever reason, what has
-    not begun is dropped, what has begun is waited for, and ``discard`` is given each result that nobody will read.
+    The first exception of ``work`` is raised to the reader. When the reader stops early (closes the generator), for
+    whatever reason, what has not begun is dropped, what has begun is waited for, and ``discard`` is given each result
+    that nobody will read.
     """
     under_way: set[Future[_Result]] = set()
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="capture") as pool:
