@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import duckdb
@@ -31,6 +33,8 @@ from archiver.errors import (
 from archiver.query import views
 
 FETCH_ROWS = 1_000
+
+_Result = TypeVar("_Result")
 
 _HTTP_REFUSALS = ("400", "401", "403")
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\b", re.IGNORECASE)
@@ -65,7 +69,11 @@ class Answer:
 
 
 class Engine:
-    """A DuckDB connection whose views are one head of one archive. Close it, or use it in a ``with`` block."""
+    """A DuckDB connection whose views are one head of one archive. Close it, or use it in a ``with`` block.
+
+    DuckDB works in a thread of its own: while it fetches it does not see signals, and so a person who interrupts a long query would
+    wait for its end.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, scratch: tempfile.TemporaryDirectory[str], *, root: str
@@ -73,6 +81,7 @@ class Engine:
         self._connection = connection
         self._scratch = scratch
         self._root = root
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="query")
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +93,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the connection and remove what a large query spilled to disk."""
+        self._thread.shutdown()
         self._connection.close()
         self._scratch.cleanup()
 
@@ -96,7 +106,7 @@ class Engine:
         """
         try:
             _require_reading(sql)
-            self._connection.execute(sql)
+            self._interruptible(partial(self._connection.execute, sql))
             columns = tuple(Column(name=entry[0], type=str(entry[1])) for entry in self._connection.description or ())
         except duckdb.Error as error:
             raise _of_user(error, self._root) from None
@@ -105,12 +115,24 @@ class Engine:
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         while True:
             try:
-                rows = self._connection.fetchmany(FETCH_ROWS)
+                rows = self._interruptible(partial(self._connection.fetchmany, FETCH_ROWS))
             except duckdb.Error as error:
                 raise _of_user(error, self._root) from None
             if not rows:
                 return
             yield from rows
+
+    def _interruptible(self, work: Callable[[], _Result]) -> _Result:
+        future = self._thread.submit(work)
+        try:
+            return future.result()
+        except duckdb.Error:
+            raise
+        except BaseException:
+            # What ended our waiting, such as Ctrl-C, ends the query too.
+            self._connection.interrupt()
+            wait([future])
+            raise
 
 
 def open_engine(archive: Archive, head: Head, *, login: S3Login | None = None) -> Engine:
@@ -216,6 +238,11 @@ def _of_user(error: duckdb.Error, root: str) -> ArchiverError:
     words = str(error).strip()
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"a query reads the archive and nothing else: {words}")
+    if isinstance(error, duckdb.InterruptException):
+        # Nobody interrupted it: one of its threads failed, and stopped the others before it could say why.
+        return UsageError(
+            "the query failed while it ran, and DuckDB lost the reason", next_step="run it again, or a part of it"
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(words, next_step="ask for less at once: fewer columns, fewer days, or a LIMIT")
     # Its Parquet reader raises what has no class of its own, such as "TProtocolException: Invalid data".

@@ -143,6 +143,8 @@ def _shown(detail: ErrorDetails, location: Location) -> str:
     value = detail.get("input")
     if detail["type"] == "missing" or location[:2] in secret_keys() or not isinstance(value, (str, int, float)):
         return ""
+    if isinstance(value, str) and "@" in value:
+        return ""  # an address with a password in it
     text = repr(value)
     return f", not {text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + '…'}"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -224,13 +227,23 @@ class TestMistakes:
     def test_an_error_while_rows_are_fetched_is_told_too(self, engine: Engine) -> None:
         late = "SELECT CASE WHEN i < 2_000_000 THEN 0 ELSE ('x' || i)::INTEGER END FROM range(3_000_000) t(i)"
         answer = engine.ask(late)
-        with pytest.raises(UsageError, match="Could not convert"):
+        with pytest.raises(UsageError, match=r"Could not convert|DuckDB lost the reason"):
             list(answer.rows)
 
     def test_an_archive_in_memory_cannot_be_queried(self) -> None:
         archive = small_archive.found(MemoryStore())
         with pytest.raises(UsageError, match="cannot be queried"):
             open_engine(archive, archive.head())
+
+
+class TestInterruption:
+    def test_ends_a_query_that_would_take_for_ever(self, engine: Engine) -> None:
+        long = "SELECT count(*) FROM range(1_000_000_000) a, range(1_000_000) b WHERE a.range + b.range = 7"
+        with pytest.raises(KeyboardInterrupt):
+            # Wherever in this block the signal arrives, the query must end; the pause lets it get under way.
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            rows(engine, long)
+        assert rows(engine, "SELECT 1") == [(1,)]
 
 
 class TestDamage:
