@@ -90,20 +90,38 @@ def read_message(raw: bytes, observed: Observed) -> Message:
         raise UnparseableError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except msgspec.MsgspecError:
         wire = _wire_of(_read_leniently(raw_text))
-    sender = from_xmpp(_identifier(wire.from_, "from"))
-    chat_id, chat_kind = chat_of(sender, from_xmpp(_identifier(wire.to, "to")))
-    provisional = not wire.uid and wire.uid != 0
-    uid = _provisional_uid(wire, observed.at_ms) if provisional else _identifier(wire.uid, "uid")
+    sender, recipient, uid = wire.from_, wire.to, wire.uid
+    # What nearly every message is, is told apart first and without a call: this runs once a message.
+    if not (sender and recipient and len(sender) <= IDENTIFIER_LENGTH_MAX_CHARACTERS >= len(recipient)):
+        sender, recipient = _identifier(sender, "from"), _identifier(recipient, "to")
+    if "@" in sender or "@" in recipient:
+        sender, recipient = from_xmpp(sender), from_xmpp(recipient)
+    chat_id, chat_kind = chat_of(sender, recipient)
+    provisional = not uid and uid != 0
+    if provisional:
+        uid = _provisional_uid(wire, observed.at_ms)
+    elif type(uid) is not str or len(uid) > IDENTIFIER_LENGTH_MAX_CHARACTERS:
+        uid = _identifier(uid, "uid")
     sent_at_ms, sent_at_basis = _sent_at(wire, uid, observed.at_ms)
     text = wire.text or ""
-    says = _Says(plain_text=text, content_digest=digest_of_text(text)) if _is_plain(wire) else _more_of(wire)
+    raw_digest = sha256(raw).hexdigest()
+    client_id = wire.id if type(wire.id) is str else _as_text(wire.id)
+    if _is_plain(wire):
+        return Message(
+            chat_id, chat_kind, uid, provisional, sent_at_ms, sent_at_basis,
+            observed.at_ms, observed.source, observed.captured_by,
+            sender, None, None, None, text, None, None, text, None, None, None, (),
+            client_id, raw_text, raw_digest, digest_of_text(text),
+        )  # fmt: skip
     return Message(
         chat_id, chat_kind, uid, provisional, sent_at_ms, sent_at_basis,
         observed.at_ms, observed.source, observed.captured_by,
-        sender, says.send_as_name, wire.onBehalfOf or None, wire.appId or None,
-        text, wire.flockml or None, wire.notification or None, says.plain_text,
-        wire.mentions or None, wire.visibleTo or None, says.attachments, says.files,
-        _as_text(wire.id), raw_text, sha256(raw).hexdigest(), says.content_digest,
+        sender, _string(wire.sendAs.get("name")) if wire.sendAs else None, wire.onBehalfOf or None, wire.appId or None,
+        text, wire.flockml or None, wire.notification or None, to_plain_text(wire.flockml) if wire.flockml else text,
+        wire.mentions or None, wire.visibleTo or None,
+        canonical_json(wire.attachments).decode() if wire.attachments else None,
+        tuple(_files_of(wire.attachments)) if wire.attachments else (),
+        client_id, raw_text, raw_digest, digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS}),
     )  # fmt: skip
 
 
@@ -119,16 +137,6 @@ def carries_unknown_fields(raw: bytes) -> bool:
     return not fields.keys() <= _KNOWN_FIELDS or fields.get("type", _TYPE_OF_A_MESSAGE) != _TYPE_OF_A_MESSAGE
 
 
-class _Says(msgspec.Struct, gc=False, kw_only=True):
-    """What is derived from the content beyond the bare text."""
-
-    plain_text: str
-    content_digest: str
-    send_as_name: str | None = None
-    attachments: str | None = None
-    files: tuple[Attachment, ...] = ()
-
-
 def _is_plain(wire: _Wire) -> bool:
     """Tell whether the message says nothing but its text: most messages do, so they have a short way."""
     return not (
@@ -140,16 +148,6 @@ def _is_plain(wire: _Wire) -> bool:
         or wire.onBehalfOf
         or wire.visibleTo
         or wire.notification
-    )
-
-
-def _more_of(wire: _Wire) -> _Says:
-    return _Says(
-        plain_text=to_plain_text(wire.flockml) if wire.flockml else wire.text or "",
-        content_digest=digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS}),
-        send_as_name=_string(wire.sendAs.get("name")) if wire.sendAs else None,
-        attachments=canonical_json(wire.attachments).decode() if wire.attachments else None,
-        files=tuple(_files_of(wire.attachments)) if wire.attachments else (),
     )
 
 
