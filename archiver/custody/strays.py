@@ -7,13 +7,14 @@ wrote first (`archiver.archive.commit`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 
 from archiver.archive import layout, ledger
 from archiver.archive.commit import Pending
-from archiver.archive.reader import Archive, Head, advance
+from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.custody.chain import Chain
 from archiver.custody.findings import Damage
@@ -33,11 +34,11 @@ def find(archive: Archive, chain: Chain) -> Strays:
 
     A run may be committing meanwhile: what it writes has its note, and when the note has gone, its entry.
     """
-    unnamed = [key for key in _keys(archive) if key not in chain.head.files and _digest(key) not in chain.blobs]
+    unnamed = [key for key in _keys(archive) if key not in chain.files and _digest(key) not in chain.blobs]
     if not unnamed:
         return Strays((), 0)
     announced = _announced(archive)
-    later = _named_since(archive, chain.head)
+    later = _named_since(archive, chain)
     left = [key for key in unnamed if key not in later]
     damages = [
         Damage("unnamed", key, "no ledger entry names it")
@@ -66,16 +67,13 @@ def _announced(archive: Archive) -> set[str]:
     return keys
 
 
-def _named_since(archive: Archive, head: Head) -> set[str]:
+def _named_since(archive: Archive, chain: Chain) -> set[str]:
     named: set[str] = set()
-    try:
-        for entry, digest in ledger.entries_after(archive.store, head.sequence, head.digest):
+    # Where the chain breaks, its own check has said so already.
+    with suppress(LedgerBrokenError):
+        for entry, _ in ledger.entries_after(archive.store, chain.sequence, chain.digest):
             named.update(record.key for record in entry.added)
             named.update(layout.blob_key(blob.sha256) for blob in entry.blobs)
-            head = advance(head, entry, digest)
-    except LedgerBrokenError:
-        # The chain's own check has said so already.
-        return named
     return named
 
 

@@ -38,7 +38,7 @@ def verify(store: Store, *, level: Level, executor: Executor, progress: Progress
     """
     archive = Archive.open(store)
     followed = chain.follow(archive)
-    records = [record for _, record in sorted(followed.head.files.items())]
+    records = [record for _, record in sorted(followed.files.items())]
     blobs = sorted(followed.blobs.items())
     if level == "quick":
         tasks = joined(
@@ -55,10 +55,10 @@ def verify(store: Store, *, level: Level, executor: Executor, progress: Progress
     return Verification(
         level=level,
         archive_id=archive.facts.archive_id,
-        sequence=followed.head.sequence,
-        digest=followed.head.digest,
+        sequence=followed.sequence,
+        digest=followed.digest,
         looked=Looked(
-            entries=followed.head.sequence,
+            entries=followed.sequence,
             objects=len(records),
             blobs=len(blobs),
             rows=sum(record.rows for record in records),
