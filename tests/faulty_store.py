@@ -127,7 +127,7 @@ class FaultyStore:
             place = f"{name} {key}, operation {self.operations}"
             chance = random.Random(f"{self._seed}:{self.operations}")
             fails = chance.random() < self._fail_rate or self.operations in self._fail_at
-            effect: Effect = self._effect or chance.choice(EFFECTS)
+            effect = chance.choice(EFFECTS) if self._effect is None else self._effect
             self._is_stopped = self.operations == self._stop_at
             if self._is_stopped or fails:
                 self.failures.append(f"{place}, {effect}")
