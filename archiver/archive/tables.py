@@ -52,6 +52,8 @@ def rows_to_table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def messages_to_table(messages: Sequence[Message]) -> pa.Table:
     """Return messages as rows with all columns of `MESSAGES` except `DECIDED_COLUMNS`, in the order given."""
+    if not messages:
+        return UNDECIDED_MESSAGES.empty_table()
     columns: dict[str, Any] = dict(
         zip(_MESSAGE_FIELDS, zip(*map(msgspec.structs.astuple, messages), strict=True), strict=True)
     )

@@ -27,7 +27,7 @@ from archiver.store import Store
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import add, found, message
-from tests.stopping_store import StoppingStore
+from tests.faulty_store import EFFECTS, Effect, FaultyStore
 
 
 @pytest.fixture
@@ -195,11 +195,11 @@ class TestAppend:
         entry, digest = read_entry(store, 5)
         assert append(store, entry) == digest
 
-    @pytest.mark.parametrize("effect", ["before", "after"])
-    def test_a_create_whose_answer_was_lost_is_resolved_by_reading(self, store: MemoryStore, effect: str) -> None:
+    @pytest.mark.parametrize("effect", EFFECTS)
+    def test_a_create_whose_answer_was_lost_is_resolved_by_reading(self, store: MemoryStore, effect: Effect) -> None:
         entry, digest = read_entry(store, 5)
         following = msgspec.structs.replace(entry, sequence=6, previous=digest)
-        lossy = StoppingStore(store, at=1, effect=effect, crash=False)  # type: ignore[arg-type]
+        lossy = FaultyStore(store, fail_at=[1], effect=effect)
         if effect == "after":
             append(lossy, following)
             assert read_entry(store, 6)[0] == following
@@ -212,9 +212,7 @@ class TestAppend:
     def test_a_lost_answer_to_a_lost_race_is_a_lost_race(self, store: MemoryStore) -> None:
         entry, _ = read_entry(store, 5)
         with pytest.raises(HeadMovedError):
-            append(
-                StoppingStore(store, at=1, effect="before", crash=False), msgspec.structs.replace(entry, run="other")
-            )
+            append(FaultyStore(store, fail_at=[1], effect="before"), msgspec.structs.replace(entry, run="other"))
 
     def test_a_store_that_refuses_is_not_asked_again(self, store: MemoryStore) -> None:
         class Refusing(MemoryStore):

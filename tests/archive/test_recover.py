@@ -35,21 +35,26 @@ from tests.archive.archive_steps import (
     unnamed,
     values,
 )
-from tests.stopping_store import Effect, PowerLoss, StoppingStore
+from tests.faulty_store import EFFECTS, Effect, FaultyStore, Stopped
 
 ROWS = {"messages": [message("new"), message("newer", day=1)], "events": [event(1)]}
+
+
+def faulty(store: Store, *, at: int, effect: Effect, crash: bool) -> FaultyStore:
+    """Return a store whose process ends at an operation, or that loses that one answer and goes on."""
+    return FaultyStore(store, stop_at=at if crash else None, fail_at=() if crash else (at,), effect=effect)
 
 
 def stopped(store: Store, *, at: int, effect: Effect, crash: bool = True, **further: object) -> bool:
     """Commit on a store that stops at a call; tell whether the commit came to its end all the same."""
     archive = Archive.open(store)
     head = archive.head()
-    stopping = StoppingStore(store, at=at, effect=effect, crash=crash)
+    failing = faulty(store, at=at, effect=effect, crash=crash)
     try:
-        add(Archive(stopping, archive.facts, archive.facts_digest), head, ROWS, **further)  # type: ignore[arg-type]
-    except (PowerLoss, StorageError):
+        add(Archive(failing, archive.facts, archive.facts_digest), head, ROWS, **further)  # type: ignore[arg-type]
+    except (Stopped, StorageError):
         return False
-    return stopping.calls < at
+    return failing.operations < at
 
 
 def tidy(store: Store, *, writer: str = "here", later_ms: int = 0) -> None:
@@ -217,7 +222,7 @@ class TestACommitThatStops:
 
     CALLS = 9  # the note, three objects, two looks for blobs of which one is stored, the entry, the note again
 
-    @pytest.mark.parametrize("effect", ["before", "after"])
+    @pytest.mark.parametrize("effect", EFFECTS)
     @pytest.mark.parametrize("crash", [True, False], ids=["power", "answer"])
     @pytest.mark.parametrize("at", range(1, CALLS + 1))
     def test_the_next_run_cleans_up_and_the_same_commit_works(
@@ -244,12 +249,12 @@ class TestACommitThatStops:
 
     def test_there_is_no_further_call(self, store: MemoryStore, tmp_path: Path) -> None:
         archive = Archive.open(store)
-        counting = StoppingStore(store, at=0, effect="before")
+        counting = FaultyStore(store)
         further = {"blobs": {**blob(tmp_path, b"new file"), **blob(tmp_path, b"kept")}}
         add(Archive(counting, archive.facts, archive.facts_digest), archive.head(), ROWS, **further)  # type: ignore[arg-type]
-        assert counting.calls == self.CALLS
+        assert counting.operations == self.CALLS
 
-    @pytest.mark.parametrize("effect", ["before", "after"])
+    @pytest.mark.parametrize("effect", EFFECTS)
     @pytest.mark.parametrize("at", range(1, 8))
     def test_so_does_one_that_takes_a_checkpoint(self, at: int, effect: Effect) -> None:
         store = MemoryStore()
@@ -262,7 +267,7 @@ class TestACommitThatStops:
         assert missing(store) == unnamed(store) == set()
         assert Archive.open(store).head() == archive.head(head) == archive.head(archive.founding_head())
 
-    @pytest.mark.parametrize("effect", ["before", "after"])
+    @pytest.mark.parametrize("effect", EFFECTS)
     @pytest.mark.parametrize("at", range(1, 16))
     def test_recovering_may_stop_anywhere_too(
         self, store: MemoryStore, tmp_path: Path, at: int, effect: Effect
@@ -273,11 +278,11 @@ class TestACommitThatStops:
         archive = Archive.open(store)
         try:
             recover(
-                Archive(StoppingStore(store, at=at, effect=effect), archive.facts, archive.facts_digest),
+                Archive(faulty(store, at=at, effect=effect, crash=True), archive.facts, archive.facts_digest),
                 writer="here",
                 now_ms=AT_MS,
             )
-        except PowerLoss:
+        except Stopped:
             tidy(store)
         assert Archive.open(store).head() == head
         assert missing(store) == unnamed(store) == set()
@@ -316,14 +321,14 @@ class ArchiveOverItsLife(RuleBasedStateMachine):
     @rule(
         days=st.lists(st.integers(-2, 2), min_size=1, max_size=3),
         at=st.integers(1, 12),
-        effect=st.sampled_from(["before", "after"]),
+        effect=st.sampled_from(EFFECTS),
         crash=st.booleans(),
     )
     def commit_that_stops(self, days: list[int], at: int, effect: Effect, crash: bool) -> None:
         rows, names = self.rows(days)
-        stopping = StoppingStore(self.store, at=at, effect=effect, crash=crash)
-        with suppress(PowerLoss, StorageError):
-            add(Archive(stopping, self.archive.facts, self.archive.facts_digest), self.head, rows)
+        failing = faulty(self.store, at=at, effect=effect, crash=crash)
+        with suppress(Stopped, StorageError):
+            add(Archive(failing, self.archive.facts, self.archive.facts_digest), self.head, rows)
         self.reopen()
         if values(self.store, self.head, "messages", "message_uid") != sorted(self.written):
             self.written |= names
