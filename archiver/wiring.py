@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from archiver.clock import Clock, SystemClock, to_text
 from archiver.errors import KeyExistsError, KeyMissingError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
     from archiver.capture.listener_server import ListenerServer
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 SPOOL_FILE = "spool.sqlite"
 TOKENS_FILE = "tokens.sqlite"
 DOWNLOADS_FOLDER = "downloads"
+READER_PROCESSES_MAX = 4
+READER_PROCESSES_FROM_CAPTURES = 100_000
 SOFTWARE = f"flock-archiver {__version__}"
 
 
@@ -189,6 +194,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             downloader=downloader,
             clock=clock,
             executor=stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1))),
+            readers=_readers(stack, spool),
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
         )
@@ -222,6 +228,29 @@ def spool_depth(settings: Settings) -> SpoolDepth | None:
         return spool.depth()
     finally:
         spool.close()
+
+
+def _readers(stack: ExitStack, spool: Spool) -> Executor | None:
+    """Return processes that read captures, or None where so few wait that starting processes takes longer."""
+    import multiprocessing  # noqa: PLC0415 - see the module's docstring
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - see the module's docstring
+
+    processes = min(os.cpu_count() or 1, READER_PROCESSES_MAX)
+    if processes == 1 or spool.depth().captures < READER_PROCESSES_FROM_CAPTURES:
+        return None
+    # Forked from a server that has imported what they need, they share its memory; forked from us they would share
+    # threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["archiver.capture.reading"])
+    return stack.enter_context(
+        ProcessPoolExecutor(
+            max_workers=processes,
+            mp_context=context,
+            # An interrupt is for the run, which then ends them.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
+    )
 
 
 def author(settings: Settings, *, clock: Clock) -> Author:

@@ -1,86 +1,66 @@
-"""From captures to rows, many at once: every push leaves an event row, and each message in it a message row.
+"""A batch on its way into one commit: columns of messages and events, in the order in which they came.
 
-A `Batch` keeps columns, not objects: a few thousand messages are read at a time and become Arrow arrays before the
-next few thousand come, which halves the time and keeps memory to the size of the data. What needs a second look, a
-repeated uid or a message with files, is read again from its own raw bytes; reading is a pure function, so it says the
-same again.
+What needs a second look, a repeated uid or a message with files, is read again from its own raw bytes; reading is a
+pure function, so it says the same again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
 from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table
+from archiver.capture.reading import ReadCaptures, read_captures
 from archiver.capture.versions import Key
-from archiver.errors import UnparseableError
-from archiver.model.capture import NO_ATTRIBUTES, SpooledCapture
+from archiver.model.capture import SpooledCapture
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
-from archiver.normalise.push import Push, read_push
-from archiver.normalise.redact import without_secrets
 
-# An attribute that the listener sets where it replaced a secret: the digest of the body as Flock sent it.
-BODY_DIGEST_ATTRIBUTE = "body-digest"
-
-_SAID_COLUMNS = ("name", "user_id", "chat_id", "message_uid", "wanted_uids", "outcome", "error", "body_digest", "body")
+_NO_CAPTURE = -1
 
 
 class Batch:
-    """Captures and messages on their way into one commit, as columns in the order they came.
+    """Captures and messages of one commit; ``with_files`` are the message rows whose messages have files.
 
-    ``repeated`` holds the keys that occur more than once, ``with_files`` the rows whose messages have files, and
-    ``unread`` counts captures that could not be read.
+    ``unread`` counts captures that could not be read, or not whole.
     """
 
     def __init__(self) -> None:
-        self.repeated: set[Key] = set()
         self.with_files: list[int] = []
         self.unread = 0
-        self._keys: set[Key] = set()
+        self.capture_count = 0
         self._messages: list[pa.Table] = []
         self._events: list[pa.Table] = []
         self._capture_of_row: list[int] = []
-        self._captures = 0
 
     @property
     def message_count(self) -> int:
         """The number of message rows, repetitions included."""
         return len(self._capture_of_row)
 
-    @property
-    def capture_count(self) -> int:
-        """The number of captures."""
-        return self._captures
+    def add(self, read: ReadCaptures) -> None:
+        """Take captures that were read."""
+        first_row, first_capture = self.message_count, self.capture_count
+        self.with_files += [first_row + row for row in read.with_files]
+        self.unread += read.unread
+        self.capture_count += read.events.num_rows
+        self._capture_of_row += [first_capture + capture for capture in read.capture_of_row]
+        self._messages.append(read.messages)
+        self._events.append(read.events)
 
     def add_captures(self, captures: Sequence[SpooledCapture], *, spool_id: str) -> None:
-        """Read captures one by one; what cannot be read keeps its bytes and its reason, and harms no other."""
-        said: list[tuple[object, ...]] = []
-        messages: list[Message] = []
-        for spooled in captures:
-            try:
-                push = read_push(spooled.capture)
-            except UnparseableError as error:
-                said.append(_unread(spooled, error.what))
-                self.unread += 1
-            else:
-                said.append(_said(spooled, push))
-                messages += push.messages
-                self._capture_of_row += [self._captures] * len(push.messages)
-                self.unread += push.error is not None
-            self._captures += 1
-        self._events.append(_events_table(captures, said, spool_id=spool_id))
-        self._add_rows(messages)
+        """Read captures and take them."""
+        self.add(read_captures(captures, spool_id=spool_id))
 
     def add_messages(self, messages: Sequence[Message]) -> None:
         """Take messages that no push brought, such as fetched ones; they leave no event row."""
-        self._capture_of_row += [-1] * len(messages)
-        self._add_rows(messages)
+        first_row = self.message_count
+        self.with_files += [row for row, message in enumerate(messages, first_row) if message.files]
+        self._capture_of_row += [_NO_CAPTURE] * len(messages)
+        self._messages.append(messages_to_table(messages))
 
     def messages(self) -> pa.Table:
         """Return all message rows, without the columns that the archive decides."""
@@ -103,7 +83,7 @@ class Batch:
         archived = {capture for capture, adds in zip(self._capture_of_row, added, strict=True) if adds}
         for row in pc.indices_nonzero(pc.invert(pa.array(added))).to_pylist():
             capture = self._capture_of_row[row]
-            if capture < 0:
+            if capture == _NO_CAPTURE:
                 continue
             if outcomes[capture] == "archived" and capture not in archived:
                 outcomes[capture] = "duplicate"
@@ -117,20 +97,12 @@ class Batch:
             )
         return events
 
-    def _add_rows(self, messages: Sequence[Message]) -> None:
-        if not messages:
-            return
-        first_row = sum(table.num_rows for table in self._messages)
-        for row, message in enumerate(messages, first_row):
-            if message.files:
-                self.with_files.append(row)
-        keys = [(message.chat_id, message.message_uid) for message in messages]
-        before = len(self._keys)
-        self.repeated |= self._keys.intersection(keys)
-        self._keys.update(keys)
-        if len(self._keys) - before < len(keys):
-            self.repeated |= _repeated(keys)
-        self._messages.append(messages_to_table(messages))
+
+def repeated_keys(rows: pa.Table) -> set[Key]:
+    """Return the keys that stand in more than one message row."""
+    counts = rows.group_by(["chat_id", "message_uid"]).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts.column("count_all"), 1))
+    return set(zip(repeated.column("chat_id").to_pylist(), repeated.column("message_uid").to_pylist(), strict=True))
 
 
 def message_at(rows: pa.Table, row: int) -> Message:
@@ -138,62 +110,3 @@ def message_at(rows: pa.Table, row: int) -> Message:
     source, captured_by, raw = (rows.column(name)[row].as_py() for name in ("source", "captured_by", "raw"))
     observed_at_ms = pc.cast(rows.column("observed_at")[row], pa.int64()).as_py()
     return read_message(raw.encode(), Observed(observed_at_ms, source, captured_by))
-
-
-def _repeated(keys: Sequence[Key]) -> set[Key]:
-    seen: set[Key] = set()
-    return {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
-
-
-def _events_table(captures: Sequence[SpooledCapture], said: Sequence[tuple[object, ...]], *, spool_id: str) -> pa.Table:
-    pushes = [spooled.capture for spooled in captures]
-    columns: dict[str, object] = dict(zip(_SAID_COLUMNS, zip(*said, strict=True), strict=True))
-    columns["received_at"] = [push.received_at_ms for push in pushes]
-    columns["spool_id"] = pa.repeat(spool_id, len(pushes))
-    columns["sequence"] = [spooled.sequence for spooled in captures]
-    columns["feed"] = [push.feed for push in pushes]
-    columns["feed_kind"] = [push.feed_kind for push in pushes]
-    columns["verified"] = [push.verified for push in pushes]
-    columns["attributes"] = _encode_all([push.attributes for push in pushes])
-    return pa.table([pa.array(columns[field.name], type=field.type) for field in EVENTS.schema], schema=EVENTS.schema)
-
-
-def _said(spooled: SpooledCapture, push: Push) -> tuple[object, ...]:
-    """Return the values of `_SAID_COLUMNS` for a push that could be read, as if all its messages were new."""
-    capture = spooled.capture
-    if capture.feed_kind == "webhook":  # its body is the message, whose digest is known already
-        message = push.messages[0]
-        return (None, None, message.chat_id, message.message_uid, None, "archived", None, message.raw_digest, None)
-    uid = push.messages[0].message_uid if push.messages else None
-    body = without_secrets(capture.body) if push.keep_body else None
-    wanted = list(push.wanted_uids) or None
-    return (push.name, push.user_id, push.chat_id, uid, wanted, _outcome(push), push.error, _digest(spooled), body)
-
-
-def _unread(spooled: SpooledCapture, reason: str) -> tuple[object, ...]:
-    """Return the values of `_SAID_COLUMNS` for a capture that could not be read."""
-    body = without_secrets(spooled.capture.body)
-    return (None, None, None, None, None, "unparsed", reason, _digest(spooled), body)
-
-
-def _outcome(push: Push) -> str:
-    if push.wanted_uids:
-        return "wanted"
-    if push.messages:
-        return "archived"
-    return "unparsed" if push.error else "noted"
-
-
-def _digest(spooled: SpooledCapture) -> str:
-    stated = spooled.capture.attributes.get(BODY_DIGEST_ATTRIBUTE)
-    return stated or sha256(spooled.capture.body).hexdigest()
-
-
-def _encode_all(attributes: Sequence[Mapping[str, str]]) -> list[str | None]:
-    """Return attributes as JSON; captures share a few mappings, so each distinct one is encoded once."""
-    encoded: dict[int, str | None] = {id(NO_ATTRIBUTES): None}
-    for mapping in attributes:
-        if id(mapping) not in encoded:
-            text = msgspec.json.encode(dict(mapping), order="deterministic").decode() if mapping else None
-            encoded[id(mapping)] = text
-    return [encoded[id(mapping)] for mapping in attributes]

@@ -18,7 +18,7 @@ from archiver.archive.reader import Head
 from archiver.archive.schema import CONVERSATIONS, FILES
 from archiver.archive.tables import decided_messages, rows_to_table
 from archiver.capture.conversations import new_conversations
-from archiver.capture.drain import Batch, message_at
+from archiver.capture.drain import Batch, message_at, repeated_keys
 from archiver.capture.file_rows import FileFetches, blobs_of, digests_by_owner, rows_of_versions, wanted_of
 from archiver.capture.versions import NewVersion, decide, find_known, find_repeats
 from archiver.run.session import Session
@@ -39,7 +39,7 @@ def prepare(session: Session, head: Head, batch: Batch, fetches: FileFetches, *,
     Calling it again for another head costs no second download: ``fetches`` remembers.
     """
     rows = batch.messages()
-    versions, supersedes = _decide(session, head, batch, rows)
+    versions, supersedes = _decide(session, head, rows)
     added = [version > 0 for version in versions]
     new = {
         row: NewVersion(message_at(rows, row), versions[row], supersedes.get(row))
@@ -73,14 +73,14 @@ def prepare(session: Session, head: Head, batch: Batch, fetches: FileFetches, *,
     return Prepared(tables, blobs_of(files), counts)
 
 
-def _decide(session: Session, head: Head, batch: Batch, rows: pa.Table) -> tuple[list[int], dict[int, str]]:
+def _decide(session: Session, head: Head, rows: pa.Table) -> tuple[list[int], dict[int, str]]:
     """Return each row's version, 0 if it repeats what is known, and what some rows follow or complete, by row.
 
     Only keys that the archive or the batch itself holds already need a look at what they say; all others are new.
     """
     versions = [1] * rows.num_rows
     store = session.ports.archive.store
-    doubtful = find_repeats(store, head, rows) | batch.repeated
+    doubtful = find_repeats(store, head, rows) | repeated_keys(rows)
     if not doubtful:
         return versions, {}
     suspects = _rows_with(doubtful, rows)

@@ -5,7 +5,7 @@ While one batch is being committed, which is mostly work that leaves the interpr
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -13,11 +13,13 @@ from archiver.archive.commit import Draft
 from archiver.archive.ledger import Gap
 from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
+from archiver.capture.reading import ReadCaptures, pack, read_packed
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
 CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
+READS_AHEAD_MAX = 8  # enough to keep a few processes busy, few enough to cost no memory
 
 
 def drain(session: Session) -> StageResult:
@@ -49,21 +51,26 @@ def drain(session: Session) -> StageResult:
 def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
     """Read up to one commit's worth of captures and the sequence of the last; None if none wait."""
     spool, limits, clock = session.ports.spool, session.limits, session.ports.clock
-    captures_max = min(captures_max, limits.messages_per_commit)
-    batch = Batch()
+    captures_left = min(captures_max, limits.messages_per_commit)
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
-    while batch.capture_count < captures_max and bytes_left > 0 and clock.monotonic() < deadline:
-        captures = spool.read(
-            after=after,
-            captures_max=min(CAPTURES_PER_READ, captures_max - batch.capture_count),
-            bytes_max=bytes_left,
-        )
+    batch = Batch()
+    ahead: deque[Future[ReadCaptures]] = deque()
+    while captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
+        captures = spool.read(after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left)
         if not captures:
             break
-        batch.add_captures(captures, spool_id=spool.spool_id)
-        bytes_left -= sum(len(spooled.capture.body) for spooled in captures)
         after = captures[-1].sequence
+        captures_left -= len(captures)
+        bytes_left -= sum(len(spooled.capture.body) for spooled in captures)
+        if session.ports.readers is None:
+            batch.add_captures(captures, spool_id=spool.spool_id)
+            continue
+        ahead.append(session.ports.readers.submit(read_packed, pack(captures, spool_id=spool.spool_id)))
+        if len(ahead) > READS_AHEAD_MAX:
+            batch.add(ahead.popleft().result())
+    while ahead:
+        batch.add(ahead.popleft().result())
     return (batch, after) if batch.capture_count else (None, after)
 
 

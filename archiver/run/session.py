@@ -47,6 +47,7 @@ class Ports:
 
     ``client`` is None where Flock is not to be asked at all; ``scratch`` is a folder for files under way;
     ``new_attempt`` returns eight random hex digits.
+    ``executor`` has threads for the store; ``readers`` has processes that read captures, None where they do not pay.
     """
 
     archive: Archive
@@ -58,6 +59,7 @@ class Ports:
     executor: Executor
     threads: int
     new_attempt: Callable[[], str]
+    readers: Executor | None = None
 
 
 class Session:
