@@ -60,7 +60,11 @@ def listener() -> Iterator[Listener]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        # The default of five refuses some of many connections that come at once.
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     known.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

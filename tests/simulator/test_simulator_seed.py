@@ -94,6 +94,28 @@ def test_messages_are_written_by_people_who_are_there():
                 assert channel is None or writer in channel.members
 
 
+def test_everything_happens_in_order_whatever_the_number_of_connections(listener):
+    told = []
+    for connections in (1, 32):
+        with Simulator(seed=5, messages=300) as flock:
+            flock.add_webhooks(listener.url)
+            flock.configure(push_edits=True)
+            report = flock.play_all(connections=connections)
+            assert report.pushes == {"200": sum(report.pushes.values())}
+            told.append([{**row, "versions": [v["text"] for v in row["versions"]]} for row in flock.truth("message")])
+            edits = sum(len(row["versions"]) - 1 for row in told[-1])
+            assert edits == report.actions["edit"]
+    assert told[0] == told[1]
+
+
+def test_one_connection_pushes_in_the_order_of_the_script(listener):
+    with Simulator(seed=5, messages=100) as flock:
+        flock.add_webhooks(listener.url)
+        flock.play_all(connections=1)
+        order = [row["uid"] for row in flock.truth("message") if row["to"].startswith("g:")]
+    assert [body["uid"] for body in listener.bodies()] == order
+
+
 def test_a_team_too_small_is_refused():
     with pytest.raises(UsageError, match="3 people"):
         Simulator(people=2).start()
