@@ -26,6 +26,7 @@ from archiver.simulator.webhooks import WEBHOOK_HEADERS, OutgoingWebhook, Webhoo
 from archiver.simulator.workspace import Workspace
 
 EVENTS_FEED = "events"
+_REPLY_FIELDS = ("text", "flockml")
 _GZIP_HEADER = "Content-Encoding: gzip\r\n"
 _CHANGED_FIELDS: Mapping[str, Json] = {
     "absurd_time": {"timestamp": "9999999-99-99T99:99:99Z", "timestampInMillis": 2**63},
@@ -189,11 +190,12 @@ class Delivery:
             self.violations.append(Violation("event_answer", push.name, answer.body[:200].decode(errors="replace")))
 
     def _post_reply(self, hook: OutgoingWebhook, reply: Json) -> None:
+        # Whatever else the answer holds may be of any type; these two were looked at.
+        words = {field: reply[field] for field in _REPLY_FIELDS if isinstance(reply.get(field), str)}
         from_hook = {"name": hook.name, "profileImage": ""}
-        version = version_from(reply, at_ms=self._workspace.step(), send_as=from_hook)
-        message = self._workspace.post(self._workspace.compose(hook.owner, hook.channel_id, version, feed=hook.token))
-        for push in self.of_message(message):
-            self.send_soon(push)
+        version = version_from(words, at_ms=self._workspace.step(), send_as=from_hook)
+        # It fires no webhook: two callbacks that answer would never stop talking to each other.
+        self._workspace.post(self._workspace.compose(hook.owner, hook.channel_id, version, feed=hook.token))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -222,6 +224,6 @@ def _reply_in(body: bytes) -> Json | None:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if isinstance(decoded, dict) and any(isinstance(decoded.get(field), str) for field in ("text", "flockml")):
+    if isinstance(decoded, dict) and any(isinstance(decoded.get(field), str) for field in _REPLY_FIELDS):
         return decoded
     return None

@@ -171,8 +171,8 @@ class TestAnAnswerWithABodyIsAViolation:
         assert (violation["kind"], violation["where"]) == ("webhook_answer", "general")
         assert violation["detail"] == answer.decode()
 
-    def test_a_text_is_posted_and_does_not_fire_the_same_webhook_again(self, flock, listener, room, hook):
-        listener.answer = b'{"text":"thanks"}'
+    def test_a_text_is_posted_and_fires_no_webhook_again(self, flock, listener, room, hook):
+        listener.answer = b'{"text":"thanks","mentions":7,"attachments":"x"}'
         flock.send(room.members[1], room.channel_id, text="x")
         flock.settle()
         texts = [row["versions"][0]["text"] for row in flock.truth("message")]
