@@ -1,0 +1,80 @@
+"""The tables of the documents that repeat what the code says; tests hold the two together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from archiver.archive.schema import TABLES, Table
+from archiver.settings import schema_text
+
+_KINDS = {pa.string(): "text", pa.binary(): "bytes", pa.int32(): "int32", pa.int64(): "int64"}
+
+
+def columns_of(table: Table) -> str:
+    """A table of the archive format, as ``docs/archive-format.md`` shows it."""
+    order = ", ".join(f"`{column}`" for column in table.sort)
+    lines = [
+        f"### {table.name}",
+        "",
+        f"Partitioned by the day of `{table.day_column}`; sorted by {order}.",
+        "",
+        "| Column | Type | Null | Meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for column in table.schema:
+        kind = _KINDS.get(column.type) or ("instant" if pa.types.is_timestamp(column.type) else "list of text")
+        meaning = column.metadata[b"meaning"].decode()
+        lines.append(f"| `{column.name}` | {kind} | {'yes' if column.nullable else 'no'} | {meaning} |")
+    return "\n".join(lines)
+
+
+def all_columns() -> str:
+    return "\n\n".join(map(columns_of, TABLES.values()))
+
+
+def configuration_keys() -> str:
+    """Every key of the configuration, as ``docs/configuration.md`` shows them."""
+    schema = json.loads(schema_text())
+    lines = ["| Key | Type | Default | Meaning |", "| --- | --- | --- | --- |"]
+    lines += _key_lines(schema["properties"], schema["required"], prefix="")
+    for name, property_ in schema["properties"].items():
+        if "$ref" in property_:
+            part = schema["$defs"][property_["$ref"].rpartition("/")[2]]
+            lines += _key_lines(part["properties"], part.get("required", ()), prefix=f"{name}.")
+    return "\n".join(lines)
+
+
+def _key_lines(properties: Mapping[str, Any], required: Collection[str], *, prefix: str) -> list[str]:
+    return [
+        f"| `{prefix}{key}` | {_kind(property_)} | {_default(property_, key in required)} | {property_['description']} |"
+        for key, property_ in properties.items()
+        if "$ref" not in property_
+    ]
+
+
+def _kind(property_: Mapping[str, Any]) -> str:
+    if "enum" in property_:
+        return ", ".join(property_["enum"])
+    if "anyOf" in property_:
+        return next(_kind(choice) for choice in property_["anyOf"] if choice.get("type") != "null")
+    if property_.get("format") == "path":
+        return "path"
+    kind = {"string": "text", "array": "list of text"}.get(property_["type"], property_["type"])
+    if "exclusiveMinimum" in property_:
+        kind += f", above {property_['exclusiveMinimum']}"
+    elif "minimum" in property_:
+        kind += f", at least {property_['minimum']}"
+    return f"{kind}, at most {property_['maximum']}" if "maximum" in property_ else kind
+
+
+def _default(property_: Mapping[str, Any], is_required: bool) -> str:
+    if is_required:
+        return "required"
+    default = property_.get("default")
+    if isinstance(default, list):
+        return ", ".join(f"`{entry}`" for entry in default) or "none"
+    return "" if default is None else f"`{default}`"

@@ -1,0 +1,195 @@
+"""What the documents show is run: commands, SQL, Python and configurations, on the archive that `archiver demo` makes.
+
+A block that cannot run here has ``<!-- not run: why -->`` before it; its commands must still be understood.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import duckdb
+import pytest
+
+from archiver.cli import COMMANDS
+from archiver.settings import load
+from tests import doc_tables
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"])
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+_BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+# Those that run against an archive and need nothing else.
+_RUN_HERE = {"init", "query", "status", "verify"}
+
+
+@dataclass(frozen=True)
+class Block:
+    place: str
+    not_run: str
+    language: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for found in _BLOCK.finditer(text):
+            line = text.count("\n", 0, found.start(3)) + 1
+            yield Block(f"{path.relative_to(ROOT)}:{line}", found[1] or "", found[2], found[3])
+
+
+def commands() -> list[pytest.param]:
+    return [
+        pytest.param(line.removeprefix("$ "), block.not_run, id=f"{block.place}+{number}")
+        for block in blocks()
+        if block.language == "console"
+        for number, line in enumerate(block.text.splitlines())
+        if line.startswith("$ ")
+    ]
+
+
+def of_language(language: str) -> list[pytest.param]:
+    return [
+        pytest.param(block.text, id=block.place)
+        for block in blocks()
+        if block.language == language and not block.not_run
+    ]
+
+
+def understood(words: list[str]) -> None:
+    """Parse a command line of ours as click would, without running it."""
+    name, *rest = words
+    command = importlib.import_module(f"archiver.cli.{name}").command
+    try:
+        command.make_context(name, rest)
+    except click.BadParameter as error:
+        # A folder that the reader has and we do not is no mistake of the example.
+        if not error.message.endswith("does not exist."):
+            raise
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command line, without a comment, a redirection or what stands before a pipe."""
+    words = shlex.split(line.rpartition(" | ")[2] if " | archiver" in line else line, comments=True)
+    return words[: words.index(">")] if ">" in words else words
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a demo that has run, the environment and the working folder of whoever tries the documents."""
+    folder = tmp_path_factory.mktemp("docs") / "demo"
+    subprocess.run(
+        [sys.executable, "-m", "archiver", "demo", "--quiet", "--json", "--folder", str(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=240,
+    )
+    shim = folder / "bin" / "archiver"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m archiver "$@"\n')
+    shim.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(("line", "not_run"), commands())
+def test_a_command_does_what_it_says(line: str, not_run: str, demo: Path) -> None:
+    words = words_of(line)
+    if words[0] == "make":
+        assert words[1] in TARGETS
+        return
+    if words[0] == "archiver":
+        understood(words[1:])
+    if not_run:
+        return
+    assert words[0] == "archiver", "say why it is not run"
+    assert words[1] in _RUN_HERE, "say why it is not run"
+    environment = dict(os.environ) | {
+        "ARCHIVER_CONFIG": str(demo / "archiver.yaml"),
+        "PATH": f"{demo / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        line, shell=True, cwd=demo, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("sql", of_language("sql"))
+def test_sql_runs_with_nothing_of_ours(sql: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert duckdb.connect().execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("code", of_language("python"))
+def test_python_runs_with_nothing_of_ours(code: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert "archiver" not in code.replace("flock-archiver", "")
+    exec(compile(code, "document", "exec"), {})
+
+
+@pytest.mark.parametrize("text", of_language("yaml"))
+def test_a_configuration_is_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "archiver.yaml").write_text(text)
+    assert load(tmp_path / "archiver.yaml").workspace
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(found[1], id=block.place)
+        for block in blocks()
+        if block.language in ("cron", "ini")
+        for found in re.finditer(r"/bin/archiver (.*)", block.text)
+    ],
+)
+def test_a_service_s_command_is_understood(line: str) -> None:
+    understood(shlex.split(line))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_a_command_s_help_are_understood(name: str) -> None:
+    command = importlib.import_module(f"archiver.cli.{name}").command
+    assert isinstance(command, click.Command)
+    lines = [line.strip() for line in (command.epilog or "").splitlines() if " archiver " in f" {line} "]
+    assert lines
+    for line in lines:
+        words = words_of(line)
+        assert words[:2] == ["archiver", name]
+        understood(words[1:])
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    broken = [
+        f"{path.name}: {target}"
+        for path in [*DOCUMENTS, ROOT / "policies" / "README.md"]
+        for target in _LINK.findall(path.read_text("utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_the_archive_format_lists_every_column_as_it_is() -> None:
+    assert doc_tables.all_columns() in (ROOT / "docs" / "archive-format.md").read_text("utf-8")
+
+
+def test_the_configuration_lists_every_key_as_it_is() -> None:
+    assert doc_tables.configuration_keys() in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+def test_the_readme_shows_the_exit_codes_and_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "make demo" in readme[:900]
+    assert "make test" in readme[:900]
+    assert all(f"\n| {code} | " in readme for code in range(8))
