@@ -35,7 +35,7 @@ States = dict[tuple[str, ...], dict[str, Any]]
 class Limits:
     """How much one commit may hold, and how long the run may take (None: as long as it needs)."""
 
-    messages_per_commit: int = 50_000
+    messages_per_commit: int = 20_000
     bytes_per_commit: int = 128 * 1024 * 1024
     seconds_per_commit: float = 600.0
     run_seconds_max: float | None = None

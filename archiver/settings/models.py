@@ -158,7 +158,7 @@ class ListenSettings(_Part):
 class RunSettings(_Part):
     """The nightly run."""
 
-    messages_per_commit: Annotated[int, Field(ge=1, le=1_000_000), _NO_FLAG] = 50_000
+    messages_per_commit: Annotated[int, Field(ge=1, le=1_000_000), _NO_FLAG] = 20_000
     """Most messages of one commit, which bounds memory."""
     minutes_per_commit: Annotated[float, Field(gt=0, le=1440), _NO_FLAG] = 10.0
     """Longest time between commits while messages come."""
