@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 BODY_BYTES_MAX: Final = 4_194_304
 
@@ -27,7 +27,8 @@ _PACKED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
 # zlib's own switch for "gzip or zlib, look at the first bytes".
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
 
 
 class BodyTooLargeError(Exception):
@@ -54,7 +55,11 @@ async def read_push_body(headers: Mapping[bytes, bytes], receive: Receive, *, by
     """
     if _declared_length(headers) > bytes_max:
         raise BodyTooLargeError
-    content = await _read(receive, bytes_max)
+    message = await receive()
+    # Nearly every push comes in one piece.
+    content = await _gathered(message, receive, bytes_max) if message.get("more_body", False) else _part(message)
+    if len(content) > bytes_max:
+        raise BodyTooLargeError
     content_type = headers.get(b"content-type", b"")
     encoding = headers.get(b"content-encoding", b"").strip().lower()
     if encoding in _UNPACKED:
@@ -65,26 +70,19 @@ async def read_push_body(headers: Mapping[bytes, bytes], receive: Receive, *, by
     return PushBody(unpacked, _attributes(content_type, encoding, b""))
 
 
-async def _read(receive: Receive, bytes_max: int) -> bytes:
-    message = await receive()
+async def _gathered(message: Message, receive: Receive, bytes_max: int) -> bytes:
+    parts = bytearray(_part(message))
+    while message.get("more_body", False) and len(parts) <= bytes_max:
+        message = await receive()
+        parts += _part(message)
+    return bytes(parts)
+
+
+def _part(message: Message) -> bytes:
     if message["type"] != "http.request":
         raise SenderGoneError
     body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > bytes_max:
-            raise BodyTooLargeError
-        return body
-    parts = bytearray(body)
-    while message.get("more_body", False):
-        if len(parts) > bytes_max:
-            raise BodyTooLargeError
-        message = await receive()
-        if message["type"] != "http.request":
-            raise SenderGoneError
-        parts += message.get("body", b"")
-    if len(parts) > bytes_max:
-        raise BodyTooLargeError
-    return bytes(parts)
+    return body
 
 
 def _declared_length(headers: Mapping[bytes, bytes]) -> int:

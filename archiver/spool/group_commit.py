@@ -55,7 +55,10 @@ class GroupCommitter:
         self._bytes_waiting_max = bytes_waiting_max
         self._captures_waiting = 0
         self._bytes_waiting = 0
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._arrived: list[_Waiting] = []
+        # A batch is being written, or is about to be handed to the thread that writes.
+        self._is_busy = False
+        self._batches: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Future[None] | None = None
 
@@ -63,9 +66,7 @@ class GroupCommitter:
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
         # A daemon, so that a caller who dies without leaving the context does not keep the process alive.
-        threading.Thread(
-            target=self._write_until_stopped, args=(self._loop, self._stopped), name="spool-writer", daemon=True
-        ).start()
+        threading.Thread(target=self._write_batches, args=(self._loop,), name="spool-writer", daemon=True).start()
         return self
 
     async def __aexit__(
@@ -73,7 +74,8 @@ class GroupCommitter:
     ) -> None:
         assert self._stopped is not None
         self._loop = None
-        self._queue.put(None)
+        self._hand_over()
+        self._batches.put(None)
         await self._stopped
 
     async def append(self, capture: Capture) -> None:
@@ -90,38 +92,52 @@ class GroupCommitter:
         self._captures_waiting += 1
         self._bytes_waiting += body_bytes
         try:
-            await self._enqueue(capture)
+            await self._arrive(capture)
         finally:
             self._captures_waiting -= 1
             self._bytes_waiting -= body_bytes
 
     async def probe(self) -> None:
         """Return if the spool can be written just now; raises `SpoolError` if not."""
-        await self._enqueue(None)
+        await self._arrive(None)
 
-    def _enqueue(self, capture: Capture | None) -> asyncio.Future[None]:
+    def _arrive(self, capture: Capture | None) -> asyncio.Future[None]:
         if self._loop is None:
             raise SpoolError("the spool takes nothing more: the listener is stopping", next_step=_STOPPING)
         durable = self._loop.create_future()
-        self._queue.put((capture, durable))
+        self._arrived.append((capture, durable))
+        if not self._is_busy:
+            # What else arrives in this turn of the loop comes along.
+            self._is_busy = True
+            self._loop.call_soon(self._hand_over)
         return durable
 
-    def _write_until_stopped(self, loop: asyncio.AbstractEventLoop, stopped: asyncio.Future[None]) -> None:
-        is_stopping = False
-        while not is_stopping:
-            batch: list[_Waiting] = []
-            waiting = self._queue.get()
-            while waiting is not None:
-                batch.append(waiting)
-                try:
-                    waiting = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            is_stopping = waiting is None
-            if batch:
-                loop.call_soon_threadsafe(_settle, batch, self._write(batch))
-        end: list[_Waiting] = [(None, stopped)]
-        loop.call_soon_threadsafe(_settle, end, None)
+    def _hand_over(self) -> None:
+        batch, self._arrived = self._arrived, []
+        self._is_busy = bool(batch)
+        if batch:
+            self._batches.put(batch)
+
+    def _settle(self, batch: list[_Waiting], error: Exception | None) -> None:
+        self._hand_over()
+        for _, durable in batch:
+            # Whoever gave up waiting has cancelled; what was written for them stays written.
+            if durable.done():
+                continue
+            if error is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(error)
+
+    def _write_batches(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (batch := self._batches.get()) is not None:
+            loop.call_soon_threadsafe(self._settle, batch, self._write(batch))
+        loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        assert self._stopped is not None
+        if not self._stopped.done():
+            self._stopped.set_result(None)
 
     def _write(self, batch: list[_Waiting]) -> Exception | None:
         captures = [capture for capture, _ in batch if capture is not None]
@@ -133,14 +149,3 @@ class GroupCommitter:
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure, and this thread must go on
             return error
         return None
-
-
-def _settle(batch: list[_Waiting], error: Exception | None) -> None:
-    for _, durable in batch:
-        # Whoever gave up waiting has cancelled; what was written for them stays written.
-        if durable.done():
-            continue
-        if error is None:
-            durable.set_result(None)
-        else:
-            durable.set_exception(error)
