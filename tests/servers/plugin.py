@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,11 @@ def moto_server() -> Iterator[S3Access]:
 
 def s3_client(access: S3Access) -> S3Client:
     """A plain boto3 client, for what the product itself never does, such as making buckets or looking behind the store."""
-    return boto3.client(
-        "s3",
-        endpoint_url=access.endpoint_url,
-        region_name=access.region,
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-    )
+    session = session_of(access.access_key_id, access.secret_access_key)
+    return session.client("s3", endpoint_url=access.endpoint_url, region_name=access.region)
+
+
+@functools.cache
+def session_of(access_key_id: str, secret_access_key: str) -> boto3.Session:
+    """Return a session with these credentials, always the same one: reading S3's description is most of a client's cost."""
+    return boto3.Session(access_key_id, secret_access_key)

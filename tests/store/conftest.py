@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from archiver.simulator.s3server import S3Access
@@ -15,6 +14,7 @@ from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from archiver.store.s3 import S3Store
 from archiver.store.s3_client import make_client
+from tests.servers.plugin import session_of
 
 STORES = ["memory", "local", "moto", "seaweedfs"]
 
@@ -44,7 +44,7 @@ def seaweedfs_store(seaweedfs: S3Access) -> S3Store:
 
 def s3_store(access: S3Access) -> S3Store:
     """Return an S3 store with a prefix of its own in the server's one bucket."""
-    session = boto3.Session(access.access_key_id, access.secret_access_key)
+    session = session_of(access.access_key_id, access.secret_access_key)
     client = make_client(endpoint_url=access.endpoint_url, region=access.region, session=session)
     client.meta.events.register("provide-client-params.s3.ListObjectsV2", _in_small_pages)
     return S3Store(access.bucket, f"test/{uuid.uuid4().hex}", client=client)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,7 +27,7 @@ from archiver.store import MULTIPART_FROM_BYTES
 from archiver.store.s3 import S3Store
 from archiver.store.s3_client import make_client
 from archiver.store.s3_reader import READ_AHEAD_MIN_BYTES, TAIL_BYTES
-from tests.servers.plugin import s3_client
+from tests.servers.plugin import s3_client, session_of
 from tests.servers.scripted import Answer, Received, ScriptedServer
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ every_use = pytest.mark.parametrize("use", EVERY_USE.values(), ids=EVERY_USE.key
 def client_of(
     endpoint_url: str, *, tries_max: int = 1, secret: str = SECRET, access_key_id: str = "key-id"
 ) -> S3Client:
-    session = boto3.Session(access_key_id, secret)
+    session = session_of(access_key_id, secret)
     client = make_client(endpoint_url=endpoint_url, region="us-east-1", session=session, tries_max=tries_max)
     # A scripted server does not answer 100 Continue, for which boto3 would wait a second.
     client.meta.events.register_last("before-call.s3", _expect_no_continue)
