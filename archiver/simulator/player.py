@@ -16,7 +16,8 @@ from archiver.simulator.events import action_attributes
 from archiver.simulator.records import Action, ClientEvent, Delete, Edit, Join, Leave, Post, Rename
 from archiver.simulator.workspace import Workspace
 
-CONNECTIONS = 8
+# A listener that makes many pushes durable with one sync needs many at once.
+CONNECTIONS = 32
 # An action that pushes nothing never waits; others get a turn after this many.
 _ACTIONS_PER_TURN = 256
 
