@@ -133,6 +133,8 @@ class Machine:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        for leftover in self._s3_ports.sockets():
+            leftover.unlink(missing_ok=True)
         self._stack.close()
 
     def here(self, text: str) -> str:
