@@ -11,7 +11,7 @@ COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --universal -
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 # Tests run on every core unless told otherwise: make test PYTEST="-n0 -x tests/store".
-PYTEST ?= -n auto
+PYTEST ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-s3 test test-slow lint format schema bench lock clean
