@@ -62,19 +62,17 @@ def open_archive(settings: Settings) -> Archive:
 def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
     """Return the archive, founded now if there is none; for runs, which write.
 
-    An S3 store is asked to show that it honours conditional writes before anything is founded on it.
+    The store is asked first to show that it keeps what the archive rests on, such as conditional writes.
     """
     from archiver.archive import ledger  # noqa: PLC0415 - see the module's docstring
     from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
     from archiver.archive.schema import FORMAT  # noqa: PLC0415 - see the module's docstring
-    from archiver.store.s3 import S3Store  # noqa: PLC0415 - see the module's docstring
 
     store = open_store(settings)
+    store.probe()
     try:
         ledger.read_facts(store)
     except KeyMissingError:
-        if isinstance(store, S3Store):
-            store.probe()
         facts = ledger.ArchiveFacts(
             format=FORMAT,
             archive_id=secrets.token_hex(16),

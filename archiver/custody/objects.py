@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archiver.archive import layout
+from archiver.archive import blobs, layout
 from archiver.archive.ledger import FileRecord
 from archiver.archive.schema import TABLES
 from archiver.clock import to_ms
 from archiver.custody.findings import Damage
 from archiver.errors import KeyMissingError
 from archiver.store import Store
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ def check_blob(store: Store, digest: str, *, size: int) -> Checked:
     key = layout.blob_key(digest)
     try:
         with store.open(key) as stream:
-            found, length = _hash(stream)
+            found, length = blobs.digest_of(stream)
     except KeyMissingError:
         return Checked((_missing(key),))
     except OSError as error:
@@ -69,7 +65,7 @@ def check_data(store: Store, record: FileRecord) -> Checked:
     """
     try:
         with store.open(record.key) as stream:
-            found, length = _hash(stream)
+            found, length = blobs.digest_of(stream)
             damages = list(_byte_damages(record.key, found, record.sha256, length=length, size=record.bytes))
             if damages:
                 return Checked(tuple(damages), length)
@@ -82,15 +78,6 @@ def check_data(store: Store, record: FileRecord) -> Checked:
     except (pa.ArrowException, OSError) as error:
         return Checked((_unreadable(record.key, error),))
     return Checked(tuple(damages), length, named)
-
-
-def _hash(stream: BinaryIO) -> tuple[str, int]:
-    digest = sha256()
-    length = 0
-    while chunk := stream.read(_CHUNK_BYTES):
-        digest.update(chunk)
-        length += len(chunk)
-    return digest.hexdigest(), length
 
 
 def _missing(key: str) -> Damage:

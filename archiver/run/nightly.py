@@ -71,8 +71,11 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
 
 def _recover(session: Session) -> StageResult:
     session.progress.start("recover", total=None)
-    done = recover(session.ports.archive, writer=session.author.writer, now_ms=session.ports.clock.now_ms())
-    return StageResult("recover", counts={"unfinished": done.unfinished, "objects_removed": done.objects_removed})
+    archive = session.ports.archive
+    done = recover(archive, writer=session.author.writer, now_ms=session.ports.clock.now_ms())
+    swept = archive.store.sweep()
+    counts = {"unfinished": done.unfinished, "objects_removed": done.objects_removed, "writes_swept": swept}
+    return StageResult("recover", counts=counts)
 
 
 _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
