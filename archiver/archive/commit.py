@@ -154,6 +154,7 @@ def _record(key: str, file: EncodedFile) -> FileRecord:
         rows=file.rows,
         ranges=file.ranges,
         open_rows=file.open_rows,
+        astray_rows=file.astray_rows,
     )
 
 

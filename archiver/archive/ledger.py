@@ -42,7 +42,8 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A data object: its table, key, size, SHA-256 and rows, the least and greatest values, and rows that await work.
 
     ``ranges`` maps a column to its least and greatest value; instants are milliseconds since 1970 UTC. ``open_rows``
-    counts rows that a later run must come back to: files not stored yet, uids not fetched yet.
+    counts rows that a later run must come back to: files not stored yet, uids not fetched yet. ``astray_rows`` counts
+    messages that do not lie under the day where they are looked for first (`archiver.archive.home`).
     """
 
     table: str
@@ -52,6 +53,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     ranges: dict[str, tuple[int | str, int | str]]
     open_rows: int = 0
+    astray_rows: int = 0
 
 
 class BlobRecord(msgspec.Struct, frozen=True):

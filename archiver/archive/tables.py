@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from archiver.archive.home import count_astray
 from archiver.archive.schema import MESSAGES, Table
 from archiver.clock import to_ms
 from archiver.model.message import Message
@@ -41,6 +42,7 @@ class EncodedFile:
     sha256: str
     rows: int
     open_rows: int
+    astray_rows: int
     ranges: dict[str, Range]
 
 
@@ -144,6 +146,7 @@ def encode(table: Table, day: date, data: pa.Table) -> EncodedFile:
         sha256=sha256(payload).hexdigest(),
         rows=data.num_rows,
         open_rows=_count_open(table, data),
+        astray_rows=count_astray(data) if table is MESSAGES else 0,
         ranges={column: _range_of(data.column(column)) for column in table.range_columns},
     )
 

@@ -8,13 +8,15 @@ capture that only adds fields which the known one does not carry completes it, u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive import layout
+from archiver.archive.home import days_at_home
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.tables import rows_of
@@ -48,8 +50,9 @@ class NewVersion(msgspec.Struct, frozen=True, gc=False):
 def find_repeats(store: Store, head: Head, rows: pa.Table) -> set[Key]:
     """Return which of these message rows' keys the archive holds in any version.
 
-    Only the partitions of the rows' days are read, and of those only the files whose range of uids meets the batch's.
-    A message whose sending time Flock did not tell may lie under any day, so then every day is asked.
+    Only the partitions where the rows are at home are read (`archiver.archive.home`), and the few objects with rows
+    astray; of all these only objects whose range of uids meets the rows'. A message that tells no day at all may lie
+    under any, so then every day is asked.
     """
     records = _candidates(head, rows)
     if not records:
@@ -58,11 +61,13 @@ def find_repeats(store: Store, head: Head, rows: pa.Table) -> set[Key]:
     return {key for key, _ in _rows_of(store, records, uids, ("chat_id", "message_uid"))}
 
 
-def find_known(store: Store, head: Head, rows: pa.Table) -> dict[Key, list[KnownVersion]]:
-    """Return every version that the archive holds of these message rows' keys, oldest first, with what it said."""
-    keys = set(zip(rows.column("chat_id").to_pylist(), rows.column("message_uid").to_pylist(), strict=True))
+def find_known(store: Store, head: Head, rows: pa.Table, keys: Collection[Key]) -> dict[Key, list[KnownVersion]]:
+    """Return every version that the archive holds of some of these message rows' keys, oldest first, with what it said.
+
+    ``rows`` are those that `find_repeats` was given, so that both look into the same objects.
+    """
     known: dict[Key, list[KnownVersion]] = {}
-    uids = pc.unique(rows.column("message_uid"))
+    uids = pa.array({uid for _, uid in keys}, type=pa.string())
     for key, row in _rows_of(store, _candidates(head, rows), uids, _VERSION_COLUMNS):
         if key in keys:
             version = KnownVersion(row["version"], row["observed_at"], row["content_digest"], row["raw"])
@@ -97,15 +102,27 @@ def decide(messages: Iterable[Message], known: Mapping[Key, list[KnownVersion]])
 def _candidates(head: Head, rows: pa.Table) -> list[FileRecord]:
     if not rows.num_rows or not head.rows.get("messages"):
         return []
-    certain = pc.is_in(rows.column("sent_at_basis"), value_set=pa.array(["timestampInMillis", "timestamp"]))
-    sent_on = pc.cast(pc.floor_temporal(rows.column("sent_at"), unit="day"), pa.date32())
-    days = frozenset(pc.unique(sent_on).to_pylist()) if pc.all(certain).as_py() else None
-    span = pc.min_max(rows.column("message_uid")).as_py()
+    at_home = days_at_home(rows)
+    placed, homeless = rows.filter(pc.is_valid(at_home)), rows.filter(pc.is_null(at_home))
+    days = frozenset(pc.unique(at_home.drop_null()).to_pylist())
+    spans = _span(placed), _span(homeless)
     return [
         record
-        for record in files_of(head, "messages", days=days)
-        if str(record.ranges["message_uid"][0]) <= span["max"] and span["min"] <= str(record.ranges["message_uid"][1])
+        for record in files_of(head, "messages")
+        if _meets(record, spans[1])
+        or ((record.astray_rows or layout.partition_of(record.key)[1] in days) and _meets(record, spans[0]))
     ]
+
+
+def _span(rows: pa.Table) -> tuple[str, str] | None:
+    """Return the least and the greatest uid of rows, None if there are no rows."""
+    span = pc.min_max(rows.column("message_uid")).as_py()
+    return (span["min"], span["max"]) if rows.num_rows else None
+
+
+def _meets(record: FileRecord, span: tuple[str, str] | None) -> bool:
+    least, greatest = map(str, record.ranges["message_uid"])
+    return span is not None and least <= span[1] and span[0] <= greatest
 
 
 def _rows_of(

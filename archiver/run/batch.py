@@ -84,7 +84,7 @@ def _decide(session: Session, head: Head, rows: pa.Table) -> tuple[list[int], di
     if not doubtful:
         return versions, {}
     suspects = _rows_with(doubtful, rows)
-    known = find_known(store, head, rows.take(pa.array(suspects, type=pa.int64())))
+    known = find_known(store, head, rows, doubtful)
     supersedes: dict[int, str] = {}
     decisions = decide([message_at(rows, row) for row in suspects], known)
     for row, decision in zip(suspects, decisions, strict=True):
