@@ -18,6 +18,7 @@ from archiver.capture.versions import Key
 from archiver.model.capture import SpooledCapture
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
+from archiver.normalise.redact import without_secrets
 
 _NO_CAPTURE = -1
 
@@ -89,7 +90,7 @@ class Batch:
                 outcomes[capture] = "duplicate"
             raw = rows.column("raw")[row].as_py().encode()
             if bodies[capture] is None and carries_unknown_fields(raw):
-                bodies[capture] = raw
+                bodies[capture] = without_secrets(raw)
         for name, values in (("outcome", outcomes), ("body", bodies)):
             index = EVENTS.schema.get_field_index(name)
             events = events.set_column(

@@ -14,7 +14,7 @@ from archiver.errors import UnparseableError
 from archiver.ids import chat_of, from_xmpp, is_channel
 from archiver.model.capture import Capture
 from archiver.model.message import Message
-from archiver.normalise.message import Observed, read_message
+from archiver.normalise.message import Observed, carries_unknown_fields, read_message
 
 # An event with these fields alone says nothing beyond its columns and its message, so its body need not be kept twice.
 _CARRIER_FIELDS = frozenset({"name", "userId", "message"})
@@ -79,7 +79,7 @@ def _read_event(capture: Capture) -> Push:
         chat_id=chat_id or (messages[0].chat_id if messages else None),
         messages=messages,
         wanted_uids=tuple(uid for uid in _named_uids(envelope) if uid not in present) if chat_id else (),
-        keep_body=error is not None or not messages or not _is_carrier(capture.body, members, user_id),
+        keep_body=error is not None or not _is_carrier(capture.body, members, user_id, messages),
         error=error,
     )
 
@@ -105,9 +105,17 @@ def _chat_id(chat: Any, user_id: str | None) -> str | None:
     return named if is_channel(named) or not user_id else chat_of(user_id, named)[0]
 
 
-def _is_carrier(body: bytes, members: dict[str, msgspec.Raw], user_id: str | None) -> bool:
-    """Tell whether an event holds its message, its name, its user and nothing else, not even a member given twice."""
-    if not members.keys() <= _CARRIER_FIELDS or ("userId" in members and user_id is None):
+def _is_carrier(
+    body: bytes, members: dict[str, msgspec.Raw], user_id: str | None, messages: tuple[Message, ...]
+) -> bool:
+    """Tell whether an event holds its name, its user, a message and nothing else, not even a member given twice.
+
+    A message with fields of which we know nothing counts as something else: if it repeats what is known, no row of
+    messages will hold them.
+    """
+    if not messages or not members.keys() <= _CARRIER_FIELDS or ("userId" in members and user_id is None):
+        return False
+    if any(carries_unknown_fields(message.raw.encode()) for message in messages):
         return False
     return len(body) - len(msgspec.json.encode(members)) <= _SPACES_PER_FIELD * len(members)
 

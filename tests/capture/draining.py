@@ -103,6 +103,11 @@ class Draining:
         self.archive = found(self.store)
         self.executor = InlineExecutor()
 
+    def reopen(self, store: Store) -> None:
+        """Go on with another store, as after the power came back; the spool is where it was."""
+        self.store = store
+        self.archive = Archive.open(store)
+
     def night(self, pushes: Sequence[Capture] = (), *, per_commit: int = 50_000) -> StageResult:
         """Spool these pushes and archive all that waits."""
         self.spool.append(pushes)

@@ -79,6 +79,9 @@ class TestReceiveMessage:
     def test_whatever_else_it_says_is_kept_with_its_body(self, more: dict[str, Any]) -> None:
         assert read({"name": "chat.receiveMessage", "userId": "u:ann", "message": message(), **more}).keep_body
 
+    def test_a_message_with_fields_we_do_not_know_is_kept_with_its_body(self) -> None:
+        assert read({"name": "chat.receiveMessage", "userId": "u:ann", "message": message(editedOn=7)}).keep_body
+
     def test_a_member_given_twice_is_kept_with_its_body(self) -> None:
         twice = b'{"name":"chat.receiveMessage","message":{"from":"u:a","to":"u:b","text":"first"},"message":%b}'
         push = read(twice % json.dumps(message()).encode())
