@@ -24,6 +24,8 @@ from archiver.ids import ChatKind, direct_chat_id, is_channel, parties_of
 # A uid that one member is not shown is asked for as so many members in all: it may be visible to few (visibleTo).
 READERS_PER_UID_MAX: Final = 2
 UNKNOWN_CHAT: Final = "UnknownChat"
+# The reason of a ``failed`` outcome where Flock could not be reached; every other one is about this chat or uid.
+NO_USABLE_ANSWER: Final = "no usable answer"
 # Refusals that may concern one odd uid and not the whole call; the call is then halved until that uid stands alone.
 _HALVED_STATUSES: Final = frozenset({400, 413, 414})
 
@@ -211,7 +213,7 @@ class _Answers:
             except TokenRefusedError:
                 return
             except FlockUnreachableError:
-                self._fail([*uids, *(uid for piece in pieces for uid in piece)], user_id, "no usable answer")
+                self._fail([*uids, *(uid for piece in pieces for uid in piece)], user_id, NO_USABLE_ANSWER)
                 break
             except FlockMethodError as error:
                 if error.code == UNKNOWN_CHAT:

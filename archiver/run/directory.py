@@ -10,6 +10,7 @@ from archiver.archive.tables import rows_to_table
 from archiver.capture.directory import crawl
 from archiver.capture.directory_changes import DirectoryChanges, DirectoryKnown, changes
 from archiver.capture.directory_seen import DirectorySeen
+from archiver.errors import TokenRefusedError
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
@@ -21,10 +22,13 @@ NO_TOKEN = Gap(
 
 
 def crawl_directory(session: Session) -> StageResult:
-    """Ask Flock for the directory as every user whose token is known, and commit what changed since the last time."""
+    """Ask Flock for the directory as every user whose token is known, and commit what changed since the last time.
+
+    A refused token is a gap; where Flock refuses every token, that is the stage's error.
+    """
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
-        return StageResult("directory", gaps=(NO_TOKEN,))
+        return StageResult("directory", gaps=no_token(session), error=every_token_refused(session))
     session.progress.start("directory", total=None)
     seen = crawl(client, session.tokens, threads=session.ports.threads)
     gaps = _gaps(seen)
@@ -52,7 +56,27 @@ def crawl_directory(session: Session) -> StageResult:
         "groups": len(found.groups),
         "conversations": len(found.conversations),
     }
-    return StageResult("directory", counts=counts, gaps=gaps)
+    return StageResult("directory", counts=counts, gaps=gaps, error=every_token_refused(session))
+
+
+def no_token(session: Session) -> tuple[Gap, ...]:
+    """Return the gap of a run that was given no token at all."""
+    return () if session.tokens.users else (NO_TOKEN,)
+
+
+def every_token_refused(session: Session) -> TokenRefusedError | None:
+    """Return the error of a run that was given tokens of which none works, else None."""
+    refused = session.tokens.refused()
+    if not refused or session.tokens.usable_users():
+        return None
+    first = refused[0]
+    return TokenRefusedError(
+        f"none of the {len(refused)} tokens works; the first: {first.reason}"
+        if len(refused) > 1
+        else f"the only token does not work: {first.reason}",
+        code=first.code,
+        next_step=first.next_step,
+    )
 
 
 def _known(session: Session) -> DirectoryKnown:

@@ -17,13 +17,13 @@ from archiver.archive.reader import Head, files_of, open_files, read_rows
 from archiver.archive.schema import EVENTS, OBSERVATIONS
 from archiver.archive.tables import rows_of, rows_to_table
 from archiver.capture.drain import Batch
-from archiver.capture.fetch import FetchedBatch, UidOutcome, WantedMessages, fetch
-from archiver.errors import FlockUnreachableError, UnparseableError
+from archiver.capture.fetch import NO_USABLE_ANSWER, FetchedBatch, UidOutcome, WantedMessages, fetch
+from archiver.errors import FlockError, FlockUnreachableError, UnparseableError
 from archiver.flock.client import FlockClient
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, read_message
 from archiver.run.batch import prepare
-from archiver.run.directory import NO_TOKEN
+from archiver.run.directory import every_token_refused, no_token
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
@@ -40,6 +40,7 @@ class _Answers:
     observations: list[dict[str, Any]] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    unreachable: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -54,10 +55,10 @@ def fetch_wanted(session: Session) -> StageResult:
         return StageResult("fetch")
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
-        return StageResult("fetch", gaps=(NO_TOKEN,), unfinished=True)
+        return StageResult("fetch", gaps=no_token(session), error=every_token_refused(session), unfinished=True)
     counts: Counter[str] = Counter()
     gaps: list[Gap] = []
-    unreachable = ""
+    unreachable = 0
     session.progress.start("fetch", total=len(records))
     for record in records:
         if session.out_of_time:
@@ -65,15 +66,20 @@ def fetch_wanted(session: Session) -> StageResult:
         answers = _ask(session, client, _wanted_of(session, record))
         counts += answers.outcomes
         gaps += _gaps(answers)
-        unreachable = unreachable or answers.reasons.get("failed", "")
+        unreachable += answers.unreachable
         counts += _commit(session, record, answers)
         session.progress.advance(1)
-    error = (
-        FlockUnreachableError(unreachable, next_step="run again later; what is wanted stays so")
-        if unreachable
-        else None
-    )
-    return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), error=error)
+    return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), error=_error(session, unreachable))
+
+
+def _error(session: Session, unreachable: int) -> FlockError | None:
+    """Return what kept us from asking at all; what Flock refuses for one chat or uid is a gap and no error."""
+    if unreachable:
+        return FlockUnreachableError(
+            f"Flock gave no usable answer about {unreachable} messages that are wanted",
+            next_step="run again later; what is wanted stays so",
+        )
+    return every_token_refused(session)
 
 
 def _wanted_of(session: Session, record: FileRecord) -> list[WantedMessages]:
@@ -99,6 +105,7 @@ def _ask(session: Session, client: FlockClient, wanted: Sequence[WantedMessages]
                 _take_message(answers, outcome, outcome.raw, at_ms)
             else:
                 answers.reasons.setdefault(outcome.outcome, outcome.reason)
+                answers.unreachable += outcome.reason == NO_USABLE_ANSWER
                 if outcome.outcome != "failed":
                     answers.observations.append(_observation(batch, outcome, at_ms))
     return answers
@@ -155,7 +162,7 @@ def _commit(session: Session, record: FileRecord, answers: _Answers) -> Mapping[
                 "events": rows_to_table(EVENTS, answers.unread),
                 "observations": rows_to_table(OBSERVATIONS, observations),
             }
-            settled = (record.key,) if answers.is_final else ()
+            settled = (record.key,) if answers.is_final and record.key not in head.settled else ()
             return Draft(at_ms=at_ms, tables=tables, blobs=prepared.blobs, settled=settled, gaps=_gaps(answers))
 
         session.commit(draft_for)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from archiver.archive import layout
 from archiver.archive.commit import Draft
 from archiver.archive.ledger import FileRecord, Gap
-from archiver.archive.reader import files_of, open_files, read_rows
+from archiver.archive.reader import Head, files_of, open_files, read_rows
 from archiver.archive.schema import FILES
 from archiver.archive.tables import rows_of, rows_to_table
 from archiver.capture.file_rows import FACT_COLUMNS, FileFetches, FileRow, blobs_of, row_after
@@ -25,6 +25,7 @@ _OPEN_STATUSES = frozenset({"failed", "pending"})
 _COLUMNS = (*FACT_COLUMNS, "status", "attempts", "retry_at")
 
 _Row = dict[str, Any]
+_Key = tuple[Any, ...]
 
 
 def retry_files(session: Session) -> StageResult:
@@ -34,30 +35,29 @@ def retry_files(session: Session) -> StageResult:
     if records:
         session.progress.start("files", total=len(records))
     for record in records:
-        due, later = _open_rows(session, record)
+        now_ms = session.ports.clock.now_ms()
+        due = [row for row in _open_rows(session, record).values() if (row["retry_at"] or 0) <= now_ms]
         while due and not session.out_of_time:
-            due = _try(session, record, due, is_last_open=not later, counts=counts)
+            due = _try(session, record, due, counts=counts)
         if due:
             return StageResult("files", counts=dict(counts), gaps=_gaps(counts), unfinished=True)
         session.progress.advance(1)
     return StageResult("files", counts=dict(counts), gaps=_gaps(counts))
 
 
-def _open_rows(session: Session, record: FileRecord) -> tuple[list[_Row], int]:
-    """Return the rows of a data object that are due now, and how many are due later.
+def _open_rows(session: Session, record: FileRecord) -> dict[_Key, _Row]:
+    """Return the rows of a data object that await another try, due or not, as of the session's head.
 
     A row that a newer row speaks for, wherever that lies, is no longer this object's concern.
     """
     day = layout.partition_of(record.key)[1]
-    now_ms = session.ports.clock.now_ms()
     own = {_key(row): row for row in _read(session, [record]) if row["status"] in _OPEN_STATUSES}
     uids = {row["message_uid"] for row in own.values()}
     for row in _read(session, files_of(session.head, "files", days=frozenset({day})), uids=uids):
         known = own.get(_key(row))
         if known is not None and row["attempts"] > known["attempts"]:
             del own[_key(row)]
-    due = [row for row in own.values() if row["retry_at"] is None or row["retry_at"] <= now_ms]
-    return due, len(own) - len(due)
+    return own
 
 
 def _read(session: Session, records: Sequence[FileRecord], *, uids: set[str] | None = None) -> Iterator[_Row]:
@@ -70,13 +70,11 @@ def _read(session: Session, records: Sequence[FileRecord], *, uids: set[str] | N
         yield from rows_of(batch)
 
 
-def _key(row: _Row) -> tuple[Any, ...]:
+def _key(row: _Row) -> _Key:
     return tuple(row[column] for column in ("chat_id", "message_uid", "version", "ordinal", "url"))
 
 
-def _try(
-    session: Session, record: FileRecord, due: Sequence[_Row], *, is_last_open: bool, counts: Counter[str]
-) -> list[_Row]:
+def _try(session: Session, record: FileRecord, due: Sequence[_Row], *, counts: Counter[str]) -> list[_Row]:
     """Try as many of the due files as one commit takes, commit, and return those that are left."""
     chunk = due[:FILES_PER_COMMIT_MAX]
     with session.file_fetches() as fetches:
@@ -85,19 +83,28 @@ def _try(
             for row in chunk
         )
         tried = [row for row in chunk if fetches.result(row["url"]) is not None]
-        left = [row for row in chunk if fetches.result(row["url"]) is None] + list(due[FILES_PER_COMMIT_MAX:])
         at_ms = session.ports.clock.now_ms()
-        rows = [_row_after(row, fetches, at_ms=at_ms) for row in tried]
-        counts.update(str(row.row["status"]) for row in rows)
-        draft = Draft(
-            at_ms=at_ms,
-            tables={"files": rows_to_table(FILES, [row.row for row in rows])},
-            blobs=blobs_of(rows),
-            settled=(record.key,) if is_last_open and not left else (),
-            gaps=_gaps(Counter(str(row.row["status"]) for row in rows)),
-        )
-        session.commit(lambda _head: draft)
-    return left
+        outcomes: Counter[str] = Counter()
+
+        def draft_for(head: Head) -> Draft:
+            # As of this head: another machine may have tried some of them while we did, and then its rows count.
+            still_open = _open_rows(session, record)
+            news = {_key(row): _row_after(row, fetches, at_ms=at_ms) for row in tried if _key(row) in still_open}
+            outcomes.clear()
+            outcomes.update(str(row.row["status"]) for row in news.values())
+            settles = still_open.keys() <= news.keys() and record.key not in head.settled
+            return Draft(
+                at_ms=at_ms,
+                tables={"files": rows_to_table(FILES, [row.row for row in news.values()])},
+                blobs=blobs_of(news.values()),
+                settled=(record.key,) if settles else (),
+                gaps=_gaps(outcomes),
+            )
+
+        session.commit(draft_for)
+    counts.update(outcomes)
+    left = [row for row in chunk if fetches.result(row["url"]) is None]
+    return left + list(due[FILES_PER_COMMIT_MAX:])
 
 
 def _row_after(row: _Row, fetches: FileFetches, *, at_ms: int) -> FileRow:
