@@ -98,6 +98,18 @@ class TestDays:
             assert part.schema.names == table.schema.names
 
     @named
+    def test_rows_of_each_day_are_sorted_too(self, table: Table) -> None:
+        first, second = table.sort[0], table.sort[1]
+        column = first if first != table.day_column else second
+        rows = [
+            a_row(table, **{table.day_column: AT_MS - AT_MS % DAY_MS + day * DAY_MS, column: value})
+            for value in ("c", "a", "d", "b")
+            for day in (1, 0)
+        ]
+        for _, part in split_by_day(table, rows_to_table(table, rows)):
+            assert part.column(column).to_pylist() == ["a", "b", "c", "d"]
+
+    @named
     def test_no_rows_have_no_days(self, table: Table) -> None:
         assert split_by_day(table, rows_to_table(table, [])) == []
 

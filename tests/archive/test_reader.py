@@ -1,0 +1,157 @@
+"""What is live at the head, and rows out of it; what cannot be read is named, not skipped."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.archive.ledger import Entry, FileRecord, Removal
+from archiver.archive.reader import Archive, Head, advance, files_of, latest_states, open_files, read_rows
+from archiver.clock import DAY_MS, day_of
+from archiver.errors import DamageFoundError, StoreUnreachableError
+from archiver.store.memory import MemoryStore
+from tests.archive.archive_steps import AT_MS, add, event, found, message, values
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+    archive = found(store)
+    head = add(archive, archive.founding_head(), {"messages": [message("a"), message("b", day=1), message("c", day=2)]})
+    add(archive, head, {"messages": [message("d", day=1)], "events": [event(1, outcome="wanted"), event(2)]})
+    return store
+
+
+def head_of(store: MemoryStore) -> Head:
+    return Archive.open(store).head()
+
+
+def entry(
+    head: Head, *, added: tuple[FileRecord, ...] = (), removed: tuple[str, ...] = (), settled: tuple[str, ...] = ()
+) -> Entry:
+    return Entry(
+        format=1, archive_id="0f0f", sequence=head.sequence + 1, previous=head.digest, at="x", kind="dispose", run="", actor="",
+        software="", added=added, blobs=(), removed=tuple(Removal(key, "policy") for key in removed), settled=settled,
+        watermarks=dict(head.watermarks), counts={}, gaps=(),
+    )  # fmt: skip
+
+
+class TestTheHead:
+    def test_what_an_entry_removes_is_no_longer_live(self, store: MemoryStore) -> None:
+        head = head_of(store)
+        gone, *rest = files_of(head, "messages")
+        after = advance(head, entry(head, removed=(gone.key,)), "digest")
+        assert files_of(after, "messages") == rest
+        assert after.rows == {"messages": head.rows["messages"] - gone.rows, "events": 2}
+        assert (after.sequence, after.digest) == (head.sequence + 1, "digest")
+        assert files_of(head, "messages") == [gone, *rest]
+
+    def test_removing_what_is_not_there_changes_no_count(self, store: MemoryStore) -> None:
+        head = head_of(store)
+        assert advance(head, entry(head, removed=("messages/gone",)), "d").rows == head.rows
+
+    def test_one_object_may_replace_another_in_one_entry(self, store: MemoryStore) -> None:
+        head = head_of(store)
+        old = files_of(head, "messages")[0]
+        new = msgspec.structs.replace(old, key=old.key.replace("-00001", "-00099"))
+        after = advance(head, entry(head, added=(new,), removed=(old.key,)), "d")
+        assert after.rows == head.rows
+        assert new.key in after.files
+        assert old.key not in after.files
+
+    def test_what_is_settled_is_forgotten_with_its_object(self, store: MemoryStore) -> None:
+        head = head_of(store)
+        (record,) = open_files(head, "events")
+        settled = advance(head, entry(head, settled=(record.key, "never there")), "d")
+        assert settled.settled == {record.key}
+        assert open_files(settled, "events") == []
+        assert advance(settled, entry(settled, removed=(record.key,)), "e").settled == frozenset()
+
+    def test_objects_of_a_table_come_in_key_order_and_by_day_if_asked(self, store: MemoryStore) -> None:
+        head = head_of(store)
+        keys = [record.key for record in files_of(head, "messages")]
+        assert keys == sorted(keys)
+        assert len(keys) == 4
+        days = frozenset({day_of(AT_MS + DAY_MS)})
+        assert [record.key for record in files_of(head, "messages", days=days)] == keys[1:3]
+        assert files_of(head, "messages", days=frozenset()) == []
+        assert files_of(head, "users") == []
+
+
+class TestRows:
+    def test_only_the_columns_asked_for_are_read(self, store: MemoryStore) -> None:
+        (batch,) = read_rows(store, files_of(head_of(store), "messages")[:1], ["text", "message_uid"])
+        assert sorted(batch.schema.names) == ["message_uid", "text"]
+
+    def test_a_missing_object_is_named(self, store: MemoryStore) -> None:
+        record = files_of(head_of(store), "messages")[1]
+        store.delete(record.key)
+        with pytest.raises(DamageFoundError, match="is missing in memory:, the ledger names it") as caught:
+            values(store, head_of(store), "messages", "text")
+        assert record.key in caught.value.what
+
+    @pytest.mark.parametrize(
+        "damage", [lambda data: b"", lambda data: data[:-9], lambda data: b"PAR1" + data[5:-5] + b"\0PAR1"]
+    )
+    def test_a_damaged_object_is_named(self, store: MemoryStore, damage: object) -> None:
+        record = files_of(head_of(store), "messages")[1]
+        store.replace(record.key, damage(store.read(record.key)))  # type: ignore[operator]
+        with pytest.raises(DamageFoundError) as caught:
+            values(store, head_of(store), "messages", "text")
+        assert record.key in caught.value.what
+
+    def test_a_store_that_fails_while_it_is_read_is_not_called_damage(self, store: MemoryStore) -> None:
+        class Dropping(io.BytesIO):
+            def read(self, *_: object) -> bytes:
+                raise StoreUnreachableError("the connection was lost")
+
+        class Lossy(MemoryStore):
+            def open(self, key: str) -> BinaryIO:
+                return Dropping(store.read(key))
+
+        with pytest.raises(StoreUnreachableError):
+            list(read_rows(Lossy(), files_of(head_of(store), "messages"), ["text"]))
+
+
+def channel(name: str, valid_from: int, channel_id: str = "g:1") -> dict[str, object]:
+    return {
+        "channel_id": channel_id,
+        "valid_from": AT_MS + valid_from,
+        "state": "listed",
+        "name": name,
+        "captured_by": "u:1",
+        "raw": "{}",
+        "state_digest": name,
+    }
+
+
+class TestStates:
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["g:1", "g:2"]), st.integers(0, 3 * DAY_MS)), min_size=1, max_size=6, unique=True
+        )
+    )
+    def test_the_newest_state_of_each_counts_wherever_it_lies(self, changes: list[tuple[str, int]]) -> None:
+        store = MemoryStore()
+        archive = found(store)
+        head = archive.founding_head()
+        for number, (channel_id, at) in enumerate(changes):
+            head = add(archive, head, {"channels": [channel(f"n{number}", at, channel_id)]})
+        states = latest_states(store, head, "channels", ("channel_id",))
+        for (channel_id,), state in states.items():
+            newest = max((at, f"n{number}") for number, (known, at) in enumerate(changes) if known == channel_id)
+            assert (state["valid_from"] - AT_MS, state["name"]) == newest
+        assert {channel_id for (channel_id,) in states} == {channel_id for channel_id, _ in changes}
+
+    def test_of_two_states_at_one_moment_the_one_committed_later_counts(self) -> None:
+        store = MemoryStore()
+        archive = found(store)
+        head = archive.founding_head()
+        for name in ("zzz", "aaa"):
+            head = add(archive, head, {"channels": [channel(name, 0)]})
+        assert latest_states(store, head, "channels", ("channel_id",))[("g:1",)]["name"] == "aaa"
