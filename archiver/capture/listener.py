@@ -193,8 +193,8 @@ class _Door:
 class _WebhookKey:
     """A webhook's token, and the query string in which Flock sends it: taking a query apart is only for what looks unusual."""
 
-    token: bytes
-    usual_query: bytes
+    token: bytes = field(repr=False)
+    usual_query: bytes = field(repr=False)
 
     @classmethod
     def of(cls, token: Secret) -> _WebhookKey:
