@@ -239,6 +239,16 @@ class TestDamageToTheLedger:
         rewrite_entry(root, ENTRY_2, removed=[{"key": "messages/nothing", "reason": "?"}])
         assert found(root, executor) == {("ledger", ENTRY_2)}
 
+    def test_two_sizes_of_one_blob_are_named(self, root: Path, executor: Executor) -> None:
+        rewrite_entry(root, ENTRY_2, blobs=[{"sha256": small_archive.FILE_DIGEST, "bytes": 5}])
+        assert found(root, executor) == {("ledger", ENTRY_2)}
+
+    def test_an_object_that_a_later_entry_removed_is_not_missed(self, root: Path, executor: Executor) -> None:
+        key = data_keys(root, "channels")[0]
+        rewrite_entry(root, ENTRY_2, removed=[{"key": key, "reason": "a policy said so"}])
+        (root / key).unlink()
+        assert found(root, executor) == set()
+
     def test_an_unreadable_archive_json_stops_everything(self, root: Path, executor: Executor) -> None:
         (root / layout.ARCHIVE_KEY).write_bytes(b"{")
         with pytest.raises(LedgerBrokenError, match=r"archive\.json"):
