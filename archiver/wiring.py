@@ -12,11 +12,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
-from archiver.errors import KeyExistsError, KeyMissingError
+from archiver.errors import EXIT_BUG, KeyExistsError, KeyMissingError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -228,27 +228,44 @@ def spool_depth(settings: Settings) -> SpoolDepth | None:
         spool.close()
 
 
-def _readers(stack: ExitStack, spool: Spool) -> Executor | None:
-    """Return processes that read captures, or None where so few wait that starting processes takes longer."""
+def reader_processes(count: int) -> Executor:
+    """Return so many processes that read captures; they end with this one, however it ends."""
     import multiprocessing  # noqa: PLC0415 - see the module's docstring
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - see the module's docstring
 
-    processes = min(os.cpu_count() or 1, READER_PROCESSES_MAX)
-    if processes == 1 or spool.depth().captures < READER_PROCESSES_FROM_CAPTURES:
-        return None
     # Forked from a server that has imported what they need, they share its memory; forked from us they would share
     # threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["archiver.capture.reading"])
-    return stack.enter_context(
-        ProcessPoolExecutor(
-            max_workers=processes,
-            mp_context=context,
-            # An interrupt is for the run, which then ends them.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        )
-    )
+    return ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start_reader)
+
+
+def _readers(stack: ExitStack, spool: Spool) -> Executor | None:
+    """Return processes that read captures, or None where so few wait that starting processes takes longer."""
+    processes = min(os.cpu_count() or 1, READER_PROCESSES_MAX)
+    if processes == 1 or spool.depth().captures < READER_PROCESSES_FROM_CAPTURES:
+        return None
+    return stack.enter_context(reader_processes(processes))
+
+
+def _start_reader() -> None:
+    """Prepare a process that reads captures: it lives as long as the run and no longer."""
+    import multiprocessing  # noqa: PLC0415 - see the module's docstring
+    import threading  # noqa: PLC0415 - see the module's docstring
+
+    # An interrupt is for the run, which then ends its readers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = multiprocessing.parent_process()
+    if run is not None:
+        threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> NoReturn:
+    """End this process when another has ended; one that was killed cannot tell its readers, and they would wait for ever."""
+    from multiprocessing.connection import wait  # noqa: PLC0415 - see the module's docstring
+
+    wait([sentinel])
+    os._exit(EXIT_BUG)
 
 
 def author(settings: Settings, *, clock: Clock) -> Author:
