@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from itertools import groupby
 
 from archiver.archive import ledger
 from archiver.archive.ledger import Entry
@@ -32,7 +30,7 @@ class RunSummary:
 class Status:
     """The archive and the spool at one moment; ``at`` is when the newest commit was made, ISO 8601 in UTC.
 
-    ``open_rows`` counts rows that a later run will come back to; ``spool`` is None where this machine has none.
+    ``open_rows`` counts the rows in objects to which a later run will come back; ``spool`` is None where this machine has none.
     """
 
     location: str
@@ -71,11 +69,22 @@ def read_status(archive: Archive, spool: SpoolDepth | None) -> Status:
 
 
 def _last_runs(archive: Archive, head: Head) -> tuple[RunSummary, ...]:
+    """Return the runs whose commits are among the last `ENTRIES_READ_MAX`, the one that committed last first.
+
+    A run that began before these is left out, because it would be shown with too few commits; unless it is the only one.
+    """
     first = max(0, head.sequence - ENTRIES_READ_MAX)
-    digest = ledger.read_entry(archive.store, first)[1] if first else archive.facts_digest
-    entries = (entry for entry, _ in ledger.entries_after(archive.store, first, digest) if entry.kind == "capture")
-    by_run = (_summary(run, list(group)) for run, group in groupby(entries, key=lambda entry: entry.run))
-    return tuple(reversed(deque(by_run, maxlen=RUNS_SHOWN_MAX)))
+    before, digest = ledger.read_entry(archive.store, first) if first else (None, archive.facts_digest)
+    by_run: dict[str, list[Entry]] = {}
+    for entry, _ in ledger.entries_after(archive.store, first, digest):
+        if entry.kind == "capture":
+            # Two machines may commit in turn: a run is in order of its last commit, and all of it in one place.
+            entries = by_run.pop(entry.run, [])
+            entries.append(entry)
+            by_run[entry.run] = entries
+    if before is not None and len(by_run) > 1:
+        by_run.pop(before.run, None)
+    return tuple(_summary(run, entries) for run, entries in list(by_run.items())[: -RUNS_SHOWN_MAX - 1 : -1])
 
 
 def _summary(run: str, entries: list[Entry]) -> RunSummary:

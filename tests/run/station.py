@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gzip
 import itertools
+import secrets
 import ssl
 import threading
 import time
@@ -177,7 +178,9 @@ class Station:
         with self.ports(
             store=store, wrap_spool=wrap_spool, executor=executor, tokens=tokens, ask_flock=ask_flock, threads=threads
         ) as ports:
-            author = Author(f"run-{next(_attempts)}", "test", "test", writer_id(self.state, fresh=self.state.name))
+            author = Author(
+                f"run-{next(_attempts)}", "test", "test", writer_id(self.state, fresh=secrets.token_hex(16))
+            )
             selection = Selection(only=only, skip=skip)
             return run_nightly(ports, author=author, limits=limits or Limits(), selection=selection, progress=Silent())
 
