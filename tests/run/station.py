@@ -170,13 +170,20 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
+        readers: Executor | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
     ) -> RunResult:
         """Run once as `archiver run` does, with the tokens that Flock gave and those that installations brought."""
         with self.ports(
-            store=store, wrap_spool=wrap_spool, executor=executor, tokens=tokens, ask_flock=ask_flock, threads=threads
+            store=store,
+            wrap_spool=wrap_spool,
+            executor=executor,
+            readers=readers,
+            tokens=tokens,
+            ask_flock=ask_flock,
+            threads=threads,
         ) as ports:
             author = Author(
                 f"run-{next(_attempts)}", "test", "test", writer_id(self.state, fresh=secrets.token_hex(16))
@@ -191,6 +198,7 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
+        readers: Executor | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
@@ -220,7 +228,7 @@ class Station:
                 downloader=downloader,
                 clock=self.clock,
                 executor=executor or stack.enter_context(ThreadPoolExecutor(2)),
-                readers=None,
+                readers=readers,
                 threads=threads,
                 new_attempt=lambda: f"{next(_attempts):08x}",
             )
