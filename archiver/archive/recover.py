@@ -67,6 +67,7 @@ def _orphans(archive: Archive, note_key: str, note: Pending) -> list[str]:
         # Any commit may have named the same content, so the whole chain is asked; a crash amid blobs is rare. And
         # another commit that is under way may have found the blob there, and be about to name it.
         for entry, _ in archive.entries():
+            named.difference_update(removal.key for removal in entry.removed)
             named.update(layout.blob_key(blob.sha256) for blob in entry.blobs)
         for info in archive.store.list(layout.PENDING_PREFIX):
             other = _read_note(archive, info.key) if info.key != note_key else None

@@ -57,6 +57,7 @@ _SIGNATURES = frozenset({"signature", "x-amz-signature"})
 Relation = Literal["same", "richer", "poorer", "mixed", "different"]
 
 _encode_flat = msgspec.json.Encoder().encode
+_encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _URL = re.compile(r"https?://[^\s?]+\?(\S+)", re.IGNORECASE)
 
 
@@ -72,7 +73,7 @@ def digest_of_text(text: str) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """Return JSON with sorted keys, no white space, in UTF-8, with numbers as Python writes them."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode_sorted(value).encode()
 
 
 def canonical(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,16 +135,16 @@ def _canonical_field(fields: Mapping[str, Any], name: str) -> Any:
 
 def _canonical_value(value: Any) -> Any:
     if isinstance(value, dict):
-        cleaned = {key: _canonical_value(item) for key, item in value.items()}
+        cleaned = {key: item for key, member in value.items() if not _says_nothing(item := _canonical_value(member))}
         if cleaned.get("forward") in ("true", "false"):  # documented as text too (flock-api.md 6.2)
             cleaned["forward"] = cleaned["forward"] == "true"
         if cleaned.get("forward") is False:  # the documented default
             del cleaned["forward"]
-        return {key: item for key, item in cleaned.items() if not _says_nothing(item)}
+        return cleaned
     if isinstance(value, list):
         return [_canonical_value(item) for item in value]
     if isinstance(value, str):
-        return without_signature(value)
+        return without_signature(value) if "?" in value else value
     if isinstance(value, float) and value.is_integer():  # 10.0 and 10 are one number in JSON
         return int(value)
     return value

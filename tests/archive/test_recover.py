@@ -6,6 +6,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -130,6 +131,23 @@ class TestWhatIsRemoved:
         done = recover(Archive.open(store), writer="here", now_ms=AT_MS + FOREIGN_NOTE_AGE_MS)
         assert done.objects_removed == 1
         assert objects(store) == before
+
+    def test_a_blob_that_was_disposed_of_and_came_again_with_an_unfinished_commit(self, store: MemoryStore) -> None:
+        kept = blob_key(sha256(b"kept").hexdigest())
+        entry, digest = ledger.read_entry(store, 2)
+        disposal = msgspec.structs.replace(
+            entry,
+            sequence=3,
+            previous=digest,
+            kind="dispose",
+            added=(),
+            blobs=(),
+            removed=(ledger.Removal(kept, "policy"),),
+        )
+        ledger.append(store, disposal)
+        note(store, (kept,))
+        tidy(store)
+        assert kept not in keys(store)
 
 
 class TestWhatIsLeftAlone:
