@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
-from archiver.errors import EXIT_BUG, KeyExistsError, KeyMissingError
+from archiver.errors import EXIT_BUG, DamageFoundError, KeyExistsError, KeyMissingError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -82,6 +82,18 @@ def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
         with suppress(KeyExistsError):  # another run founded it just now
             ledger.found(store, facts)
     return Archive.open(store)
+
+
+def check_last_head(settings: Settings, store: Store) -> None:
+    """Raise `LedgerBrokenError` if this machine saw entries that the ledger no longer holds; an unreadable archive is no concern here."""
+    from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
+    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        archive = Archive.open(store)
+    except (UsageError, DamageFoundError):
+        return
+    last_head.check(settings.state, archive)
 
 
 def open_spool(settings: Settings) -> Spool:
@@ -193,6 +205,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             clock=clock,
             executor=stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1))),
             readers=_readers(stack, spool),
+            state=settings.state,
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
         )

@@ -25,12 +25,15 @@ DAMAGES_SHOWN_MAX = 100
 def command(invocation: Invocation, *, quick: bool) -> int | None:
     """Check the ledger's chain, and each object's presence, size, SHA-256, rows and ranges against it.
 
-    Ends with exit code 4 and names what is damaged if anything is. It needs the archive alone, not the machine that wrote it.
+    Ends with exit code 4 and names what is damaged if anything is. It needs the archive alone, not the machine that wrote it; on
+    that machine it also notices a ledger whose end is gone.
     """
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.custody.verify import verify  # noqa: PLC0415 - as above
 
-    store = wiring.open_store(invocation.settings())
+    settings = invocation.settings()
+    store = wiring.open_store(settings)
+    wiring.check_last_head(settings, store)
     output = invocation.output
     with ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)) as executor, output.progress() as progress:
         task = progress.add_task("verifying", total=None)

@@ -11,6 +11,7 @@ import structlog
 from archiver.archive.commit import Author
 from archiver.archive.recover import recover
 from archiver.errors import FlockError
+from archiver.run import last_head
 from archiver.run.directory import crawl_directory
 from archiver.run.drain import drain
 from archiver.run.fetch import fetch_wanted
@@ -42,8 +43,14 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
     committed.
     """
     started_at_ms = ports.clock.now_ms()
+    if ports.state is not None:
+        last_head.check(ports.state, ports.archive)
     session = Session(ports, author=author, limits=limits, progress=progress)
-    results = tuple(_run_stage(stage, session) for stage in selection.stages())
+    try:
+        results = tuple(_run_stage(stage, session) for stage in selection.stages())
+    finally:
+        if ports.state is not None:
+            last_head.remember(ports.state, ports.archive, session.head)
     return RunResult(
         run=author.run,
         started_at_ms=started_at_ms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from archiver.archive.commit import Author, Draft, commit
@@ -48,6 +49,7 @@ class Ports:
     ``client`` is None where Flock is not to be asked at all; ``scratch`` is a folder for files under way;
     ``new_attempt`` returns eight random hex digits.
     ``executor`` has threads for the store; ``readers`` has processes that read captures, None where they do not pay.
+    ``state`` is this machine's own folder, None to keep no memory of the head.
     """
 
     archive: Archive
@@ -60,6 +62,7 @@ class Ports:
     threads: int
     new_attempt: Callable[[], str]
     readers: Executor | None = None
+    state: Path | None = None
 
 
 class Session:
