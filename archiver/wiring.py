@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
-from archiver.errors import EXIT_BUG, DamageFoundError, KeyExistsError, KeyMissingError, UsageError
+from archiver.errors import EXIT_BUG, DamageFoundError, KeyExistsError, KeyMissingError, LedgerBrokenError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -84,16 +84,20 @@ def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
     return Archive.open(store)
 
 
-def check_last_head(settings: Settings, store: Store) -> None:
-    """Raise `LedgerBrokenError` if this machine saw entries that the ledger no longer holds; an unreadable archive is no concern here."""
+def lost_end(settings: Settings, store: Store) -> str | None:
+    """Return what this machine saw of the ledger that is there no more, None if all is; see `archiver.run.last_head`."""
     from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
     from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
 
     try:
         archive = Archive.open(store)
     except (UsageError, DamageFoundError):
-        return
-    last_head.check(settings.state, archive)
+        return None  # which `verify` itself tells
+    try:
+        last_head.check(settings.state, archive)
+    except LedgerBrokenError as error:
+        return error.what
+    return None
 
 
 def open_spool(settings: Settings) -> Spool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "sides"))
 
 PEAK_BYTES_MAX = 500_000_000
 GROWTH_MAX = 1.1  # what two runs of the same size differ by

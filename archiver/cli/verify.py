@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -29,11 +29,11 @@ def command(invocation: Invocation, *, quick: bool) -> int | None:
     that machine it also notices a ledger whose end is gone.
     """
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver.custody.findings import Damage  # noqa: PLC0415 - as above
     from archiver.custody.verify import verify  # noqa: PLC0415 - as above
 
     settings = invocation.settings()
     store = wiring.open_store(settings)
-    wiring.check_last_head(settings, store)
     output = invocation.output
     with ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)) as executor, output.progress() as progress:
         task = progress.add_task("verifying", total=None)
@@ -43,6 +43,9 @@ def command(invocation: Invocation, *, quick: bool) -> int | None:
             executor=executor,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    lost = wiring.lost_end(settings, store)
+    if lost is not None:
+        outcome = replace(outcome, damages=(*outcome.damages, Damage("ledger", "ledger/", lost)))
     document = asdict(outcome) | {"ok": not outcome.damages}
     output.result(document, show=lambda out: _show(out, outcome))
     return outcome.exit_code
