@@ -15,7 +15,8 @@ import pytest
 
 from archiver.errors import EXIT_STORAGE, SpoolError
 from archiver.model.capture import Capture
-from archiver.spool.sqlite import FORMAT, SqliteSpool
+from archiver.spool.sqlite import FORMAT, PLACE_CHECKED_SECONDS, SqliteSpool
+from tests.manual_clock import ManualClock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -184,11 +185,15 @@ def test_missing_rights_are_a_clear_refusal(path, what):
 
 
 def test_a_spool_that_was_replaced_while_open_takes_nothing_more(path):
-    """What is written to a file without a name is lost, so it must not be acknowledged."""
-    spool = SqliteSpool(path)
+    """What is written to a file without a name is lost, so it must not be acknowledged; noticed within a second."""
+    clock = ManualClock()
+    spool = SqliteSpool(path, monotonic=clock.monotonic)
     spool.append(captures(1))
     path.rename(path.with_suffix(".moved"))
 
+    with pytest.raises(SpoolError, match="cannot be reached"):
+        spool.probe()
+    clock.turn(PLACE_CHECKED_SECONDS)
     with pytest.raises(SpoolError, match="cannot be reached"):
         spool.append(captures(1))
     SqliteSpool(path).close()
