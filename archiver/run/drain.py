@@ -9,11 +9,14 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import structlog
+
 from archiver.archive.commit import Draft
 from archiver.archive.ledger import Gap
 from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
-from archiver.capture.reading import ReadCaptures, pack, read_packed
+from archiver.capture.leftovers import count_archived
+from archiver.capture.reading import PackedReading, pack, read_packed, unpack
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
@@ -21,13 +24,14 @@ from archiver.run.session import Session
 CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
 READS_AHEAD_MAX = 8  # enough to keep a few processes busy, few enough to cost no memory
 
+log = structlog.get_logger(__name__)
+
 
 def drain(session: Session) -> StageResult:
     """Archive what waits in the spool now and discard it from there; what arrives meanwhile is for the next run."""
     spool = session.ports.spool
     counts: Counter[str] = Counter()
-    after = session.head.watermarks.get(spool.spool_id, 0)
-    spool.discard(through=after)  # a crash between commit and discard left these: they are archived
+    after = _forget_archived(session)
     waiting = spool.depth().captures
     session.progress.start("drain", total=waiting)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committer:
@@ -48,6 +52,25 @@ def drain(session: Session) -> StageResult:
     return StageResult("drain", counts=dict(counts), gaps=_gaps(counts), unfinished=waiting > 0)
 
 
+def _forget_archived(session: Session) -> int:
+    """Discard what a crash between commit and discard left, and return after which sequence the drain goes on."""
+    spool, store = session.ports.spool, session.ports.archive.store
+    watermark = session.head.watermarks.get(spool.spool_id, 0)
+    after = 0
+    while True:
+        captures = spool.read(after=after, captures_max=CAPTURES_PER_READ, bytes_max=session.limits.bytes_per_commit)
+        below = [spooled for spooled in captures if spooled.sequence <= watermark]
+        archived = count_archived(store, session.head, below, spool_id=spool.spool_id) if below else 0
+        if archived:
+            after = below[archived - 1].sequence
+            spool.discard(through=after)
+        if archived < len(below):
+            log.warning("the spool was set back, so the archive's watermark says nothing", watermark=watermark)
+            return after
+        if not below or len(below) < len(captures):
+            return max(after, watermark)
+
+
 def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
     """Read up to one commit's worth of captures and the sequence of the last; None if none wait."""
     spool, limits, clock = session.ports.spool, session.limits, session.ports.clock
@@ -55,7 +78,7 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
     batch = Batch()
-    ahead: deque[Future[ReadCaptures]] = deque()
+    ahead: deque[Future[PackedReading]] = deque()
     while captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
         captures = spool.read(after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left)
         if not captures:
@@ -68,9 +91,9 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
             continue
         ahead.append(session.ports.readers.submit(read_packed, pack(captures, spool_id=spool.spool_id)))
         if len(ahead) > READS_AHEAD_MAX:
-            batch.add(ahead.popleft().result())
+            batch.add(unpack(ahead.popleft().result()))
     while ahead:
-        batch.add(ahead.popleft().result())
+        batch.add(unpack(ahead.popleft().result()))
     return (batch, after) if batch.capture_count else (None, after)
 
 

@@ -43,7 +43,7 @@ from archiver.flock.tokens import Secret, UserToken
 from archiver.model.capture import FeedKind
 from archiver.run.lock import hold, writer_id
 from archiver.run.nightly import Selection, run_nightly
-from archiver.run.result import RunResult, Silent, StageName
+from archiver.run.result import Progress, RunResult, Silent, StageName
 from archiver.run.session import Limits, Ports
 from archiver.simulator.server import Simulator
 from archiver.simulator.webhooks import PushShape
@@ -174,6 +174,7 @@ class Station:
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
+        progress: Progress | None = None,
     ) -> RunResult:
         """Run once as `archiver run` does, with the tokens that Flock gave and those that installations brought."""
         with self.ports(
@@ -189,7 +190,9 @@ class Station:
                 f"run-{next(_attempts)}", "test", "test", writer_id(self.state, fresh=secrets.token_hex(16))
             )
             selection = Selection(only=only, skip=skip)
-            return run_nightly(ports, author=author, limits=limits or Limits(), selection=selection, progress=Silent())
+            return run_nightly(
+                ports, author=author, limits=limits or Limits(), selection=selection, progress=progress or Silent()
+            )
 
     @contextlib.contextmanager
     def ports(
@@ -231,6 +234,7 @@ class Station:
                 readers=readers,
                 threads=threads,
                 new_attempt=lambda: f"{next(_attempts):08x}",
+                state=self.state,
             )
 
     def push(self, *bodies: bytes) -> None:

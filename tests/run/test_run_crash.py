@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -153,3 +154,45 @@ def test_run_after_run_may_stop_at_any_moment(full: Station, tmp_path: Path) -> 
             run_until(machine, Power(moment))
             check_reopened(machine)
         check_end(machine)
+
+
+def test_a_machine_that_was_set_back_loses_nothing_that_came_after(full: Station, tmp_path: Path) -> None:
+    """Restored from a copy, its spool gives numbers again that the archive holds already, for other captures."""
+    everything = captures(full)
+    early, late, later = everything[:10], everything[10:30], everything[30:]
+    machine = replace(full, state=tmp_path / "state", store=MemoryStore(), shown=list(full.shown))
+    path, kept = machine.spool_path, tmp_path / "copy.sqlite"
+    append(path, early)
+    shutil.copy(path, kept)
+    append(path, late)
+    machine.run(limits=LIMITS)
+    assert machine.waiting() == 0
+    shutil.copy(kept, path)
+    append(path, later)
+    assert machine.waiting() == len(early) + len(later)
+    machine.run(limits=LIMITS)
+    truth.check(machine)
+    truth.check_directory(machine)
+    assert machine.run().commits == 0
+
+
+@pytest.mark.parametrize("forgotten", [0, 3, 20])
+def test_captures_that_were_committed_and_not_forgotten_are_not_archived_again(
+    full: Station, tmp_path: Path, forgotten: int
+) -> None:
+    machine = copy(full, tmp_path)
+    kept = tmp_path / "copy.sqlite"
+    shutil.copy(machine.spool_path, kept)
+    machine.run(limits=LIMITS)
+    shutil.copy(kept, machine.spool_path)
+    with contextlib.closing(SqliteSpool(machine.spool_path)) as spool:
+        spool.discard(through=forgotten)
+    before = machine.objects()
+    assert machine.run().commits == 0
+    assert machine.objects() == before
+    truth.check(machine)
+
+
+def append(path: Path, some: list[Capture]) -> None:
+    with contextlib.closing(SqliteSpool(path)) as spool:
+        spool.append(some)

@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from archiver.run.result import RunResult
+from archiver.archive.reader import open_files
+from archiver.run.result import RunResult, StageName
 from archiver.run.session import Limits
 from archiver.simulator.s3server import S3Access
 from archiver.simulator.server import Simulator
@@ -69,6 +70,11 @@ def test_a_seeded_day_is_archived_as_it_was(tmp_path: Path) -> None:
         happened, found = truth_of(machine.flock), truth.archived(machine)
         to_bot = {key for key, message in happened.items() if message["to"] == machine.flock.bot_id}
         in_channels = {key for key in happened if key[0].startswith("g:")}
+        # The directory came first, so every row says how its sender was called.
+        names = {
+            user: f"{person.first_name} {person.last_name}".strip() for user, person in machine.flock.people.items()
+        }
+        assert all(row["sender_name"].strip() == names[row["sender_id"]] for row in machine.rows("messages"))
         # Nothing of what Flock pushes is missing; of direct chats a user must select the messages.
         assert found.keys() >= in_channels | to_bot
         selected = {key for key in happened.keys() - in_channels - to_bot if happened[key]["deleted_at_ms"] is None}
@@ -140,6 +146,37 @@ def test_a_run_that_is_out_of_time_says_so_and_the_next_one_goes_on(machine: Sta
     late = machine.run(limits=Limits(run_seconds_max=0.0))
     assert (late.exit_code, late.commits) == (3, 0)
     assert [stage.unfinished for stage in late.stages] == [False, True, True, True, True]
+    machine.run()
+    truth.check(machine)
+
+
+class TimeFlies:
+    """A progress in which a minute passes with every step that is reported."""
+
+    def __init__(self, machine: Station) -> None:
+        self._clock = machine.clock
+
+    def start(self, stage: StageName, *, total: int | None) -> None:
+        pass
+
+    def advance(self, steps: int) -> None:
+        self._clock.sleep(60)
+
+
+def test_a_run_whose_time_ends_in_the_middle_stops_after_the_commit_it_is_at(machine: Station) -> None:
+    machine.flock.configure(action_messages=False)
+    play(machine)
+    limits = Limits(run_seconds_max=100.0, messages_per_commit=5)
+    waiting = [len(machine.tap.accepted)]
+    while True:
+        result = machine.run(limits=limits, progress=TimeFlies(machine), skip=["directory"])
+        waiting.append(machine.waiting())
+        if not any(stage.unfinished for stage in result.stages):
+            break
+        assert result.exit_code == 3
+        assert 0 < result.commits <= 3
+    assert waiting == sorted(waiting, reverse=True)
+    assert len(set(waiting)) > 3
     machine.run()
     truth.check(machine)
 
@@ -268,7 +305,7 @@ def test_changes_of_the_directory_are_rows_and_nothing_is_taken_away(machine: St
     after = machine.rows("channels") + machine.rows("groups") + machine.rows("users")
     assert all(row in after for row in before)
     assert len(after) == len(before) + 3
-    states = truth.newest(machine, "groups", "channel_id", "user_id")
+    states = truth.newest(machine, "groups")
     assert states[channel, other]["state"] == "left"
     flock.join(channel, other)
     machine.run()
@@ -398,9 +435,12 @@ def test_pushes_that_come_again_another_night_add_nothing(machine: Station) -> N
     machine.run()
     before = machine.rows("messages") + machine.rows("files")
     machine.push(*(shown.body for shown in machine.tap.accepted if shown.kind == "webhook"))
-    machine.run()
+    result = machine.run()
     truth.check(machine)
     assert machine.rows("messages") + machine.rows("files") == before
+    again = machine.rows("events")[-len(machine.tap.accepted) // 2 :]
+    assert {row["outcome"] for row in again if row["feed_kind"] == "webhook"} == {"duplicate"}
+    assert "messages" not in result.stages[2].counts
 
 
 @pytest.mark.parametrize("retry_after", [None, "seconds", "date"])
@@ -474,6 +514,8 @@ def test_a_file_that_was_refused_is_stored_once_its_host_gives_it(machine: Stati
     again = [row for row in machine.rows("files") if row["attempts"] == 2]
     assert {row["status"] for row in again} == {"stored"}
     assert len(again) == len(refused)
+    # All is done, and nobody looks into these objects again.
+    assert not open_files(machine.head(), "files")
     assert machine.run().commits == 0
 
 

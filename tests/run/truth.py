@@ -36,6 +36,14 @@ CONTENT = {
     "visibleTo": "visible_to",
 }
 
+# The tables that have one row a change, and what tells their things apart.
+DIRECTORY_KEYS = {
+    "users": ("user_id",),
+    "channels": ("channel_id",),
+    "groups": ("channel_id", "user_id"),
+    "conversations": ("chat_id",),
+}
+
 
 @dataclass
 class Told:
@@ -120,6 +128,7 @@ def check(machine: Station) -> None:
     """Hold everything that a machine archived against the truth; its spool must be empty."""
     told = told_by(machine.shown)
     check_messages(machine, told)
+    check_bytes(machine)
     check_nameless(machine)
     check_order(machine)
     check_told_is_true(machine, told)
@@ -147,6 +156,17 @@ def check_messages(machine: Station, told: Mapping[Key, Told]) -> None:
             assert sha256(row["raw"].encode()).hexdigest() == row["raw_digest"]
         for before, after in pairwise(versions):
             assert after[0]["supersedes"] in {row["content_digest"] for row in before}
+
+
+def check_bytes(machine: Station) -> None:
+    """The raw form of a message is the very bytes that Flock sent: the whole of a push or of an answer, or a part of an event."""
+    whole = {item.body for item in machine.shown if item.kind != "event"}
+    events = [item.body for item in machine.shown if item.kind == "event"]
+    captors = {"webhook": machine.feeds.keys(), "event": {"events"}, "fetch": machine.flock.people.keys()}
+    for row in machine.rows("messages"):
+        raw = row["raw"].encode()
+        assert raw in whole or (row["source"] == "event" and any(raw in body for body in events))
+        assert row["captured_by"] in captors[row["source"]]
 
 
 def check_nameless(machine: Station) -> None:
@@ -204,11 +224,11 @@ def rows_of_object(machine: Station, key: str) -> list[Row]:
 
 
 def check_events(machine: Station) -> None:
-    """Every push left one event row, and those of a spool are numbered without a repetition."""
+    """Every push left one event row, and no push of a spool left two."""
     pushes = [row for row in machine.rows("events") if row["feed_kind"] != "fetch"]
     assert len(pushes) == sum(item.kind != "fetch" for item in machine.shown)
-    numbers = [(row["spool_id"], row["sequence"]) for row in pushes]
-    assert len(set(numbers)) == len(numbers)
+    numbers = {(row["spool_id"], row["sequence"], row["body_digest"]) for row in pushes}
+    assert len(numbers) == len(pushes)
 
 
 def check_files(machine: Station) -> None:
@@ -226,10 +246,26 @@ def check_files(machine: Station) -> None:
             for ordinal, file in enumerate(_files_in(next(filter(None, offered), []))):
                 wanted[chat_id, uid, number, ordinal] = file
     assert newest.keys() == wanted.keys()
+    check_digests(machine)
     for place, row in newest.items():
         kind, item = wanted[place]
         assert (row["kind"], row["url"], row["name"]) == (kind, item["src"], item.get("filename") or None)
         check_file(machine, row, truth.get(row["url"]))
+
+
+def check_digests(machine: Station) -> None:
+    """A message row names the files that were stored with it, at their first try, each once and in order."""
+    stored: dict[tuple[Any, ...], list[str]] = {}
+    for row in sorted(machine.rows("files"), key=lambda row: row["ordinal"]):
+        if row["status"] == "stored" and row["attempts"] == 1:
+            digests = stored.setdefault((row["chat_id"], row["message_uid"], row["version"]), [])
+            digests += [row["blob_digest"]] if row["blob_digest"] not in digests else []
+    named = {
+        (row["chat_id"], row["message_uid"], row["version"]): row["blob_digests"]
+        for row in machine.rows("messages")
+        if row["blob_digests"]
+    }
+    assert named == stored
 
 
 def check_file(machine: Station, row: Row, file: Row | None) -> None:
@@ -264,11 +300,22 @@ def check_directory(machine: Station) -> None:
     """The newest row of everybody and everything says what the users who installed the app see now."""
     check_people(machine)
     check_channels(machine)
+    check_changes(machine)
+
+
+def check_changes(machine: Station) -> None:
+    """Every row of the directory's tables says something that the row before it did not."""
+    for table, key in DIRECTORY_KEYS.items():
+        last: dict[tuple[str, ...], str] = {}
+        for row in sorted(machine.rows(table), key=lambda row: row["valid_from"]):
+            name = tuple(row[column] for column in key)
+            assert last.get(name) != row["state_digest"], f"{table} has a row of {name} that says nothing new"
+            last[name] = row["state_digest"]
 
 
 def check_people(machine: Station) -> None:
     """Users are as `users.getInfo` shows their own, and as profiles show the others."""
-    users = newest(machine, "users", "user_id")
+    users = newest(machine, "users")
     truth = {row["user_id"]: row for row in machine.flock.truth("user")}
     assert {key[0] for key in users} == truth.keys()
     for (user_id,), row in users.items():
@@ -281,7 +328,7 @@ def check_people(machine: Station) -> None:
 def check_channels(machine: Station) -> None:
     """Channels, who is in them and who left, and their conversations are as they are now."""
     truth = {row["channel_id"]: row for row in machine.flock.truth("channel")}
-    channels = newest(machine, "channels", "channel_id")
+    channels = newest(machine, "channels")
     assert {key[0] for key in channels} == truth.keys()
     for (channel_id,), row in channels.items():
         channel = truth[channel_id]
@@ -292,9 +339,9 @@ def check_channels(machine: Station) -> None:
         for row in machine.flock.truth("membership")
         if row["until_ms"] is None
     }
-    groups = newest(machine, "groups", "channel_id", "user_id")
+    groups = newest(machine, "groups")
     assert {key: row["affiliation"] for key, row in groups.items() if row["state"] == "member"} == stays
-    conversations = newest(machine, "conversations", "chat_id")
+    conversations = newest(machine, "conversations")
     chats = {row["chat_id"] for row in machine.rows("messages")}
     assert {key[0] for key in conversations} == truth.keys() | chats
     for (chat_id,), row in conversations.items():
@@ -304,11 +351,11 @@ def check_channels(machine: Station) -> None:
             assert (row["chat_kind"], row["participants"]) == ("direct", chat_id.split(","))
 
 
-def newest(machine: Station, table: str, *key: str) -> dict[tuple[str, ...], Row]:
+def newest(machine: Station, table: str) -> dict[tuple[str, ...], Row]:
     """Return the newest row of each thing in a table that has one row a change."""
     states: dict[tuple[str, ...], Row] = {}
     for row in sorted(machine.rows(table), key=lambda row: row["valid_from"]):
-        states[tuple(row[column] for column in key)] = row
+        states[tuple(row[column] for column in DIRECTORY_KEYS[table])] = row
     return states
 
 
