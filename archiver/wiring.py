@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
-from archiver.errors import EXIT_BUG, DamageFoundError, KeyExistsError, KeyMissingError, LedgerBrokenError, UsageError
+from archiver.errors import (
+    EXIT_BUG,
+    ConfigError,
+    DamageFoundError,
+    KeyExistsError,
+    KeyMissingError,
+    LedgerBrokenError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -60,7 +68,7 @@ def open_archive(settings: Settings) -> Archive:
 
 
 def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
-    """Return the archive, founded now if there is none; for runs, which write.
+    """Return the archive, founded now if there is none; for runs, which write. Raises `ConfigError` if it is another team's.
 
     The store is asked first to show that it keeps what the archive rests on, such as conditional writes.
     """
@@ -81,7 +89,14 @@ def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
         )
         with suppress(KeyExistsError):  # another run founded it just now
             ledger.found(store, facts)
-    return Archive.open(store)
+    archive = Archive.open(store)
+    if archive.facts.workspace != settings.workspace:
+        raise ConfigError(
+            f"the archive at {store.url} is of the workspace {archive.facts.workspace!r}, the configuration names "
+            f"{settings.workspace!r}",
+            next_step="name another archive, or set `workspace` to the name that the archive was founded with",
+        )
+    return archive
 
 
 def lost_end(settings: Settings, store: Store) -> str | None:

@@ -444,6 +444,20 @@ class TestTheConfiguration:
         assert f"archiver.yaml:{line}" in ended.err
         assert "messages_per_commit" in ended.err
 
+    def test_with_the_name_of_another_team_does_not_write_into_this_one_s_archive(
+        self, home: tuple[Station, Installation]
+    ) -> None:
+        machine, archiver = home
+        machine.run(only=["directory"])
+        before = machine.objects()
+        archiver.change("", workspace="another team")
+        ended = archiver.call("run")
+        assert ended.code == 2
+        assert "'simulated'" in ended.err
+        assert "'another team'" in ended.err
+        assert machine.objects() == before
+        assert machine.waiting() == len(machine.shown)
+
     def test_that_lets_nobody_in_does_not_listen(self, home: tuple[Station, Installation]) -> None:
         _, archiver = home
         archiver.change("listen", webhook_tokens_file=None, app_id=None, app_secret_file=None)
