@@ -113,14 +113,24 @@ def read_packed(packed: PackedCaptures) -> PackedReading:
         for feed, kind, verified, attributes in (packed.origins[number],)
     ]
     read = read_captures(captures, spool_id=packed.spool_id)
-    tables = _to_stream(read.messages), _to_stream(read.events)
-    return PackedReading(*tables, read.capture_of_row, read.with_files, read.unread)
+    return PackedReading(
+        messages=_to_stream(read.messages),
+        events=_to_stream(read.events),
+        capture_of_row=read.capture_of_row,
+        with_files=read.with_files,
+        unread=read.unread,
+    )
 
 
 def unpack(packed: PackedReading) -> ReadCaptures:
     """Return what another process read; its tables stay in the bytes that came."""
-    tables = (pa.ipc.open_stream(stream).read_all() for stream in (packed.messages, packed.events))
-    return ReadCaptures(*tables, packed.capture_of_row, packed.with_files, packed.unread)
+    return ReadCaptures(
+        messages=pa.ipc.open_stream(packed.messages).read_all(),
+        events=pa.ipc.open_stream(packed.events).read_all(),
+        capture_of_row=packed.capture_of_row,
+        with_files=packed.with_files,
+        unread=packed.unread,
+    )
 
 
 def _to_stream(table: pa.Table) -> bytes:
