@@ -6,8 +6,8 @@ While one batch is being committed, which is mostly work that leaves the interpr
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import structlog
 
@@ -17,12 +17,18 @@ from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
 from archiver.capture.leftovers import count_archived
 from archiver.capture.reading import PackedReading, pack, read_packed, unpack
+from archiver.model.capture import SpooledCapture
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
 CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
 READS_AHEAD_MAX = 8  # enough to keep a few processes busy, few enough to cost no memory
+
+_SET_BACK = (
+    "spool {} gives numbers again that the archive holds up to {}: it was restored from a copy, and what arrived "
+    "between that copy and the restoration and no run had archived is lost"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +37,8 @@ def drain(session: Session) -> StageResult:
     """Archive what waits in the spool now and discard it from there; what arrives meanwhile is for the next run."""
     spool = session.ports.spool
     counts: Counter[str] = Counter()
-    after = _forget_archived(session)
+    after, set_back = _forget_archived(session)
+    news = set_back  # what the first commit has to say beside its own gaps
     waiting = spool.depth().captures
     session.progress.start("drain", total=waiting)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committer:
@@ -44,16 +51,21 @@ def drain(session: Session) -> StageResult:
             if batch is None:
                 waiting = 0
                 break
-            under_way = committer.submit(_commit, session, batch, watermark)
+            under_way = committer.submit(_commit, session, batch, watermark, gaps=news)
+            news = ()
             after = watermark
             waiting -= batch.capture_count
         if under_way is not None:
             counts += under_way.result()
-    return StageResult("drain", counts=dict(counts), gaps=_gaps(counts), unfinished=waiting > 0)
+    return StageResult("drain", counts=dict(counts), gaps=(*set_back, *_gaps(counts)), unfinished=waiting > 0)
 
 
-def _forget_archived(session: Session) -> int:
-    """Discard what a crash between commit and discard left, and return after which sequence the drain goes on."""
+def _forget_archived(session: Session) -> tuple[int, tuple[Gap, ...]]:
+    """Discard what a crash between commit and discard left, and return after which sequence the drain goes on.
+
+    In a spool that was set back, what stands below the watermark and is not archived is new. What it had taken since
+    the copy was made, and no run had archived, is gone; that is the gap.
+    """
     spool, store = session.ports.spool, session.ports.archive.store
     watermark = session.head.watermarks.get(spool.spool_id, 0)
     after = 0
@@ -65,10 +77,9 @@ def _forget_archived(session: Session) -> int:
             after = below[archived - 1].sequence
             spool.discard(through=after)
         if archived < len(below):
-            log.warning("the spool was set back, so the archive's watermark says nothing", watermark=watermark)
-            return after
+            return after, (Gap(kind="spool-set-back", count=1, evidence=_SET_BACK.format(spool.spool_id, watermark)),)
         if not below or len(below) < len(captures):
-            return max(after, watermark)
+            return max(after, watermark), ()
 
 
 def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
@@ -78,7 +89,7 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
     batch = Batch()
-    ahead: deque[Future[PackedReading]] = deque()
+    ahead: deque[tuple[Sequence[SpooledCapture], Future[PackedReading] | None]] = deque()
     while captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
         captures = spool.read(after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left)
         if not captures:
@@ -86,18 +97,40 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
         after = captures[-1].sequence
         captures_left -= len(captures)
         bytes_left -= sum(len(spooled.capture.body) for spooled in captures)
-        if session.ports.readers is None:
-            batch.add_captures(captures, spool_id=spool.spool_id)
-            continue
-        ahead.append(session.ports.readers.submit(read_packed, pack(captures, spool_id=spool.spool_id)))
-        if len(ahead) > READS_AHEAD_MAX:
-            batch.add(unpack(ahead.popleft().result()))
+        ahead.append((captures, _start_reading(session, captures)))
+        if len(ahead) > READS_AHEAD_MAX or session.ports.readers is None:
+            _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
     while ahead:
-        batch.add(unpack(ahead.popleft().result()))
+        _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
     return (batch, after) if batch.capture_count else (None, after)
 
 
-def _commit(session: Session, batch: Batch, watermark: int) -> Counter[str]:
+def _start_reading(session: Session, captures: Sequence[SpooledCapture]) -> Future[PackedReading] | None:
+    """Let another process read captures, if there is one."""
+    readers = session.ports.readers
+    if readers is None:
+        return None
+    try:
+        return readers.submit(read_packed, pack(captures, spool_id=session.ports.spool.spool_id))
+    except BrokenExecutor:
+        return None
+
+
+def _take(
+    batch: Batch, captures: Sequence[SpooledCapture], reading: Future[PackedReading] | None, *, spool_id: str
+) -> None:
+    """Add captures to a batch, read here if no other process did; one that the system killed is no reason to stop."""
+    if reading is not None:
+        try:
+            batch.add(unpack(reading.result()))
+        except BrokenExecutor:
+            log.warning("a process that read captures has gone, so they are read here", captures=len(captures))
+        else:
+            return
+    batch.add_captures(captures, spool_id=spool_id)
+
+
+def _commit(session: Session, batch: Batch, watermark: int, *, gaps: tuple[Gap, ...]) -> Counter[str]:
     """Commit one batch, then let the spool forget it; returns what it added."""
     spool, clock = session.ports.spool, session.ports.clock
     counts: Counter[str] = Counter()
@@ -113,7 +146,7 @@ def _commit(session: Session, batch: Batch, watermark: int) -> Counter[str]:
                 tables=prepared.tables,
                 blobs=prepared.blobs,
                 watermarks={spool.spool_id: watermark},
-                gaps=_gaps(prepared.counts),
+                gaps=(*gaps, *_gaps(prepared.counts)),
             )
 
         session.commit(draft_for)
