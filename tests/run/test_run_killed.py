@@ -23,7 +23,7 @@ from archiver.simulator.server import Simulator
 from archiver.spool.sqlite import SqliteSpool
 from archiver.store import Store
 from archiver.store.local import LocalStore
-from archiver.wiring import READER_PROCESSES_FROM_CAPTURES
+from archiver.wiring import READER_PROCESSES_FROM_CAPTURES, reader_processes
 from tests.archive.archive_steps import unnamed
 from tests.conftest import ROOT
 from tests.run import truth
@@ -131,6 +131,18 @@ def test_the_processes_that_read_for_a_run_end_with_it_however_it_ends(tmp_path:
         process.kill()
     assert len(helpers) >= 2
     until(lambda: not any(map(is_alive, helpers)))
+
+
+def test_a_process_that_read_for_a_run_and_was_killed_does_not_stop_it(tmp_path: Path) -> None:
+    """As the system does where memory is short."""
+    with station(tmp_path, seed=7, messages=60) as machine, reader_processes(1) as readers:
+        machine.flock.play_all(connections=1)
+        os.kill(readers.submit(os.getpid).result(), signal.SIGKILL)
+        assert [stage.error for stage in machine.run(readers=readers).stages] == [None] * 5
+        # By now the pool knows that it is broken, and takes nothing more.
+        machine.push(*(shown.body for shown in machine.tap.accepted if shown.kind == "webhook"))
+        assert [stage.error for stage in machine.run(readers=readers).stages] == [None] * 5
+        truth.check(machine)
 
 
 @pytest.mark.slow
