@@ -65,7 +65,7 @@ class PackedReading:
 
 def read_captures(captures: Sequence[SpooledCapture], *, spool_id: str) -> ReadCaptures:
     """Read captures one by one; what cannot be read keeps its bytes and its reason, and harms no other."""
-    said: list[tuple[object, ...]] = []
+    pushes: list[Push | str] = []
     messages: list[Message] = []
     capture_of_row: list[int] = []
     unread = 0
@@ -73,15 +73,20 @@ def read_captures(captures: Sequence[SpooledCapture], *, spool_id: str) -> ReadC
         try:
             push = read_push(spooled.capture)
         except UnparseableError as error:
-            said.append(_unread(spooled, error.what))
+            pushes.append(error.what)
             unread += 1
         else:
-            said.append(_said(spooled, push))
+            pushes.append(push)
             messages += push.messages
             capture_of_row += [number] * len(push.messages)
             unread += push.error is not None
+    rows = messages_to_table(messages)
+    if unread or any(spooled.capture.feed_kind != "webhook" for spooled in captures):
+        said = _said_one_by_one(captures, pushes)
+    else:
+        said = _said_by_webhooks(rows)
     return ReadCaptures(
-        messages=messages_to_table(messages),
+        messages=rows,
         events=_events_table(captures, said, spool_id=spool_id),
         capture_of_row=capture_of_row,
         with_files=[row for row, message in enumerate(messages) if message.files],
@@ -147,9 +152,29 @@ def digest_of(spooled: SpooledCapture) -> str:
     return stated or sha256(spooled.capture.body).hexdigest()
 
 
-def _events_table(captures: Sequence[SpooledCapture], said: Sequence[tuple[object, ...]], *, spool_id: str) -> pa.Table:
+def _said_by_webhooks(rows: pa.Table) -> dict[str, object]:
+    """Return `_SAID_COLUMNS` of webhooks that were all read: each body is one message, whose facts stand in its row."""
+    columns: dict[str, object] = {
+        name: pa.nulls(rows.num_rows, EVENTS.schema.field(name).type) for name in _SAID_COLUMNS
+    }
+    columns |= {name: rows.column(name).combine_chunks() for name in ("chat_id", "message_uid")}
+    columns["body_digest"] = rows.column("raw_digest").combine_chunks()
+    columns["outcome"] = pa.repeat("archived", rows.num_rows)
+    return columns
+
+
+def _said_one_by_one(captures: Sequence[SpooledCapture], pushes: Sequence[Push | str]) -> dict[str, object]:
+    """Return `_SAID_COLUMNS` of any captures."""
+    said = [
+        _unread(spooled, push) if isinstance(push, str) else _said(spooled, push)
+        for spooled, push in zip(captures, pushes, strict=True)
+    ]
+    return dict(zip(_SAID_COLUMNS, zip(*said, strict=True), strict=True))
+
+
+def _events_table(captures: Sequence[SpooledCapture], said: Mapping[str, object], *, spool_id: str) -> pa.Table:
     pushes = [spooled.capture for spooled in captures]
-    columns: dict[str, object] = dict(zip(_SAID_COLUMNS, zip(*said, strict=True), strict=True))
+    columns = dict(said)
     columns["received_at"] = [push.received_at_ms for push in pushes]
     columns["spool_id"] = pa.repeat(spool_id, len(pushes))
     columns["sequence"] = [spooled.sequence for spooled in captures]
