@@ -5,6 +5,7 @@ Imports stand inside the functions, so that a command loads what it uses and `ar
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import secrets
@@ -287,6 +288,8 @@ def _start_reader() -> None:
 
     # An interrupt is for the run, which then ends its readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What was loaded before lives as long as this process, so no collection need walk it again.
+    gc.freeze()
     run = multiprocessing.parent_process()
     if run is not None:
         threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
