@@ -19,16 +19,10 @@ from archiver.store.local import LocalStore
 from archiver.store.s3 import S3Store
 from archiver.store.s3_client import make_client
 from tests.run import truth
+from tests.run.conftest import SMALL
 from tests.run.station import Row, Station, flock_in_a_hurry, station
 
 HOUR_SECONDS = 3_600
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Any:
-    """A small workspace in which every kind of message occurs, and a machine before its first run."""
-    with station(tmp_path, seed=11, people=6, channels=3, messages=50) as running:
-        yield running
 
 
 def play(machine: Station, **how: Any) -> None:
@@ -89,7 +83,7 @@ def test_an_s3_bucket_holds_the_same_as_a_directory(tmp_path: Path, seaweedfs: S
     session = boto3.Session(seaweedfs.access_key_id, seaweedfs.secret_access_key)
     client = make_client(endpoint_url=seaweedfs.endpoint_url, region=seaweedfs.region, session=session)
     store = S3Store(seaweedfs.bucket, "end-to-end", client=client)
-    with station(tmp_path, store=store, seed=11, people=6, channels=3, messages=50) as machine:
+    with station(tmp_path, store=store, **SMALL) as machine:
         play(machine)
         machine.run()
         truth.check(machine)
@@ -313,7 +307,7 @@ def test_changes_of_the_directory_are_rows_and_nothing_is_taken_away(machine: St
 
 
 def test_users_who_install_the_app_are_asked_as_from_the_next_run_on(tmp_path: Path) -> None:
-    with station(tmp_path, seed=11, people=6, channels=3, messages=50, installed=0) as machine:
+    with station(tmp_path, **SMALL, installed=0) as machine:
         play(machine)
         nobody = machine.run()
         assert gaps(nobody).keys() >= {"no-token"}
@@ -400,7 +394,7 @@ def test_a_fuller_answer_completes_a_version_and_makes_no_other(machine: Station
 
 def test_pushes_of_the_documented_shape_are_kept_under_provisional_uids(tmp_path: Path) -> None:
     """The old shape has XMPP ids, no uid and no time (flock-api.md 11.1)."""
-    with station(tmp_path, shape="documented", seed=11, people=6, channels=3, messages=50) as machine:
+    with station(tmp_path, shape="documented", **SMALL) as machine:
         play(machine)
         machine.run()
         expected = Counter(
@@ -522,7 +516,7 @@ def test_a_file_that_was_refused_is_stored_once_its_host_gives_it(machine: Stati
 def test_two_machines_may_feed_one_archive(tmp_path: Path) -> None:
     """Each has its own spool and hears everything; what both heard is archived once, whichever runs first."""
     with (
-        flock_in_a_hurry(seed=11, people=6, channels=3, messages=50) as flock,
+        flock_in_a_hurry(**SMALL) as flock,
         station(tmp_path / "one", on=flock) as one,
         station(tmp_path / "other", on=flock, store=one.store) as other,
     ):

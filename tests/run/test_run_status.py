@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,12 @@ from archiver.archive.ledger import Gap
 from archiver.archive.reader import Archive, Head
 from archiver.run.status import ENTRIES_READ_MAX, RUNS_SHOWN_MAX, read_status
 from archiver.spool import SpoolDepth
-from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import AUTHOR, add, event, found, message
 from tests.conftest import ROOT
 from tests.faulty_store import FaultyStore
-from tests.run.installation import Installation, install
-from tests.run.station import Station, station
+from tests.run.installation import Installation
+from tests.run.station import Station
 
 
 @pytest.fixture
@@ -90,20 +87,9 @@ def test_reads_so_many_entries_and_leaves_out_the_run_that_they_cut(archive: Arc
 
 
 class TestTheCommand:
-    @pytest.fixture
-    def home(self, tmp_path: Path) -> Iterator[tuple[Station, Installation]]:
-        with station(
-            tmp_path, store=LocalStore(tmp_path / "archive"), seed=11, people=6, channels=3, messages=30
-        ) as machine:
-            machine.flock.play_all(connections=1)
-            yield (
-                machine,
-                install(machine.flock, tmp_path, listener_url=machine.url, token_key=machine.token_key.reveal()),
-            )
-
     def test_shows_what_waits_then_what_was_archived(self, home: tuple[Station, Installation]) -> None:
         machine, archiver = home
-        pushes = len(machine.tap.accepted)
+        pushes = machine.waiting()
         assert archiver.call("status").code == 2  # there is no archive yet
         machine.run(only=["directory"])
         before = archiver.call("status", "--json").document
