@@ -104,9 +104,12 @@ class _Piece:
             self.unreachable = error
             self.problems[method, subject, "no usable answer"] += 1
             return None
-        except (FlockMethodError, TokenRefusedError) as error:
+        except TokenRefusedError:
+            self.reached = True  # the token stands among the refused ones; what it cannot show is no further problem
+            return None
+        except FlockMethodError as error:
             self.reached = True
-            self.problems[method, subject, error.code or "refused without a code"] += 1
+            self.problems[method, subject, error.code or f"HTTP {error.status}"] += 1
             return None
         self.reached = True
         return answer

@@ -90,4 +90,4 @@ class TokenPool:
             self._refused.append(
                 RefusedToken(token.user_id, token.fingerprint, error.code, error.what, error.next_step)
             )
-        log.warning("flock token refused", user_id=token.user_id, token=token.fingerprint, code=error.code)
+        log.warning("flock token refused", user_id=token.user_id, fingerprint=token.fingerprint, code=error.code)

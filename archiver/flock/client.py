@@ -252,7 +252,7 @@ class FlockClient:
         log.warning(
             "flock throttles",
             method=method,
-            token=permit.key,
+            fingerprint=permit.key,
             retry_after_seconds=seconds,
             requests_per_second=round(self._limiter.rate(permit.key), 4),
         )
@@ -264,7 +264,7 @@ class FlockClient:
     def _note_retry(self, method: str, token: UserToken, state: tenacity.RetryCallState) -> None:
         self._counter.add(method, retries=1)
         error = state.outcome.exception() if state.outcome else None
-        log.info("flock call tried again", method=method, token=token.fingerprint, problem=str(error))
+        log.info("flock call tried again", method=method, fingerprint=token.fingerprint, problem=str(error))
 
     def _note_outcome(self, method: str, *, reached: bool, usable: bool) -> None:
         with self._unreachable_lock:

@@ -28,7 +28,7 @@ def crawl_directory(session: Session) -> StageResult:
     """
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
-        return StageResult("directory", gaps=no_token(session), error=every_token_refused(session))
+        return StageResult("directory", gaps=(NO_TOKEN,))
     session.progress.start("directory", total=None)
     seen = crawl(client, session.tokens, threads=session.ports.threads)
     gaps = _gaps(seen)
@@ -57,11 +57,6 @@ def crawl_directory(session: Session) -> StageResult:
         "conversations": len(found.conversations),
     }
     return StageResult("directory", counts=counts, gaps=gaps, error=every_token_refused(session))
-
-
-def no_token(session: Session) -> tuple[Gap, ...]:
-    """Return the gap of a run that was given no token at all."""
-    return () if session.tokens.users else (NO_TOKEN,)
 
 
 def every_token_refused(session: Session) -> TokenRefusedError | None:

@@ -346,5 +346,5 @@ class TestSecrets:
         with structlog.testing.capture_logs() as events:
             client.channels_list(TOKEN)
         (throttled,) = [event for event in events if event["event"] == "flock throttles"]
-        assert (throttled["method"], throttled["token"]) == ("channels.list", TOKEN.fingerprint)
+        assert (throttled["method"], throttled["fingerprint"]) == ("channels.list", TOKEN.fingerprint)
         assert throttled["retry_after_seconds"] == 3

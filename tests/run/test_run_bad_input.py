@@ -50,6 +50,7 @@ class TestATokenThatFlockRefuses:
         assert run.code == 3
         assert bad in run.gaps["token-refused"]
         assert "InvalidToken" in run.gaps["token-refused"]
+        assert run.gaps.keys() & {"directory", "no-token"} == set()
         assert "no-such-token" not in run.out + run.err
         truth.check(machine)
 
@@ -60,8 +61,11 @@ class TestATokenThatFlockRefuses:
         archiver.tokens(dict.fromkeys(machine.flock.user_tokens, "no-such-token"))
         run = archiver.call("run")
         assert run.code == 6
+        assert "none of the " in run.err
         assert "Flock refuses the token of u:" in run.err
-        assert "Let the user install the app again" in run.err
+        # Said once, though two stages would have asked.
+        assert run.err.count("Let the user install the app again") == 1
+        assert "fingerprint=" in run.err
         truth.check_messages(machine, truth.told_by(machine.shown))
         truth.check_whole(machine)
         # With the right tokens the next run does what is left.
