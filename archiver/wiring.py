@@ -180,11 +180,12 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
     """Open everything a run needs and close it afterwards. Call it while holding this machine's run lock."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
 
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
     from archiver.capture.files import Downloader, FileOptions  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.client import FlockClient, FlockOptions  # noqa: PLC0415 - see the module's docstring
     from archiver.run.session import Ports  # noqa: PLC0415 - see the module's docstring
 
-    _give_memory_back()
+    give_memory_back()
     clock = SystemClock()
     with ExitStack() as stack:
         archive = open_or_found_archive(settings, clock=clock)
@@ -287,21 +288,16 @@ def _start_reader() -> None:
     import multiprocessing  # noqa: PLC0415 - see the module's docstring
     import threading  # noqa: PLC0415 - see the module's docstring
 
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
+
     # An interrupt is for the run, which then ends its readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What was loaded before lives as long as this process, so no collection need walk it again.
     gc.freeze()
-    _give_memory_back()
+    give_memory_back()
     run = multiprocessing.parent_process()
     if run is not None:
         threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
-
-
-def _give_memory_back() -> None:
-    """Let Arrow use the system's allocator, which returns what a batch needed when the batch is done."""
-    import pyarrow as pa  # noqa: PLC0415 - see the module's docstring
-
-    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def _end_with(sentinel: int) -> NoReturn:

@@ -47,6 +47,11 @@ class EncodedFile:
     ranges: dict[str, Range]
 
 
+def give_memory_back() -> None:
+    """Let Arrow use the system's allocator in this process: it returns what a batch needed when the batch is done."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def rows_to_table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return rows given as mappings; an absent column is null, an instant is in milliseconds since 1970 UTC."""
     columns = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in table.schema]
