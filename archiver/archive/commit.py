@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from archiver.archive import blobs, layout, ledger
-from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError
+from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError, InputFile
 from archiver.archive.reader import Archive, Head, advance, encode_checkpoint, is_checkpoint_due
 from archiver.archive.schema import FORMAT, TABLES, Table
 from archiver.archive.tables import EncodedFile, encode, split_by_day
@@ -40,7 +40,7 @@ class Author:
 class Draft:
     """What one commit will hold; ``blobs`` maps what the rows name to the local files with the bytes.
 
-    ``watermarks`` are those that this batch moves; the others stay as they are.
+    ``watermarks`` and ``cursors`` are those that this batch moves; the others stay as they are.
     """
 
     at_ms: int
@@ -49,12 +49,15 @@ class Draft:
     blobs: Mapping[BlobRecord, Path] = field(default_factory=dict)
     settled: tuple[str, ...] = ()
     watermarks: Mapping[str, int] = field(default_factory=dict)
+    cursors: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[InputFile, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Tell whether committing this would say nothing."""
-        return not (self.settled or self.watermarks or any(rows.num_rows for rows in self.tables.values()))
+        moves = self.settled or self.watermarks or self.cursors or self.inputs
+        return not (moves or any(rows.num_rows for rows in self.tables.values()))
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,4 +179,6 @@ def _entry(archive: Archive, head: Head, draft: Draft, *, author: Author, added:
         watermarks={**head.watermarks, **draft.watermarks},
         counts={name: rows.num_rows for name, rows in draft.tables.items() if rows.num_rows},
         gaps=draft.gaps,
+        cursors=dict(draft.cursors),
+        inputs=draft.inputs,
     )

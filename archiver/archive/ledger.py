@@ -70,6 +70,14 @@ class Removal(msgspec.Struct, frozen=True):
     reason: str
 
 
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that somebody brought and this commit took rows from: its name without folders, SHA-256 and size."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something this run knows it may have missed: what kind, where, how often, and how we know."""
 
@@ -83,8 +91,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One commit. It covers all tables of a batch: it is all there or not there at all.
 
     ``settled`` names data objects whose open rows are all dealt with by this or earlier entries; ``watermarks`` maps
-    each spool to the last sequence that the archive holds. ``checkpoint`` is the SHA-256 of the checkpoint taken at this
-    commit, null where none is. ``signature`` is null until an archive is given a signing key.
+    each spool to the last sequence that the archive holds; ``cursors`` maps a place that is read in pages to how far it
+    was read, as the reader of that place writes it. ``inputs`` are files that were imported. ``checkpoint`` is the
+    SHA-256 of the checkpoint taken at this commit, null where none is. ``signature`` is null until an archive is given a
+    signing key.
     """
 
     format: int
@@ -103,6 +113,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     watermarks: dict[str, int]
     counts: dict[str, int]
     gaps: tuple[Gap, ...]
+    cursors: dict[str, str] = {}
+    inputs: tuple[InputFile, ...] = ()
     checkpoint: str | None = None
     signature: str | None = None
 

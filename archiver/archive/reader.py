@@ -29,7 +29,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """The archive as of one commit: its place in the chain and what is live.
 
     ``files`` maps each live data object's key to its record, ``settled`` holds the keys whose open rows are dealt
-    with, ``watermarks`` is the last sequence held of each spool, ``rows`` counts live rows by table.
+    with, ``watermarks`` is the last sequence held of each spool, ``cursors`` says how far each place that is read in pages
+    was read, ``rows`` counts live rows by table.
     """
 
     sequence: int
@@ -39,6 +40,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     settled: frozenset[str]
     watermarks: dict[str, int]
     rows: dict[str, int]
+    cursors: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def advance(head: Head, entry: Entry, digest: str) -> Head:
 def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
     """Return the head after more entries; the mappings are copied once, so a long chain costs no more than its length."""
     sequence, head_digest, at, watermarks = head.sequence, head.digest, head.at, head.watermarks
+    cursors = dict(head.cursors)
     files, rows, settled = dict(head.files), dict(head.rows), set(head.settled)
     for entry, digest in entries:
         for removal in entry.removed:
@@ -129,6 +132,7 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
             files[record.key] = record
             rows[record.table] = rows.get(record.table, 0) + record.rows
         settled.update(entry.settled)
+        cursors.update(entry.cursors)
         sequence, head_digest, at, watermarks = entry.sequence, digest, entry.at, dict(entry.watermarks)
     return Head(
         sequence=sequence,
@@ -138,6 +142,7 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
         settled=frozenset(settled & files.keys()),
         watermarks=watermarks,
         rows=rows,
+        cursors=cursors,
     )
 
 

@@ -72,7 +72,7 @@ MESSAGES = Table(
                 required=True,
             ),
             _OBSERVED_AT,
-            _text("source", "webhook, event or fetch", required=True),
+            _text("source", "webhook, event, fetch, history or import", required=True),
             _CAPTURED_BY,
             _text("sender_id", "user id of the true sender", required=True),
             _text("sender_name", "the sender's name in the directory when the message was archived"),

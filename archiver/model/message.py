@@ -8,8 +8,9 @@ import msgspec
 
 from archiver.ids import ChatKind
 
-# Where a message came from: pushed by a webhook or an event, or fetched by uid.
-Source = Literal["webhook", "event", "fetch"]
+# Where a message came from: pushed by a webhook or an event, fetched by uid, read from a declared source of paged history, or
+# imported from a file that somebody brought.
+Source = Literal["webhook", "event", "fetch", "history", "import"]
 
 # Which fact the sending time rests on, best first (flock-api.md 6.1, parsing rule).
 SentAtBasis = Literal["timestampInMillis", "timestamp", "uid", "observed"]

@@ -55,6 +55,16 @@ class TestTheHead:
         head = head_of(store)
         assert advance(head, entry(head, removed=("messages/gone",)), "d").rows == head.rows
 
+    def test_a_cursor_moves_with_the_entry_that_moves_it_and_stays_through_those_that_do_not(
+        self, store: MemoryStore
+    ) -> None:
+        head = head_of(store)
+        moved = advance(head, msgspec.structs.replace(entry(head), cursors={"gateway": "p2", "other": "x"}), "d")
+        stayed = advance(moved, entry(moved), "e")
+        assert stayed.cursors == {"gateway": "p2", "other": "x"}
+        again = advance(stayed, msgspec.structs.replace(entry(stayed), cursors={"gateway": "p3"}), "f")
+        assert again.cursors == {"gateway": "p3", "other": "x"}
+
     def test_one_object_may_replace_another_in_one_entry(self, store: MemoryStore) -> None:
         head = head_of(store)
         old = files_of(head, "messages")[0]
