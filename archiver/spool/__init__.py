@@ -22,6 +22,24 @@ class SpoolDepth:
     oldest_at_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpooledBlock:
+    """Captures with consecutive sequences from ``first_sequence`` on, still as one frame (`archiver.spool.frame`).
+
+    Whoever reads them may hand the frame to another process as it is, which costs nothing for each capture.
+    """
+
+    first_sequence: int
+    captures: int
+    body_bytes: int
+    frame: bytes
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of its last capture."""
+        return self.first_sequence + self.captures - 1
+
+
 class Spool(Protocol):
     """An ordered, durable queue. Every method raises `SpoolError` if the spool cannot do it."""
 
@@ -39,6 +57,10 @@ class Spool(Protocol):
 
         At least one is returned if any waits, however large it is.
         """
+        ...
+
+    def read_blocks(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledBlock]:
+        """Return what `read` would return with the same arguments, in blocks."""
         ...
 
     def discard(self, *, through: int) -> None:

@@ -34,7 +34,7 @@ def batches_of(captures: Sequence[Capture]) -> Iterator[Sequence[Capture]]:
 
 def encoded(captures: Sequence[Capture]) -> bytes:
     """Return the frame of a batch."""
-    origins: list[_Origin] = []
+    origins: list[Origin] = []
     # Attributes are told apart by identity: equal ones that are two objects only cost a few bytes more.
     index: dict[tuple[str, str, str, int], int] = {}
     origin_of: list[int] = []
@@ -43,10 +43,10 @@ def encoded(captures: Sequence[Capture]) -> bytes:
         at = index.get(key)
         if at is None:
             at = index[key] = len(origins)
-            origins.append(_Origin(capture.feed, capture.feed_kind, capture.verified, dict(capture.attributes)))
+            origins.append(Origin(capture.feed, capture.feed_kind, capture.verified, dict(capture.attributes)))
         origin_of.append(at)
     return _encoder.encode(
-        _Frame(
+        Columns(
             origins,
             origin_of if len(origins) > 1 else [],
             [capture.received_at_ms for capture in captures],
@@ -55,9 +55,14 @@ def encoded(captures: Sequence[Capture]) -> bytes:
     )
 
 
+def decoded_columns(frame: bytes) -> Columns:
+    """Return the batch of a frame that `encoded` made, column by column."""
+    return _decoder.decode(frame)
+
+
 def decoded(frame: bytes) -> list[Capture]:
     """Return the batch of a frame that `encoded` made; captures of one origin share one read-only mapping of attributes."""
-    columns = _decoder.decode(frame)
+    columns = decoded_columns(frame)
     shared = [
         (origin.feed, origin.feed_kind, origin.verified, MappingProxyType(origin.attributes))
         for origin in columns.origins
@@ -73,7 +78,7 @@ def decoded(frame: bytes) -> list[Capture]:
     return captures
 
 
-class _Origin(msgspec.Struct, frozen=True, array_like=True):
+class Origin(msgspec.Struct, frozen=True, array_like=True):
     """What the captures of a feed have in common."""
 
     feed: str
@@ -82,14 +87,14 @@ class _Origin(msgspec.Struct, frozen=True, array_like=True):
     attributes: dict[str, str]
 
 
-class _Frame(msgspec.Struct, array_like=True, gc=False):
+class Columns(msgspec.Struct, array_like=True, gc=False):
     """A batch column by column; ``origin_of`` is empty where all captures have the first origin."""
 
-    origins: list[_Origin]
+    origins: list[Origin]
     origin_of: list[int]
     received_at_ms: list[int]
     bodies: list[bytes]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Frame)
+_decoder = msgspec.msgpack.Decoder(Columns)

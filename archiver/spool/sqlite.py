@@ -28,7 +28,7 @@ from typing import Final
 
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture, SpooledCapture
-from archiver.spool import SpoolDepth, frame
+from archiver.spool import SpoolDepth, SpooledBlock, frame
 
 FORMAT: Final = 1
 BUSY_TIMEOUT_SECONDS: Final = 10.0
@@ -168,24 +168,30 @@ class SqliteSpool:
 
     def read(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledCapture]:
         """Return the next captures above ``after``, in order; a frame at most is held in memory beyond ``bytes_max``."""
-        found: list[SpooledCapture] = []
-        body_bytes = 0
+        return [
+            SpooledCapture(sequence, capture)
+            for block in self.read_blocks(after=after, captures_max=captures_max, bytes_max=bytes_max)
+            for sequence, capture in enumerate(frame.decoded(block.frame), block.first_sequence)
+        ]
+
+    def read_blocks(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledBlock]:
+        """Return what `read` returns, in blocks as they were appended; only the first and the last may have to be cut."""
+        found: list[SpooledBlock] = []
+        captures_left, bytes_left = captures_max, bytes_max
         with self._locked() as connection, closing(connection.execute(_READ, (after,))) as rows:
-            for last_sequence, count, batch_bytes, crc32, encoded in rows:
-                first = last_sequence - count + 1
-                decoded = self._decoded(encoded, crc32=crc32, last_sequence=last_sequence)
-                batch = [SpooledCapture(sequence, capture) for sequence, capture in enumerate(decoded, first)]
-                if first > after and len(found) + count <= captures_max and body_bytes + batch_bytes <= bytes_max:
-                    found += batch
-                    body_bytes += batch_bytes
-                    continue
-                for spooled in batch:
-                    if spooled.sequence <= after:
-                        continue
-                    body_bytes += len(spooled.capture.body)
-                    if found and (len(found) >= captures_max or body_bytes > bytes_max):
-                        return found
-                    found.append(spooled)
+            for last_sequence, count, body_bytes, crc32, encoded in rows:
+                self._check(encoded, crc32=crc32, last_sequence=last_sequence)
+                block = SpooledBlock(last_sequence - count + 1, count, body_bytes, encoded)
+                if block.first_sequence <= after or count > captures_left or body_bytes > bytes_left:
+                    block = _cut(
+                        block, after=after, captures_max=captures_left, bytes_max=bytes_left, one_at_least=not found
+                    )
+                if block.captures:
+                    found.append(block)
+                if block.captures == 0 or block.last_sequence < last_sequence:
+                    break
+                captures_left -= block.captures
+                bytes_left -= block.body_bytes
         return found
 
     def discard(self, *, through: int) -> None:
@@ -196,8 +202,8 @@ class SqliteSpool:
             if row is not None:
                 last_sequence, count, _, crc32, encoded = row
                 if last_sequence - count < through:
-                    batch = self._decoded(encoded, crc32=crc32, last_sequence=last_sequence)
-                    _replace(connection, last_sequence, batch[through - last_sequence :])
+                    self._check(encoded, crc32=crc32, last_sequence=last_sequence)
+                    _replace(connection, last_sequence, frame.decoded(encoded)[through - last_sequence :])
         self._has_discarded = True
 
     def depth(self) -> SpoolDepth:
@@ -223,10 +229,9 @@ class SqliteSpool:
                         break
             self._connection.close()
 
-    def _decoded(self, encoded: bytes, *, crc32: int, last_sequence: int) -> list[Capture]:
+    def _check(self, encoded: bytes, *, crc32: int, last_sequence: int) -> None:
         if zlib.crc32(encoded) != crc32:
             raise SpoolError(f"the spool {self._path} is damaged at sequence {last_sequence}", next_step=_DAMAGED)
-        return frame.decoded(encoded)
 
     def _check_place(self) -> None:
         if _identity(self._path) != self._identity:
@@ -252,6 +257,20 @@ class SqliteSpool:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _cut(block: SpooledBlock, *, after: int, captures_max: int, bytes_max: int, one_at_least: bool) -> SpooledBlock:
+    """Return the captures of a block above ``after``, as many as both limits allow; maybe none, unless one at least is wanted."""
+    batch = frame.decoded(block.frame)
+    first = max(0, after + 1 - block.first_sequence)
+    end, body_bytes = first, 0
+    while end < len(batch):
+        more = body_bytes + len(batch[end].body)
+        if (end - first >= captures_max or more > bytes_max) and not (one_at_least and end == first):
+            break
+        end, body_bytes = end + 1, more
+    chosen = batch[first:end]
+    return SpooledBlock(block.first_sequence + first, len(chosen), body_bytes, frame.encoded(chosen) if chosen else b"")
 
 
 def _create_if_missing(path: Path) -> None:

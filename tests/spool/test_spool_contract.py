@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture, SpooledCapture
-from archiver.spool import Spool, SpoolDepth
+from archiver.spool import Spool, SpoolDepth, frame
 
 EVERYTHING = {"captures_max": 1_000_000, "bytes_max": 1_000_000_000}
 
@@ -72,6 +72,28 @@ def test_captures_of_mixed_feeds_and_attributes_keep_their_own(spool):
     spool.append(mixed)
 
     assert [spooled.capture for spooled in everything(spool)] == mixed
+
+
+@given(st.lists(st.integers(1, 5), max_size=8), st.integers(0, 20), st.integers(1, 20), st.integers(1, 60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+def test_blocks_hold_what_reading_returns(spool, sizes, after, captures_max, bytes_max):
+    first = everything(spool)[-1].sequence if everything(spool) else 0
+    for size in sizes:
+        spool.append([capture(n, feed=f"feed-{n % 2}") for n in range(size)])
+    wanted = {"after": first + after, "captures_max": captures_max, "bytes_max": bytes_max}
+
+    blocks = spool.read_blocks(**wanted)
+
+    unpacked = [
+        SpooledCapture(sequence, each)
+        for block in blocks
+        for sequence, each in enumerate(frame.decoded(block.frame), block.first_sequence)
+    ]
+    assert unpacked == spool.read(**wanted)
+    assert all(block.captures == len(frame.decoded(block.frame)) > 0 for block in blocks)
+    assert all(block.body_bytes == sum(len(c.body) for c in frame.decoded(block.frame)) for block in blocks)
+    if blocks:
+        assert blocks[-1].last_sequence == unpacked[-1].sequence
 
 
 def test_bodies_of_any_size_survive(spool):
