@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from archiver.model.capture import Capture, SpooledCapture
+
+# A listener that did not beat for longer than this was not alive all the time: stopped, asleep, or without its spool.
+BEAT_HOLE_MS_MAX: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,15 @@ class SpooledBlock:
     def last_sequence(self) -> int:
         """The sequence of its last capture."""
         return self.first_sequence + self.captures - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Uptime:
+    """From when to when one listener was alive, in ms since 1970 UTC: its first and its last beat."""
+
+    listener: str
+    from_at_ms: int
+    to_at_ms: int
 
 
 class Spool(Protocol):
@@ -69,6 +81,22 @@ class Spool(Protocol):
 
     def depth(self) -> SpoolDepth:
         """Return how much waits."""
+        ...
+
+    def beat(self, listener: str, *, at_ms: int) -> None:
+        """Note that a listener is alive: its newest uptime ends at ``at_ms`` from now on.
+
+        ``listener`` names one process, made anew when it starts. After a silence of more than `BEAT_HOLE_MS_MAX` a new uptime
+        begins. A beat is rare and may be lost like the last seconds before a power failure.
+        """
+        ...
+
+    def uptimes(self) -> list[Uptime]:
+        """Return when listeners were alive, in order of their beginning, as far as it was not forgotten."""
+        ...
+
+    def forget_uptimes(self, *, before_ms: int) -> None:
+        """Forget the uptimes that ended before an instant."""
         ...
 
     def close(self) -> None:

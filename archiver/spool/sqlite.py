@@ -29,6 +29,7 @@ from typing import Final
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture, SpooledCapture
 from archiver.spool import SpoolDepth, SpooledBlock, frame
+from archiver.spool.uptime import SqliteUptimes
 
 FORMAT: Final = 1
 BUSY_TIMEOUT_SECONDS: Final = 10.0
@@ -109,7 +110,7 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = {
 _PRIMARY_CODE_MASK: Final = 0xFF
 
 
-class SqliteSpool:
+class SqliteSpool(SqliteUptimes):
     """A `Spool` in one file, created with mode 0600 (its directory with 0700) if it is not there.
 
     One object may be used from several threads, and several processes may open one file: writers wait for each other up to

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture, SpooledCapture
-from archiver.spool import Spool, SpoolDepth, frame
+from archiver.spool import BEAT_HOLE_MS_MAX, Spool, SpoolDepth, Uptime, frame
 
 EVERYTHING = {"captures_max": 1_000_000, "bytes_max": 1_000_000_000}
 
@@ -275,3 +275,66 @@ def test_any_capture_comes_back_equal(open_spool, batch):
     reopened = open_spool()
     assert [s.capture for s in everything(reopened, after=after)] == batch
     reopened.close()
+
+
+MINUTE_MS = 60_000
+
+
+def test_a_spool_to_which_nobody_listened_has_no_uptimes(spool):
+    assert spool.uptimes() == []
+    spool.forget_uptimes(before_ms=MINUTE_MS)
+
+
+def test_beats_of_a_listener_make_one_uptime(spool):
+    for at_ms in (0, 15_000, 30_000, 45_000):
+        spool.beat("first", at_ms=at_ms)
+
+    assert spool.uptimes() == [Uptime("first", 0, 45_000)]
+
+
+def test_a_silence_begins_a_new_uptime_and_so_does_another_listener(spool):
+    spool.beat("first", at_ms=0)
+    spool.beat("first", at_ms=BEAT_HOLE_MS_MAX)
+    spool.beat("first", at_ms=2 * BEAT_HOLE_MS_MAX + 1)
+    spool.beat("second", at_ms=30_000)
+
+    assert spool.uptimes() == [
+        Uptime("first", 0, BEAT_HOLE_MS_MAX),
+        Uptime("second", 30_000, 30_000),
+        Uptime("first", 2 * BEAT_HOLE_MS_MAX + 1, 2 * BEAT_HOLE_MS_MAX + 1),
+    ]
+
+
+def test_a_clock_that_was_set_back_a_little_shortens_no_uptime(spool):
+    spool.beat("first", at_ms=40_000)
+    spool.beat("first", at_ms=20_000)
+
+    assert spool.uptimes() == [Uptime("first", 40_000, 40_000)]
+
+
+def test_a_clock_that_was_set_back_far_begins_a_new_uptime(spool):
+    spool.beat("first", at_ms=60 * MINUTE_MS)
+    spool.beat("first", at_ms=0)
+
+    assert spool.uptimes() == [Uptime("first", 0, 0), Uptime("first", 60 * MINUTE_MS, 60 * MINUTE_MS)]
+
+
+def test_uptimes_are_forgotten_by_their_end_and_others_stay(spool):
+    spool.beat("first", at_ms=0)
+    spool.beat("second", at_ms=MINUTE_MS)
+    spool.beat("second", at_ms=2 * MINUTE_MS)
+
+    spool.forget_uptimes(before_ms=2 * MINUTE_MS)
+
+    assert spool.uptimes() == [Uptime("second", MINUTE_MS, 2 * MINUTE_MS)]
+
+
+def test_uptimes_outlive_the_process_and_are_no_captures(open_spool):
+    opened = open_spool()
+    opened.beat("first", at_ms=1)
+    opened.close()
+
+    opened = open_spool()
+    assert opened.uptimes() == [Uptime("first", 1, 1)]
+    assert opened.depth().captures == 0
+    opened.close()
