@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from starlette.types import Receive, Scope, Send
 
 from archiver.capture.event_body import Fields, read_fields, text_field, user_token, without_secrets
 from archiver.capture.event_token import LEEWAY_SECONDS, EventTokenError, EventTokenVerifier, require_user
+from archiver.capture.heartbeat import beating
 from archiver.capture.push_body import BODY_BYTES_MAX, BodyTooLargeError, PushBody, SenderGoneError, read_push_body
 from archiver.capture.push_tally import PERIOD_SECONDS, PushTally
 from archiver.clock import Clock
@@ -110,7 +112,7 @@ def listener_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         reporting = asyncio.create_task(_report(tally))
         try:
-            async with committer:
+            async with committer, beating(committer, clock, listener=secrets.token_hex(8)):
                 yield
         finally:
             reporting.cancel()

@@ -103,6 +103,10 @@ class GroupCommitter:
         """Return if the spool can be written just now; raises `SpoolError` if not."""
         await self._arrive(None)
 
+    async def beat(self, listener: str, *, at_ms: int) -> None:
+        """Note in the spool that a listener is alive; a thread beside the writing one does it. Raises `SpoolError`."""
+        await asyncio.to_thread(self._spool.beat, listener, at_ms=at_ms)
+
     def _arrive(self, capture: Capture | None) -> asyncio.Future[None]:
         if not self._is_open:
             raise SpoolError("the spool takes nothing more: the listener is stopping", next_step=_STOPPING)
