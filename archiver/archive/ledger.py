@@ -79,12 +79,20 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Something this run knows it may have missed: what kind, where, how often, and how we know."""
+    """Something this run knows it may have missed: what kind, where, how often, and how we know.
+
+    ``subject`` is what else it concerns, such as a uid, a feed or a token's fingerprint. Two gaps of one kind, chat, user
+    and subject are the same gap. What may be missing lies between ``from_at_ms`` and ``to_at_ms``, as far as known.
+    """
 
     kind: str
     count: int
     evidence: str
     chat_id: str | None = None
+    user_id: str | None = None
+    subject: str | None = None
+    from_at_ms: int | None = None
+    to_at_ms: int | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -304,6 +304,31 @@ CONVERSATIONS = Table(
     range_columns=("valid_from",),
 )
 
+GAPS = Table(
+    name="gaps",
+    schema=pa.schema(
+        [
+            _text("gap_id", "SHA-256 of kind, chat, user and subject: one gap keeps its id", required=True),
+            _VALID_FROM,
+            _text("state", "open, or closed: its cause is gone, what was missed may be missed still", required=True),
+            _text("kind", "what kind of gap it is", required=True),
+            _text("chat_id", "the chat that it concerns"),
+            _text("user_id", "the user whom it concerns"),
+            _text("subject", "what else it concerns: a uid, a feed, a token's fingerprint, a method"),
+            _instant("from_at", "from when on something may be missing"),
+            _instant("to_at", "until when something may be missing"),
+            _column("count", pa.int64(), "how many things it stands for", required=True),
+            _text("evidence", "how we know", required=True),
+            _STATE_DIGEST,
+        ]
+    ),
+    day_column="valid_from",
+    sort=("kind", "chat_id", "user_id", "subject", "valid_from"),
+    dictionary=("state", "kind", "chat_id", "evidence"),
+    bloom=(),
+    range_columns=("valid_from",),
+)
+
 TABLES: dict[str, Table] = {
-    table.name: table for table in (MESSAGES, FILES, EVENTS, OBSERVATIONS, USERS, CHANNELS, GROUPS, CONVERSATIONS)
+    table.name: table for table in (MESSAGES, FILES, EVENTS, OBSERVATIONS, USERS, CHANNELS, GROUPS, CONVERSATIONS, GAPS)
 }

@@ -35,6 +35,12 @@ _FURTHER_VIEWS: dict[str, tuple[str, str]] = {
         WHERE app_id IS NOT NULL OR send_as_name IS NOT NULL OR on_behalf_of IS NOT NULL
         OR starts_with(sender_id, 'u:B') OR starts_with(sender_id, 'b:')""",
     ),
+    "open_gaps": (
+        "what may be missing and why, as far as its cause goes on",
+        """SELECT * FROM (SELECT * FROM gaps
+        QUALIFY row_number() OVER (PARTITION BY gap_id ORDER BY valid_from DESC) = 1)
+        WHERE state = 'open'""",
+    ),
 }
 
 VIEWS: dict[str, str] = {

@@ -14,6 +14,7 @@ from archiver.archive.reader import Archive, Head, latest_states
 from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
+from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.flock.client import FlockClient
@@ -27,6 +28,7 @@ STATE_KEYS = {
     "channels": ("channel_id",),
     "groups": ("channel_id", "user_id"),
     "conversations": ("chat_id",),
+    "gaps": ("gap_id",),
 }
 
 States = dict[tuple[str, ...], dict[str, Any]]
@@ -49,7 +51,7 @@ class Ports:
     ``client`` is None where Flock is not to be asked at all; ``scratch`` is a folder for files under way;
     ``new_attempt`` returns eight random hex digits.
     ``executor`` has threads for the store; ``readers`` has processes that read captures, None where they do not pay.
-    ``state`` is this machine's own folder, None to keep no memory of the head.
+    ``state`` is this machine's own folder, None to keep no memory of the head; ``keeper`` learns which tokens were refused.
     """
 
     archive: Archive
@@ -63,6 +65,7 @@ class Ports:
     new_attempt: Callable[[], str]
     readers: Executor | None = None
     state: Path | None = None
+    keeper: TokenKeeper | None = None
 
 
 class Session:

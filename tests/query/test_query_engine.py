@@ -47,7 +47,7 @@ def rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
 class TestViews:
     def test_there_is_one_for_every_table_and_for_what_people_ask_most(self, engine: Engine) -> None:
         assert {name for (name,) in rows(engine, "SHOW TABLES")} == set(views.VIEWS)
-        assert set(views.VIEWS) == {*TABLES, "current_messages", "notifications"}
+        assert set(views.VIEWS) == {*TABLES, "current_messages", "notifications", "open_gaps"}
 
     def test_each_has_the_columns_of_its_table_and_the_day(self, engine: Engine) -> None:
         for name, table in TABLES.items():
@@ -70,6 +70,21 @@ class TestViews:
 
     def test_notifications_is_what_apps_and_bots_posted(self, engine: Engine) -> None:
         assert rows(engine, "SELECT message_uid FROM notifications ORDER BY 1") == [("m-4",), ("m-6",)]
+
+    def test_open_gaps_is_what_is_open_by_the_newest_row_of_each_gap(self, root: Path) -> None:
+        archive = Archive.open(LocalStore(root))
+
+        def gap(gap_id: str, day: int, state: str) -> dict[str, Any]:
+            return {
+                "gap_id": gap_id, "valid_from": small_archive.at_ms(day), "state": state, "kind": "channel-silent",
+                "chat_id": "g:general", "count": 1, "evidence": "", "state_digest": state,
+            }  # fmt: skip
+
+        changes = [gap("a", 20, "open"), gap("a", 21, "closed"), gap("b", 20, "closed"), gap("b", 21, "open")]
+        head = small_archive.add(archive, archive.head(), {"gaps": changes}, attempt="cccccccc")
+        with open_engine(archive, head) as engine:
+            assert rows(engine, "SELECT gap_id, state FROM open_gaps") == [("b", "open")]
+            assert rows(engine, "SELECT count(*) FROM gaps") == [(4,)]
 
     def test_the_day_is_a_date_and_instants_are_utc(self, engine: Engine) -> None:
         assert rows(engine, "SELECT dt, sent_at FROM messages WHERE message_uid = 'm-5'") == [
