@@ -61,7 +61,11 @@ class Spool(Protocol):
         ...
 
     def append(self, captures: Sequence[Capture]) -> None:
-        """Make captures durable, all or none of them, in order."""
+        """Return when all these captures are durable, in order. One that raises may have kept some of them nevertheless."""
+        ...
+
+    def probe(self) -> None:
+        """Find out, without an append, whether one would succeed just now; whatever this writes is no capture."""
         ...
 
     def read(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledCapture]:

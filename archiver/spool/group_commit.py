@@ -11,7 +11,7 @@ import asyncio
 import queue
 import threading
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture
@@ -21,16 +21,10 @@ from archiver.spool.frame import BATCH_CAPTURES_MAX
 CAPTURES_WAITING_MAX: Final = 10_000
 BYTES_WAITING_MAX: Final = 67_108_864
 
-_OVERLOADED: Final = "look for a slow disk under `state` if this does not pass"
+_OVERLOADED: Final = (
+    "if this does not pass, look for what slows the spool down: the disk under `state`, or the way to its queue"
+)
 _STOPPING: Final = "start the listener again"
-
-
-class ProbedSpool(Spool, Protocol):
-    """A spool that can tell, without an append, whether an append would succeed."""
-
-    def probe(self) -> None:
-        """Write something that is no capture; raises `SpoolError` if it cannot."""
-        ...
 
 
 # A capture (None: a probe) and who waits for it.
@@ -46,7 +40,7 @@ class GroupCommitter:
 
     def __init__(
         self,
-        spool: ProbedSpool,
+        spool: Spool,
         *,
         captures_waiting_max: int = CAPTURES_WAITING_MAX,
         bytes_waiting_max: int = BYTES_WAITING_MAX,

@@ -19,7 +19,8 @@ from archiver.clock import Clock, SystemClock
 from archiver.flock.token_store import TokenStore
 from archiver.flock.tokens import Secret
 from archiver.model.capture import Capture
-from archiver.spool.group_commit import CAPTURES_WAITING_MAX, GroupCommitter, ProbedSpool
+from archiver.spool import Spool
+from archiver.spool.group_commit import CAPTURES_WAITING_MAX, GroupCommitter
 from archiver.spool.sqlite import SqliteSpool
 
 PATH_SECRET = "path-secret-0123456789abcdef"
@@ -83,7 +84,7 @@ def event_token(*, secret: str = APP_SECRET, algorithm: str = "HS256", at: float
 
 @contextlib.contextmanager
 def running(
-    spool: ProbedSpool,
+    spool: Spool,
     spool_path: Path,
     *,
     options: ListenerOptions = OPTIONS,
