@@ -20,6 +20,7 @@ from archiver.simulator.answers import FlockCallError, failure, result, spoil
 from archiver.simulator.contents import version_from
 from archiver.simulator.delivery import Delivery
 from archiver.simulator.faults import Faults
+from archiver.simulator.history import HISTORY_METHOD, History
 from archiver.simulator.limits import RateLimiter
 from archiver.simulator.methods import GROUP_ALIASES, METHODS, Call, Method
 from archiver.simulator.parameters import Parameters, read_body, read_query
@@ -42,6 +43,7 @@ class Api:
         self._webhooks = webhooks
         self._faults = faults
         self._limiter = limiter
+        self._history = Method(History(workspace).answer)
         self.calls: dict[str, Counter[str]] = {}
         self.tokens_in: Counter[str] = Counter()
 
@@ -97,6 +99,8 @@ class Api:
         method = METHODS.get(name)
         if method is None and self._delivery.switches.groups_aliases:
             method = GROUP_ALIASES.get(name)
+        if name == HISTORY_METHOD and self._delivery.switches.history:
+            method = self._history
         if method is None:
             raise FlockCallError(404, "NoSuchMethod", f"There is no method {name[:100]}")
         return method

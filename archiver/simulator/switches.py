@@ -13,6 +13,7 @@ from archiver.errors import UsageError
 TimestampForm = Literal["number", "iso"]
 FetchFields = Literal["all", "documented"]
 RetryAfterForm = Literal["seconds", "date"]
+HistoryCursor = Literal["place", "offset"]
 
 # The event token of the documentation's sample lives 8 seconds (flock-api.md 10.2).
 EVENT_TOKEN_SECONDS = 8
@@ -43,6 +44,10 @@ class Switches:
     fetch_edits: bool = True  # show the newest version, otherwise the first
     fetch_deleted: bool = False  # show deleted messages as if they were there
     fetch_limited: bool = False  # show `visibleTo` messages to every member
+    # chat.history, which Flock does not have: a customer's gateway may (`history`).
+    history: bool = False  # offer it
+    history_page_max: int = 1_000
+    history_cursor: HistoryCursor = "place"  # "offset": the cursor counts messages, so deletions shift what follows
     # Pushes (9, 11.1).
     push_timestamp: TimestampForm = "iso"
     push_edits: bool = False  # an edit fires the outgoing webhook again
