@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
     from archiver.capture.listener_server import ListenerServer
-    from archiver.capture.token_pool import TokenPool
+    from archiver.capture.token_keeper import TokenKeeper
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
     from archiver.run.session import Limits, Ports
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 SPOOL_FILE = "spool.sqlite"
 TOKENS_FILE = "tokens.sqlite"
+REFUSALS_FILE = "refused-tokens.json"
 DOWNLOADS_FOLDER = "downloads"
 READER_PROCESSES_MAX = 4
 READER_PROCESSES_FROM_CAPTURES = 100_000
@@ -134,17 +135,22 @@ def open_token_store(settings: Settings, given: Secrets) -> TokenStore | None:
     return TokenStore(settings.state / TOKENS_FILE, key=Secret(key.get_secret_value()))
 
 
-def open_tokens(settings: Settings, given: Secrets) -> TokenPool:
-    """Return every token we may use: the configured ones, then those of users who installed the app."""
-    from archiver.capture.token_pool import TokenPool  # noqa: PLC0415 - see the module's docstring
+def open_token_keeper(settings: Settings, given: Secrets) -> TokenKeeper:
+    """Return what knows every token: the configured ones, and those of users who installed the app."""
+    from archiver.capture.token_keeper import TokenKeeper  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.refusals import RefusalMemory  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.tokens import Secret, UserToken  # noqa: PLC0415 - see the module's docstring
 
-    tokens = [UserToken(user, Secret(token.get_secret_value())) for user, token in given.user_tokens().items()]
-    store = open_token_store(settings, given)
-    if store is not None:
-        with store:
-            tokens += store.load()
-    return TokenPool(tokens)
+    return TokenKeeper(
+        [UserToken(user, Secret(token.get_secret_value())) for user, token in given.user_tokens().items()],
+        refusals=RefusalMemory(settings.state / REFUSALS_FILE),
+        open_store=lambda: open_token_store(settings, given),
+    )
+
+
+def holds_tokens_without_key(settings: Settings, given: Secrets) -> bool:
+    """Tell whether users' tokens are stored here that cannot be read, because no key for them is configured."""
+    return given.token_key() is None and (settings.state / TOKENS_FILE).exists()
 
 
 @contextmanager
@@ -191,6 +197,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
         archive = open_or_found_archive(settings, clock=clock)
         spool = open_spool(settings)
         stack.callback(spool.close)
+        keeper = open_token_keeper(settings, given)
         flock = settings.flock
         client = stack.enter_context(
             FlockClient(
@@ -222,7 +229,8 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             archive=archive,
             spool=spool,
             client=client,
-            tokens=open_tokens(settings, given),
+            tokens=keeper.pool(now_ms=clock.now_ms()),
+            keeper=keeper,
             downloader=downloader,
             clock=clock,
             executor=stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1))),

@@ -74,6 +74,9 @@ def understood(words: list[str]) -> None:
     """Parse a command line of ours as click would, without running it."""
     name, *rest = words
     command = importlib.import_module(f"archiver.cli.{name}").command
+    if isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        name = rest.pop(0)
+        command = command.commands[name]
     try:
         command.make_context(name, rest)
     except click.BadParameter as error:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "status": "Show the archive's head, runs, counts and spool.",
     "query": "Ask the archive in SQL.",
     "verify": "Check the archive against its ledger.",
+    "installs": "List and revoke the tokens by which Flock is asked.",
     "simulate": "A faithful Flock on this machine, to try things on.",
 }
 

@@ -44,6 +44,14 @@ _FORBIDDEN: Final = 403
 _TOO_MANY_REQUESTS: Final = 429
 # 403 answers carry one of these (flock-api.md 3); without any token Flock says 400 MissingUserToken.
 _TOKEN_CODES: Final = frozenset({"InvalidToken", "InvalidUserToken", "AppDisabled", "MissingUserToken"})
+_INVALID_CODE: Final = "InvalidToken"
+_APP_DISABLED: Final = "AppDisabled"
+# By the value of ``disabledBy`` (flock-api.md 3).
+_WHO_DISABLED: Final = {"team": "the team has disabled the app", "user": "the user has disabled the app"}
+_WHO_ENABLES: Final = {
+    "team": "Let the team's admin enable the app again.",
+    "user": "Let the user enable the app again.",
+}
 _SHOWN_CHARACTERS_MAX: Final = 200
 _BASE_URL: Final = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -309,10 +317,14 @@ def _refusal(method: str, token: UserToken, status: int, fields: Mapping[str, An
     code = _text_field(fields, "error", token)
     said = _describe(status, fields, token)
     if status == _UNAUTHORIZED or code in _TOKEN_CODES or (status == _FORBIDDEN and not code):
+        by = _text_field(fields, "disabledBy", token)
+        if code == _APP_DISABLED:
+            said = f"{_WHO_DISABLED.get(by, 'the app is disabled for this user')} ({said})"
         return TokenRefusedError(
             f"Flock refuses the token of {token.user_id} (fingerprint {token.fingerprint}): {said}",
-            code=code,
-            next_step=_next_step_for_token(code),
+            # Flock's table has no 401; one client in the field meets it and takes it for InvalidToken (flock-api.md 3).
+            code=code or (_INVALID_CODE if status == _UNAUTHORIZED else ""),
+            next_step=_next_step_for_token(code, by),
         )
     return FlockMethodError(
         f"Flock refuses {method} for {token.user_id}: {said}",
@@ -323,9 +335,9 @@ def _refusal(method: str, token: UserToken, status: int, fields: Mapping[str, An
     )
 
 
-def _next_step_for_token(code: str) -> str:
-    if code == "AppDisabled":
-        return "Let the user, or the team's admin, enable the app again."
+def _next_step_for_token(code: str, disabled_by: str) -> str:
+    if code == _APP_DISABLED:
+        return _WHO_ENABLES.get(disabled_by, "Let the user, or the team's admin, enable the app again.")
     if code == "MissingUserToken":
         return "Set flock.auth to both or body: this Flock does not read the token from the header."
     return "Let the user install the app again, or correct the token in the tokens file."

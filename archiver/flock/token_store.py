@@ -51,8 +51,20 @@ ON CONFLICT (user_id) DO UPDATE SET
   fingerprint = excluded.fingerprint, encrypted = excluded.encrypted, installed_at_ms = excluded.installed_at_ms,
   disabled_at_ms = NULL, disabled_reason = NULL
 """
-# A user who installed again meanwhile has another token, which this refusal is not about.
-_DISABLE: Final = "UPDATE tokens SET disabled_at_ms = ?, disabled_reason = ? WHERE user_id = ? AND fingerprint = ?"
+# Nothing is greater than NULL.
+_LOAD: Final = (
+    "SELECT user_id, encrypted FROM tokens WHERE disabled_at_ms IS NULL OR disabled_at_ms > ? ORDER BY user_id"
+)
+# A user who installed again meanwhile has another token, which this refusal is not about. One that is refused once more
+# has been out of use since the first time.
+_DISABLE: Final = """
+UPDATE tokens SET disabled_at_ms = coalesce(disabled_at_ms, ?), disabled_reason = ?
+WHERE user_id = ? AND fingerprint = ?
+"""
+_ENABLE: Final = """
+UPDATE tokens SET disabled_at_ms = NULL, disabled_reason = NULL
+WHERE user_id = ? AND fingerprint = ? AND disabled_at_ms IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,11 @@ class TokenStore:
         with self._transaction() as connection:
             return connection.execute(_DISABLE, (at_ms, reason, user_id, fingerprint)).rowcount > 0
 
+    def enable(self, user_id: str, *, fingerprint: str) -> bool:
+        """Use the very token again that Flock took after all; tell whether it was disabled."""
+        with self._transaction() as connection:
+            return connection.execute(_ENABLE, (user_id, fingerprint)).rowcount > 0
+
     def installations(self) -> list[Installation]:
         """Return what may be shown of every token, by user id."""
         with self._transaction() as connection:
@@ -127,12 +144,10 @@ class TokenStore:
             )
             return [Installation(*row) for row in rows]
 
-    def load(self) -> list[UserToken]:
-        """Return the tokens in use, by user id; raises `StorageError` if one was tampered with."""
+    def load(self, *, or_disabled_after_ms: int | None = None) -> list[UserToken]:
+        """Return the tokens in use by user id, and those disabled after a moment; `StorageError` if one was tampered with."""
         with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT user_id, encrypted FROM tokens WHERE disabled_at_ms IS NULL ORDER BY user_id"
-            ).fetchall()
+            rows = connection.execute(_LOAD, (or_disabled_after_ms,)).fetchall()
         return [UserToken(user_id, self._decrypt(user_id, encrypted)) for user_id, encrypted in rows]
 
     def close(self) -> None:

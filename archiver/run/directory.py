@@ -28,10 +28,11 @@ def crawl_directory(session: Session) -> StageResult:
     """
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
-        return StageResult("directory", gaps=(NO_TOKEN,))
+        gaps = _token_gaps(session) or (NO_TOKEN,)
+        return StageResult("directory", gaps=gaps, error=every_token_refused(session))
     session.progress.start("directory", total=None)
     seen = crawl(client, session.tokens, threads=session.ports.threads)
-    gaps = _gaps(seen)
+    gaps = (*_token_gaps(session), *_gaps(seen))
     found = DirectoryChanges()
 
     def draft_for(_head: Head) -> Draft:
@@ -60,8 +61,8 @@ def crawl_directory(session: Session) -> StageResult:
 
 
 def every_token_refused(session: Session) -> TokenRefusedError | None:
-    """Return the error of a run that was given tokens of which none works, else None."""
-    refused = session.tokens.refused()
+    """Return the error of a run that was given tokens of which none works, or none did when last tried, else None."""
+    refused = [*session.tokens.refused(), *session.tokens.set_aside]
     if not refused or session.tokens.usable_users():
         return None
     first = refused[0]
@@ -83,17 +84,20 @@ def _known(session: Session) -> DirectoryKnown:
     )
 
 
-def _gaps(seen: DirectorySeen) -> tuple[Gap, ...]:
-    refused = [
+def _token_gaps(session: Session) -> tuple[Gap, ...]:
+    """Return a gap for each token that is of no use, be it that Flock refused it now or that it did so before."""
+    return tuple(
         Gap(
             kind="token-refused",
             count=1,
-            evidence=f"{token.user_id} ({token.fingerprint}): {token.code}, {token.reason}",
+            evidence=f"{token.user_id} ({token.fingerprint}): {', '.join(filter(None, (token.code, token.reason)))}",
         )
-        for token in seen.refused
-    ]
-    problems = [
+        for token in (*session.tokens.refused(), *session.tokens.set_aside)
+    )
+
+
+def _gaps(seen: DirectorySeen) -> tuple[Gap, ...]:
+    return tuple(
         Gap(kind="directory", count=problem.count, evidence=f"{problem.method} {problem.subject}: {problem.reason}")
         for problem in seen.problems
-    ]
-    return (*refused, *problems)
+    )

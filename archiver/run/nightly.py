@@ -10,7 +10,7 @@ import structlog
 
 from archiver.archive.commit import Author
 from archiver.archive.recover import recover
-from archiver.errors import FlockError
+from archiver.errors import ArchiverError, FlockError
 from archiver.run import last_head
 from archiver.run.directory import crawl_directory
 from archiver.run.drain import drain
@@ -49,6 +49,7 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
     try:
         results = tuple(_run_stage(stage, session) for stage in selection.stages())
     finally:
+        _settle_tokens(ports, at_ms=started_at_ms)
         if ports.state is not None:
             last_head.remember(ports.state, ports.archive, session.head)
     return RunResult(
@@ -74,6 +75,16 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
     result = replace(result, seconds=clock.monotonic() - started)
     log.info("stage done", stage=stage, seconds=round(result.seconds, 3), **result.counts)
     return result
+
+
+def _settle_tokens(ports: Ports, *, at_ms: int) -> None:
+    """Let refused tokens rest. If that cannot be kept, they are asked with once more, which is no reason to fail a run."""
+    if ports.keeper is None:
+        return
+    try:
+        ports.keeper.settle(ports.tokens, at_ms=at_ms)
+    except ArchiverError as error:
+        log.warning("which tokens were refused cannot be kept", reason=error.what, next_step=error.next_step)
 
 
 def _recover(session: Session) -> StageResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,11 @@ class TestHelp:
 
     def test_of_every_module_of_a_command_is_listed(self) -> None:
         folder = Path(importlib.import_module("archiver.cli").__file__ or "").parent
-        commands = {path.stem for path in folder.glob("*.py") if "\n@click.command" in path.read_text("utf-8")}
+        commands = {
+            path.stem
+            for path in folder.glob("[a-z]*.py")
+            if re.search(r"^@click\.(command|group)\b", path.read_text("utf-8"), re.MULTILINE)
+        }
         assert commands == set(COMMANDS)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,3 +200,24 @@ def test_a_place_that_cannot_be_reached_is_a_clear_refusal(tmp_path):
 
     with pytest.raises(StorageError, match="cannot be reached"):
         TokenStore(tmp_path / "state" / "tokens.sqlite", key=KEY)
+
+
+def test_a_token_refused_again_is_disabled_since_its_first_time_and_works_again_once_enabled(store):
+    store.save(ADA, at_ms=AT_MS)
+    assert store.disable("u:ada", fingerprint=ADA.fingerprint, reason="first", at_ms=AT_MS + 1)
+    assert store.disable("u:ada", fingerprint=ADA.fingerprint, reason="again", at_ms=AT_MS + 2)
+    assert store.installations() == [Installation("u:ada", ADA.fingerprint, AT_MS, AT_MS + 1, "again")]
+    assert not store.enable("u:ada", fingerprint="another")
+    assert store.load() == []
+    assert store.enable("u:ada", fingerprint=ADA.fingerprint)
+    assert not store.enable("u:ada", fingerprint=ADA.fingerprint)
+    assert store.load() == [ADA]
+
+
+def test_disabled_tokens_can_be_loaded_for_another_try_as_long_as_they_are_young(store):
+    store.save(ADA, at_ms=AT_MS)
+    store.save(BOB, at_ms=AT_MS)
+    store.disable("u:ada", fingerprint=ADA.fingerprint, reason="no", at_ms=AT_MS + 10)
+    assert store.load(or_disabled_after_ms=AT_MS + 9) == [ADA, BOB]
+    assert store.load(or_disabled_after_ms=AT_MS + 10) == [BOB]
+    assert store.load() == [BOB]

@@ -81,8 +81,45 @@ class TestATokenThatFlockRefuses:
         assert result.exit_code == 6
         error = result.stages[1].error
         assert error is not None
-        assert "disabled by team" in error.what
-        assert "enable the app" in error.next_step
+        assert "the team has disabled the app" in error.what
+        assert "admin enable the app" in error.next_step
+
+    def test_is_asked_with_once_a_day_and_named_each_time(self, home: tuple[Station, Installation]) -> None:
+        machine, archiver = home
+        refused, kept = list(machine.flock.user_tokens)[:2]
+        archiver.tokens({user: machine.flock.user_tokens[user] for user in (refused, kept)})
+        machine.flock.disable(refused, by="user")
+        assert archiver.call("run", "--json").code == 3
+        machine.flock.reset_counters()
+        again = archiver.call("run", "--json")
+        assert again.code == 3
+        assert refused in again.gaps["token-refused"]
+        assert "the user has disabled the app" in again.gaps["token-refused"]
+        assert all("403" not in calls for calls in machine.flock.counters()["methods"].values())
+        machine.flock.disable(refused, by=None)
+        assert archiver.call("installs", "retry", refused).code == 0
+        assert "token-refused" not in archiver.call("run", "--json").gaps
+
+    def test_of_an_installation_is_disabled_until_the_user_installs_again(
+        self, home: tuple[Station, Installation]
+    ) -> None:
+        machine, archiver = home
+        archiver.tokens({})
+        user = next(iter(machine.flock.user_tokens))
+        machine.flock.install(user)
+        assert "no-token" not in archiver.call("run", "--json").gaps
+        machine.flock.disable(user, by="team")
+        assert archiver.call("run").code == 6
+        (shown,) = archiver.call("installs", "list", "--json").document["tokens"]
+        assert (shown["user_id"], shown["source"]) == (user, "app.install")
+        assert "the team has disabled the app" in shown["disabled_reason"]
+        # Nobody works tonight either, and it is said with 6 again though Flock was not asked.
+        machine.flock.reset_counters()
+        assert archiver.call("run").code == 6
+        assert machine.flock.counters()["methods"] == {}
+        machine.flock.disable(user, by=None)
+        machine.flock.install(user)
+        assert "token-refused" not in archiver.call("run", "--json").gaps
 
     def test_in_the_middle_of_a_fetch_is_a_gap_of_that_chat_alone(self, machine: Station) -> None:
         flock = machine.flock
