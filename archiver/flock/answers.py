@@ -1,4 +1,4 @@
-r"""Reading Flock's answers without losing a byte of them: cut an array into its elements, read one object.
+r"""Reading Flock's answers without losing a byte of them: cut an array or object into its parts, read one object.
 
 The bytes of each element go to the archive as they are, so nothing here re-encodes. One bad element must not cost the
 others. msgspec, which reads most answers, refuses escaped lone surrogates (``"\ud83d"``, half an emoji, which
@@ -15,11 +15,13 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _WHITE: Final = b" \t\r\n"
 # What moves the depth or ends an element, and strings as a whole so that what stands in them does not count. A quote
 # that opens no complete string matches alone.
 _MARKS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
+_MEMBER: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 _CLOSES: Final = {ord("["): ord("]"), ord("{"): ord("}")}
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -32,7 +34,25 @@ def split_array(body: bytes) -> list[bytes]:
     try:
         return [bytes(element) for element in _ELEMENTS.decode(body)]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _split_by_marks(body)
+        return _split_by_marks(body, b"[")
+
+
+def split_object(body: bytes) -> dict[str, bytes]:
+    """Return the members of a JSON object, each value exactly as it stands there; of a repeated name the last.
+
+    Raises `ValueError` if it is no whole object. A value may be malformed in itself, as in `split_array`.
+    """
+    try:
+        return {name: bytes(value) for name, value in _MEMBERS.decode(body).items()}
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        pass
+    members = {}
+    for member in _split_by_marks(body, b"{"):
+        name = _MEMBER.match(member)
+        if name is None:
+            raise ValueError("a member of the object has no name")
+        members[_read_text(name[1])] = member[name.end() :]
+    return members
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -77,23 +97,31 @@ def _without_lone_surrogates(value: Any) -> Any:
     return value
 
 
-def _split_by_marks(body: bytes) -> list[bytes]:
+def _read_text(quoted: bytes) -> str:
+    try:
+        return str(json.loads(quoted, strict=False))
+    except ValueError:
+        raise ValueError("the name of a member cannot be read") from None
+
+
+def _split_by_marks(body: bytes, opens: bytes) -> list[bytes]:
+    kind = "array" if opens == b"[" else "object"
     text = body.strip(_WHITE)
-    if not text.startswith(b"["):
-        raise ValueError("it is not a JSON array")
+    if not text.startswith(opens):
+        raise ValueError(f"it is not a JSON {kind}")
     bounds = _outer_bounds(text)
     if bounds[-1] != len(text) - 1:
-        raise ValueError("something follows the array")
+        raise ValueError(f"something follows the {kind}")
     elements = [text[before + 1 : after].strip(_WHITE) for before, after in pairwise(bounds)]
     if elements == [b""]:
         return []
     if not all(elements):
-        raise ValueError("an element of the array is missing")
+        raise ValueError(f"an element of the {kind} is missing")
     return elements
 
 
 def _outer_bounds(text: bytes) -> list[int]:
-    """Return where the outer array opens, has its commas and closes."""
+    """Return where the outer array or object opens, has its commas and closes."""
     bounds = [0]
     closing: list[int] = []
     for mark in _MARKS.finditer(text):
@@ -110,4 +138,4 @@ def _outer_bounds(text: bytes) -> list[int]:
             raise ValueError("its brackets do not match")
         if not closing:
             return [*bounds, mark.start()]
-    raise ValueError("it ends before the array does")
+    raise ValueError("it ends before its last bracket")

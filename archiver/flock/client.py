@@ -19,42 +19,37 @@ import structlog
 import tenacity
 
 from archiver.clock import Clock
-from archiver.errors import ConfigError, FlockError, FlockMethodError, FlockUnreachableError, TokenRefusedError
+from archiver.errors import ConfigError, FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.flock.answers import read_object, split_array
+from archiver.flock.error_answers import describe, error_fields, redact, refusal
 from archiver.flock.http_privacy import no_cookies, silence_http_logs
 from archiver.flock.limits import Permit, RateLimiter, parse_retry_after
 from archiver.flock.stats import CallCounter, MethodStats
-from archiver.flock.tokens import REDACTED, UserToken
+from archiver.flock.tokens import UserToken
 
 Auth = Literal["both", "body", "header"]
+Verb = Literal["GET", "POST"]
 
 UIDS_PER_FETCH_MAX: Final = 25  # flock-api.md 5.2
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 BACKOFF_SECONDS_FIRST: Final = 0.5
 BACKOFF_SECONDS_MAX: Final = 60.0
+# Waiting in slices lets a new limit reach those who already wait.
+WAIT_SECONDS_MAX: Final = 5.0
 # After so many calls in a row that got no usable answer, each further call tries once only, until one succeeds:
 # a Flock that is down should not cost every call of a run its full patience.
 UNREACHABLE_IN_A_ROW_MAX: Final = 5
 
 _RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _OK: Final = 200
-_UNAUTHORIZED: Final = 401
-_FORBIDDEN: Final = 403
 _TOO_MANY_REQUESTS: Final = 429
-# 403 answers carry one of these (flock-api.md 3); without any token Flock says 400 MissingUserToken.
-_TOKEN_CODES: Final = frozenset({"InvalidToken", "InvalidUserToken", "AppDisabled", "MissingUserToken"})
-_INVALID_CODE: Final = "InvalidToken"
-_APP_DISABLED: Final = "AppDisabled"
-# By the value of ``disabledBy`` (flock-api.md 3).
-_WHO_DISABLED: Final = {"team": "the team has disabled the app", "user": "the user has disabled the app"}
-_WHO_ENABLES: Final = {
-    "team": "Let the team's admin enable the app again.",
-    "user": "Let the user enable the app again.",
-}
-_SHOWN_CHARACTERS_MAX: Final = 200
 _BASE_URL: Final = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+_BACKOFF: Final = tenacity.wait_exponential(
+    multiplier=BACKOFF_SECONDS_FIRST, max=BACKOFF_SECONDS_MAX
+) + tenacity.wait_random(0, BACKOFF_SECONDS_FIRST)
+_RETRYING: Final = tenacity.Retrying()
 
 _Answer = TypeVar("_Answer")
 
@@ -78,12 +73,67 @@ class FlockOptions:
     tries_max: int = 6
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One call: the name it is counted under, where it goes, and its parameters.
+
+    ``url`` is relative to the base URL. A ``GET`` and whatever is not Flock's own carries its token in the header alone,
+    because addresses are logged everywhere.
+    """
+
+    name: str
+    url: str
+    parameters: Mapping[str, str]
+    verb: Verb = "POST"
+    is_flocks: bool = True
+
+
+class NotYetError(Exception):
+    """A call cannot be made, or not tried again, before so many seconds have passed.
+
+    ``of_token`` tells whether the token's rate limit is the reason, and so concerns every call with that token, or only
+    the pause of this very call before another try.
+    """
+
+    def __init__(self, seconds: float, *, of_token: bool) -> None:
+        super().__init__(f"not before {seconds} seconds have passed")
+        self.seconds = seconds
+        self.of_token = of_token
+
+
+class Turn:
+    """How far one call has come: whoever holds it calls the same method again until it does not raise `NotYetError`.
+
+    So a caller with many calls to make need not sleep in any of them. A turn belongs to one call and one thread at a time.
+    """
+
+    __slots__ = ("_state", "paused_until", "tries_max")
+
+    def __init__(self) -> None:
+        self._state = tenacity.RetryCallState(_RETRYING, None, (), {})
+        self.paused_until = 0.0
+        self.tries_max = 0
+
+    @property
+    def tries(self) -> int:
+        """How often it was tried, the try under way included."""
+        return self._state.attempt_number
+
+    def pause(self, now: float) -> float:
+        """Let some time pass before the next try, more after each one and never quite the same; return the seconds."""
+        seconds = _BACKOFF(self._state)
+        self._state.prepare_for_next_attempt()
+        self.paused_until = now + seconds
+        return seconds
+
+
 class FlockClient:
     """Flock's reading methods, with rate limits, retries and counts; close it, or use it as a context manager.
 
     Every method raises `TokenRefusedError` (403 or 401: stop using this token), `FlockMethodError` (an error that
     concerns this call) or `FlockUnreachableError` (no usable answer after all tries). No token stands in any of them.
-    All methods may be called from several threads.
+    All methods may be called from several threads. They sleep while a limit or a pause before another try lasts; with a
+    ``turn`` they raise `NotYetError` instead.
     """
 
     def __init__(self, options: FlockOptions, *, clock: Clock) -> None:
@@ -116,6 +166,11 @@ class FlockClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def clock(self) -> Clock:
+        """The clock by which limits and pauses are measured."""
+        return self._clock
+
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
@@ -124,36 +179,38 @@ class FlockClient:
         """Return a snapshot of what was called so far, by method."""
         return self._counter.snapshot()
 
-    def users_get_info(self, token: UserToken) -> bytes:
+    def users_get_info(self, token: UserToken, *, turn: Turn | None = None) -> bytes:
         """Return the User object of the token's owner (flock-api.md 5.9, 6.7)."""
-        return self._call_for_object("users.getInfo", token, {})
+        return self._call_for_object("users.getInfo", token, {}, turn)
 
-    def roster_list_contacts(self, token: UserToken) -> list[bytes]:
+    def roster_list_contacts(self, token: UserToken, *, turn: Turn | None = None) -> list[bytes]:
         """Return the PublicProfile objects of the user's contacts (5.8, 6.6)."""
-        return self._call_for_array("roster.listContacts", token, {})
+        return self._call_for_array("roster.listContacts", token, {}, turn)
 
-    def users_get_public_profile(self, token: UserToken, user_id: str) -> bytes:
+    def users_get_public_profile(self, token: UserToken, user_id: str, *, turn: Turn | None = None) -> bytes:
         """Return the PublicProfile of any user (5.10)."""
-        return self._call_for_object("users.getPublicProfile", token, {"userId": user_id})
+        return self._call_for_object("users.getPublicProfile", token, {"userId": user_id}, turn)
 
-    def channels_list(self, token: UserToken) -> list[bytes]:
+    def channels_list(self, token: UserToken, *, turn: Turn | None = None) -> list[bytes]:
         """Return the Channel objects that the user is a member of (5.3, 6.3)."""
-        return self._call_for_array("channels.list", token, {})
+        return self._call_for_array("channels.list", token, {}, turn)
 
-    def channels_get_info(self, token: UserToken, channel_id: str) -> bytes:
+    def channels_get_info(self, token: UserToken, channel_id: str, *, turn: Turn | None = None) -> bytes:
         """Return one Channel object (5.4)."""
-        return self._call_for_object("channels.getInfo", token, {"channelId": channel_id})
+        return self._call_for_object("channels.getInfo", token, {"channelId": channel_id}, turn)
 
     def channels_list_members(
-        self, token: UserToken, channel_id: str, *, show_public_profile: bool = True
+        self, token: UserToken, channel_id: str, *, show_public_profile: bool = True, turn: Turn | None = None
     ) -> list[bytes]:
         """Return a channel's ChannelMember objects, with their profiles if asked for (5.5, 6.4)."""
         shown = "true" if show_public_profile else "false"
         return self._call_for_array(
-            "channels.listMembers", token, {"channelId": channel_id, "showPublicProfile": shown}
+            "channels.listMembers", token, {"channelId": channel_id, "showPublicProfile": shown}, turn
         )
 
-    def fetch_messages(self, token: UserToken, chat: str, uids: Sequence[str]) -> list[bytes]:
+    def fetch_messages(
+        self, token: UserToken, chat: str, uids: Sequence[str], *, turn: Turn | None = None
+    ) -> list[bytes]:
         """Return the Message objects with these uids, at most `UIDS_PER_FETCH_MAX` of them (5.2).
 
         ``chat`` is a channel id, or the *other* party of a one-to-one chat. Flock leaves out what it does not know or
@@ -163,51 +220,105 @@ class FlockClient:
         if not 0 < len(uids) <= UIDS_PER_FETCH_MAX:
             raise ValueError(f"1 to {UIDS_PER_FETCH_MAX} uids may be fetched at once, not {len(uids)}")
         return self._call_for_array(
-            "chat.fetchMessages", token, {"chat": chat, "uids": msgspec.json.encode(list(uids)).decode()}
+            "chat.fetchMessages", token, {"chat": chat, "uids": msgspec.json.encode(list(uids)).decode()}, turn
         )
 
-    def _call_for_array(self, method: str, token: UserToken, parameters: Mapping[str, str]) -> list[bytes]:
-        return self._call(method, token, parameters, split_array)
+    def method_page(
+        self, token: UserToken, method: str, parameters: Mapping[str, str], read: Callable[[bytes], _Answer]
+    ) -> _Answer:
+        """Return ``read(answer)`` of a declared method that lists messages in pages; ``read`` raises `ValueError` if it cannot."""
+        return self._call(_Request(method, method, parameters), token, read)
 
-    def _call_for_object(self, method: str, token: UserToken, parameters: Mapping[str, str]) -> bytes:
-        return self._call(method, token, parameters, _whole_object)
+    def gateway_page(
+        self,
+        token: UserToken,
+        name: str,
+        url: str,
+        parameters: Mapping[str, str],
+        read: Callable[[bytes], _Answer],
+        *,
+        verb: Verb,
+    ) -> _Answer:
+        """Do what `method_page` does, of an absolute URL of a customer's gateway; ``name`` is what the calls are counted under."""
+        return self._call(_Request(name, url, parameters, verb, is_flocks=False), token, read)
+
+    def _call_for_array(
+        self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
+    ) -> list[bytes]:
+        return self._call(method, token, parameters, split_array, turn)
+
+    def _call_for_object(
+        self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
+    ) -> bytes:
+        return self._call(method, token, parameters, _whole_object, turn)
 
     def _call(
-        self, method: str, token: UserToken, parameters: Mapping[str, str], read: Callable[[bytes], _Answer]
+        self,
+        method: str,
+        token: UserToken,
+        parameters: Mapping[str, str],
+        read: Callable[[bytes], _Answer],
+        turn: Turn | None,
     ) -> _Answer:
         """Call a method until it gives a usable answer, a plain no, or too many tries went by."""
-        _check_sendable(token)
-        self._counter.add(method, calls=1)
-        retrying = tenacity.Retrying(
-            sleep=self._clock.sleep,
-            stop=tenacity.stop_after_attempt(self._tries_max()),
-            wait=tenacity.wait_exponential(multiplier=BACKOFF_SECONDS_FIRST, max=BACKOFF_SECONDS_MAX)
-            + tenacity.wait_random(0, BACKOFF_SECONDS_FIRST),
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _UnusableAnswerError) and error.retry),
-            before_sleep=lambda state: self._note_retry(method, token, state),
-            reraise=True,
-        )
+        if turn is not None:
+            return self._take_turn(method, token, parameters, read, turn)
+        turn = Turn()
+        while True:
+            try:
+                return self._take_turn(method, token, parameters, read, turn)
+            except NotYetError as not_yet:
+                seconds = not_yet.seconds
+            self._clock.sleep(min(seconds, WAIT_SECONDS_MAX))
+
+    def _take_turn(
+        self,
+        method: str,
+        token: UserToken,
+        parameters: Mapping[str, str],
+        read: Callable[[bytes], _Answer],
+        turn: Turn,
+    ) -> _Answer:
+        """Try once, if it may be tried now; raises `NotYetError` where it must be tried later, without sleeping."""
+        now = self._clock.monotonic()
+        if now < turn.paused_until:
+            raise NotYetError(turn.paused_until - now, of_token=False)
+        if not turn.tries_max:
+            _check_sendable(token)
+            self._counter.add(method, calls=1)
+            turn.tries_max = self._tries_max()
+        permit = self._limiter.try_acquire(token.fingerprint)
+        if not isinstance(permit, Permit):
+            raise NotYetError(permit, of_token=True)
         try:
-            answer: _Answer = retrying(self._try_once, method, token, parameters, read)
+            answer = self._try_once(permit, method, token, parameters, read)
         except _UnusableAnswerError as error:
-            problem = str(error)
+            problem, may_retry = str(error), error.retry
         except (FlockMethodError, TokenRefusedError):
             self._note_outcome(method, reached=True, usable=False)
             raise
         else:
             self._note_outcome(method, reached=True, usable=True)
             return answer
-        self._note_outcome(method, reached=False, usable=False)
         # Raised out here so that no httpx exception, which knows the request and its token, hangs on as the context.
+        if may_retry and turn.tries < turn.tries_max:
+            self._counter.add(method, retries=1)
+            log.info("flock call tried again", method=method, fingerprint=token.fingerprint, problem=problem)
+            raise NotYetError(turn.pause(self._clock.monotonic()), of_token=False)
+        self._note_outcome(method, reached=False, usable=False)
         raise FlockUnreachableError(
             f"Flock gave no usable answer to {method} at {self._options.base_url}: {problem}",
             next_step="See that flock.base_url is right and reachable from here; the next run tries again.",
         )
 
     def _try_once(
-        self, method: str, token: UserToken, parameters: Mapping[str, str], read: Callable[[bytes], _Answer]
+        self,
+        permit: Permit,
+        method: str,
+        token: UserToken,
+        parameters: Mapping[str, str],
+        read: Callable[[bytes], _Answer],
     ) -> _Answer:
-        permit = self._limiter.acquire(token.fingerprint)
         response, body, problem = self._exchange(method, token, parameters)
         if response is None:
             raise _UnusableAnswerError(problem)
@@ -224,20 +335,20 @@ class FlockClient:
             raise _UnusableAnswerError(_describe(response.status_code, _error_fields(body), token))
         raise _refusal(method, token, response.status_code, _error_fields(body))
 
-    def _exchange(
-        self, method: str, token: UserToken, parameters: Mapping[str, str]
-    ) -> tuple[httpx.Response | None, bytes, str]:
+    def _exchange(self, request: _Request, token: UserToken) -> tuple[httpx.Response | None, bytes, str]:
         """Send one request and return the response, its body up to the limit, and what is wrong with them if anything."""
-        form = dict(parameters)
+        parameters = dict(request.parameters)
         headers = {}
-        if self._options.auth != "header":
-            form["token"] = token.secret.reveal()
-        if self._options.auth != "body":
+        in_header_alone = not request.is_flocks or request.verb == "GET"
+        if self._options.auth != "header" and not in_header_alone:
+            parameters["token"] = token.secret.reveal()
+        if self._options.auth != "body" or in_header_alone:
             headers["Authorization"] = f"Bearer {token.secret.reveal()}"
+        sent: dict[str, Any] = {"params": parameters} if request.verb == "GET" else {"data": parameters}
         started = self._clock.monotonic()
         body = bytearray()
         try:
-            with self._http.stream("POST", method, data=form, headers=headers) as response:
+            with self._http.stream(request.verb, request.url, headers=headers, **sent) as response:
                 bytes_max = ANSWER_BYTES_MAX if response.status_code == _OK else ERROR_BODY_BYTES_MAX
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -247,7 +358,7 @@ class FlockClient:
                         return None, b"", f"the answer took longer than {self._options.timeout_seconds} seconds"
                 return response, bytes(body), ""
         except httpx.HTTPError as error:
-            return None, b"", _redact(f"{type(error).__name__} {error}", token)
+            return None, b"", redact(f"{type(error).__name__} {error}", token)
 
     def _heed(self, response: httpx.Response, permit: Permit, method: str) -> None:
         """Slow down when Flock says so."""
@@ -268,11 +379,6 @@ class FlockClient:
     def _tries_max(self) -> int:
         with self._unreachable_lock:
             return 1 if self._unreachable_in_a_row >= UNREACHABLE_IN_A_ROW_MAX else self._options.tries_max
-
-    def _note_retry(self, method: str, token: UserToken, state: tenacity.RetryCallState) -> None:
-        self._counter.add(method, retries=1)
-        error = state.outcome.exception() if state.outcome else None
-        log.info("flock call tried again", method=method, fingerprint=token.fingerprint, problem=str(error))
 
     def _note_outcome(self, method: str, *, reached: bool, usable: bool) -> None:
         with self._unreachable_lock:
@@ -303,61 +409,3 @@ def _check_sendable(token: UserToken) -> None:
 def _whole_object(body: bytes) -> bytes:
     read_object(body)
     return body.strip()
-
-
-def _error_fields(body: bytes) -> Mapping[str, Any]:
-    """Return the fields of an error body; a proxy's HTML page or nothing at all has none."""
-    try:
-        return read_object(body)
-    except ValueError:
-        return {}
-
-
-def _refusal(method: str, token: UserToken, status: int, fields: Mapping[str, Any]) -> FlockError:
-    code = _text_field(fields, "error", token)
-    said = _describe(status, fields, token)
-    if status == _UNAUTHORIZED or code in _TOKEN_CODES or (status == _FORBIDDEN and not code):
-        by = _text_field(fields, "disabledBy", token)
-        if code == _APP_DISABLED:
-            said = f"{_WHO_DISABLED.get(by, 'the app is disabled for this user')} ({said})"
-        return TokenRefusedError(
-            f"Flock refuses the token of {token.user_id} (fingerprint {token.fingerprint}): {said}",
-            # Flock's table has no 401; one client in the field meets it and takes it for InvalidToken (flock-api.md 3).
-            code=code or (_INVALID_CODE if status == _UNAUTHORIZED else ""),
-            next_step=_next_step_for_token(code, by),
-        )
-    return FlockMethodError(
-        f"Flock refuses {method} for {token.user_id}: {said}",
-        status=status,
-        code=code,
-        parameter=_text_field(fields, "parameter", token),
-        next_step="" if code else "An answer without Flock's error code hints at a wrong flock.base_url or a proxy.",
-    )
-
-
-def _next_step_for_token(code: str, disabled_by: str) -> str:
-    if code == _APP_DISABLED:
-        return _WHO_ENABLES.get(disabled_by, "Let the user, or the team's admin, enable the app again.")
-    if code == "MissingUserToken":
-        return "Set flock.auth to both or body: this Flock does not read the token from the header."
-    return "Let the user install the app again, or correct the token in the tokens file."
-
-
-def _describe(status: int, fields: Mapping[str, Any], token: UserToken) -> str:
-    """Return what Flock said in one line that is fit for a log."""
-    said = [f"HTTP {status}"]
-    said += [text for name in ("error", "description") if (text := _text_field(fields, name, token))]
-    if by := _text_field(fields, "disabledBy", token):
-        said.append(f"disabled by {by}")
-    return ", ".join(said)
-
-
-def _text_field(fields: Mapping[str, Any], name: str, token: UserToken) -> str:
-    value = fields.get(name)
-    return _redact(value, token) if isinstance(value, str) else ""
-
-
-def _redact(text: str, token: UserToken) -> str:
-    """Return a foreign text in one short line, without the token should it quote it."""
-    shown = text.replace(token.secret.reveal(), REDACTED)
-    return _UNPRINTABLE.sub(" ", shown)[:_SHOWN_CHARACTERS_MAX].strip()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.flock.answers import read_object, split_array
+from archiver.flock.answers import read_object, split_array, split_object
 
 HALF_EMOJI = b'{"uid":"a", "text":"\\ud83d"}'
 
@@ -106,3 +106,28 @@ def test_half_an_emoji_becomes_the_replacement_character():
 
 def test_a_number_that_no_float_holds_does_not_hide_the_other_fields():
     assert read_object(b'{"a":1e999,"id":"u:1"}')["id"] == "u:1"
+
+
+class TestAnObject:
+    def test_its_members_come_back_byte_for_byte(self):
+        body = b' { "a" : [ 1 , 2] ,"b\\u00e4":{"c" : "}"}, "d":null } '
+        assert split_object(body) == {"a": b"[ 1 , 2]", "b\u00e4": b'{"c" : "}"}', "d": b"null"}
+
+    @given(st.dictionaries(st.text(), json_values, max_size=5), st.sampled_from([None, 1]), st.booleans())
+    def test_any_object_is_cut_into_what_it_was_made_of_also_the_slow_way(self, fields, indent, halved):
+        expected = {name: json.dumps(value) for name, value in fields.items()}
+        body = json.dumps(fields, indent=indent).encode()
+        if halved:
+            body = body.rstrip()[:-1] + (b"," if fields else b"") + b'"half an emoji":"\\ud83d"}'
+            expected["half an emoji"] = '"\\ud83d"'
+        found = split_object(body)
+        assert {name: json.loads(raw) for name, raw in found.items()} == {
+            name: json.loads(text) for name, text in expected.items()
+        }
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"[]", b"{", b'{"a":1', b'{"a":nope}x', b'{"a"}', b"{1:nope}", b'{"a":nope,}']
+    )
+    def test_what_is_no_whole_object_is_refused(self, body):
+        with pytest.raises(ValueError):
+            split_object(body)
