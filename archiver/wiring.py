@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
     from archiver.capture.listener_server import ListenerServer
+    from archiver.capture.reading_pool import ReadingPool
     from archiver.capture.token_keeper import TokenKeeper
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
@@ -197,6 +198,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
         archive = open_or_found_archive(settings, clock=clock)
         spool = open_spool(settings)
         stack.callback(spool.close)
+        executor = stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)))
         keeper = open_token_keeper(settings, given)
         flock = settings.flock
         client = stack.enter_context(
@@ -233,8 +235,8 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             keeper=keeper,
             downloader=downloader,
             clock=clock,
-            executor=stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1))),
-            readers=_readers(stack, spool),
+            executor=executor,
+            readers=_readers(stack, spool, waker=executor),
             state=settings.state,
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
@@ -283,12 +285,14 @@ def reader_processes(count: int) -> Executor:
     return ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start_reader)
 
 
-def _readers(stack: ExitStack, spool: Spool) -> Executor | None:
+def _readers(stack: ExitStack, spool: Spool, *, waker: Executor) -> ReadingPool | None:
     """Return processes that read captures, or None where so few wait that starting processes takes longer."""
+    from archiver.capture.reading_pool import ReadingPool  # noqa: PLC0415 - see the module's docstring
+
     processes = min(os.cpu_count() or 1, READER_PROCESSES_MAX)
     if processes == 1 or spool.depth().captures < READER_PROCESSES_FROM_CAPTURES:
         return None
-    return stack.enter_context(reader_processes(processes))
+    return ReadingPool(stack.enter_context(reader_processes(processes)), waker=waker)
 
 
 def _start_reader() -> None:

@@ -28,6 +28,7 @@ _DAY = "__day"
 # What a message alone does not tell: it takes the archive, the directory and the file hosts.
 DECIDED_COLUMNS = frozenset({"version", "supersedes", "sender_name", "blob_digests"})
 UNDECIDED_MESSAGES = pa.schema([field for field in MESSAGES.schema if field.name not in DECIDED_COLUMNS])
+_OF_PLAIN_MESSAGES = {"chat_kind": "channel", "sent_at_basis": "timestampInMillis", "source": "webhook"}
 _MESSAGE_FIELDS = tuple(field.name for field in msgspec.structs.fields(Message))
 
 Range = tuple[int | str, int | str]
@@ -75,6 +76,41 @@ def messages_to_table(messages: Sequence[Message]) -> pa.Table:
         if not (is_plain and field.name == "plain_text")
     }
     arrays.setdefault("plain_text", arrays["text"])
+    return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
+
+
+def plain_messages_to_table(columns: Mapping[str, Any], *, others: Mapping[int, Message]) -> pa.Table:
+    """Return rows as `messages_to_table` does, given column by column, for messages that were pushed and say only a text.
+
+    ``columns`` has what differs between such messages, for every row, with ``raw`` as bytes of UTF-8; ``others`` are the rows that are more, of which
+    all further columns are taken.
+    """
+    count = len(columns["chat_id"])
+    arrays = {
+        name: pa.array(values, type=MESSAGES.schema.field(name).type)
+        for name, values in columns.items()
+        if name != "raw"
+    }
+    # It was read, so it is known to be UTF-8.
+    arrays["raw"] = pa.array(columns["raw"], type=pa.binary()).view(pa.string())
+    for field in UNDECIDED_MESSAGES:
+        if field.name in arrays:
+            continue
+        usual = _OF_PLAIN_MESSAGES.get(field.name)
+        if field.name == "plain_text":
+            arrays[field.name] = arrays["text"]
+            values = (
+                list(columns["text"]) if any(message.plain_text != message.text for message in others.values()) else []
+            )
+        elif any(getattr(message, field.name) != usual for message in others.values()):
+            values = [usual] * count
+        else:
+            arrays[field.name] = pa.nulls(count, field.type) if usual is None else pa.repeat(usual, count)
+            values = []
+        if values:
+            for row, message in others.items():
+                values[row] = getattr(message, field.name)
+            arrays[field.name] = pa.array(values, type=field.type)
     return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
 
 

@@ -16,7 +16,7 @@ from archiver.clock import DAY_MS, to_ms
 from archiver.errors import UnparseableError
 from archiver.ids import chat_of, from_xmpp
 from archiver.model.message import Attachment, Message, SentAtBasis, Source
-from archiver.normalise.content import CONTENT_FIELDS, canonical_json, digest_of, digest_of_text
+from archiver.normalise.content import CONTENT_FIELDS, canonical_json, digest_of, digest_of_flat, digest_of_text
 from archiver.normalise.flockml import to_plain_text
 
 PROVISIONAL_PREFIX = "provisional:"
@@ -121,7 +121,7 @@ def read_message(raw: bytes, observed: Observed) -> Message:
         wire.mentions or None, wire.visibleTo or None,
         canonical_json(wire.attachments).decode() if wire.attachments else None,
         tuple(_files_of(wire.attachments)) if wire.attachments else (),
-        client_id, raw_text, raw_digest, digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS}),
+        client_id, raw_text, raw_digest, _content_digest(wire),
     )  # fmt: skip
 
 
@@ -148,6 +148,22 @@ def _is_plain(wire: _Wire) -> bool:
         or wire.onBehalfOf
         or wire.visibleTo
         or wire.notification
+    )
+
+
+def _content_digest(wire: _Wire) -> str:
+    if wire.attachments or wire.sendAs:
+        return digest_of({name: getattr(wire, name) for name in CONTENT_FIELDS})
+    return digest_of_flat(
+        {
+            "appId": wire.appId,
+            "flockml": wire.flockml,
+            "mentions": wire.mentions,
+            "notification": wire.notification,
+            "onBehalfOf": wire.onBehalfOf,
+            "text": wire.text,
+            "visibleTo": wire.visibleTo,
+        }
     )
 
 

@@ -16,11 +16,11 @@ from archiver.archive.ledger import Gap
 from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
 from archiver.capture.leftovers import count_archived
-from archiver.capture.reading import PackedReading, pack, read_packed, unpack
-from archiver.model.capture import SpooledCapture
+from archiver.capture.reading import PackedReading, unpack
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
+from archiver.spool import SpooledBlock
 
 CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
 READS_AHEAD_MAX = 8  # enough to keep a few processes busy, few enough to cost no memory
@@ -89,45 +89,38 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
     batch = Batch()
-    ahead: deque[tuple[Sequence[SpooledCapture], Future[PackedReading] | None]] = deque()
+    ahead: deque[tuple[Sequence[SpooledBlock], Future[PackedReading] | None]] = deque()
     while captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
-        captures = spool.read(after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left)
-        if not captures:
+        blocks = spool.read_blocks(
+            after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left
+        )
+        if not blocks:
             break
-        after = captures[-1].sequence
-        captures_left -= len(captures)
-        bytes_left -= sum(len(spooled.capture.body) for spooled in captures)
-        ahead.append((captures, _start_reading(session, captures)))
-        if len(ahead) > READS_AHEAD_MAX or session.ports.readers is None:
+        after = blocks[-1].last_sequence
+        captures_left -= sum(block.captures for block in blocks)
+        bytes_left -= sum(block.body_bytes for block in blocks)
+        pool = session.ports.readers
+        ahead.append((blocks, pool.start(blocks, spool_id=spool.spool_id) if pool else None))
+        while ahead and (len(ahead) > READS_AHEAD_MAX or ahead[-1][1] is None):
             _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
     while ahead:
         _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
     return (batch, after) if batch.capture_count else (None, after)
 
 
-def _start_reading(session: Session, captures: Sequence[SpooledCapture]) -> Future[PackedReading] | None:
-    """Let another process read captures, if there is one."""
-    readers = session.ports.readers
-    if readers is None:
-        return None
-    try:
-        return readers.submit(read_packed, pack(captures, spool_id=session.ports.spool.spool_id))
-    except BrokenExecutor:
-        return None
-
-
 def _take(
-    batch: Batch, captures: Sequence[SpooledCapture], reading: Future[PackedReading] | None, *, spool_id: str
+    batch: Batch, blocks: Sequence[SpooledBlock], reading: Future[PackedReading] | None, *, spool_id: str
 ) -> None:
     """Add captures to a batch, read here if no other process did; one that the system killed is no reason to stop."""
     if reading is not None:
         try:
             batch.add(unpack(reading.result()))
         except BrokenExecutor:
-            log.warning("a process that read captures has gone, so they are read here", captures=len(captures))
+            captures = sum(block.captures for block in blocks)
+            log.warning("a process that read captures has gone, so they are read here", captures=captures)
         else:
             return
-    batch.add_captures(captures, spool_id=spool_id)
+    batch.add_blocks(blocks, spool_id=spool_id)
 
 
 def _commit(session: Session, batch: Batch, watermark: int, *, gaps: tuple[Gap, ...]) -> Counter[str]:

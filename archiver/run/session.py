@@ -14,6 +14,7 @@ from archiver.archive.reader import Archive, Head, latest_states
 from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
+from archiver.capture.reading_pool import ReadingPool
 from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
@@ -63,7 +64,7 @@ class Ports:
     executor: Executor
     threads: int
     new_attempt: Callable[[], str]
-    readers: Executor | None = None
+    readers: ReadingPool | None = None
     state: Path | None = None
     keeper: TokenKeeper | None = None
 

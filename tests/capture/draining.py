@@ -20,7 +20,7 @@ from archiver.run.batch import prepare
 from archiver.run.drain import drain
 from archiver.run.result import Silent, StageResult
 from archiver.run.session import Limits, Ports, Session
-from archiver.spool import SpoolDepth
+from archiver.spool import SpoolDepth, SpooledBlock, frame
 from archiver.store import Store
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import AUTHOR, InlineExecutor, found
@@ -67,6 +67,13 @@ class MemorySpool:
                 taken.append(spooled)
                 bytes_max -= len(spooled.capture.body)
         return taken
+
+    def read_blocks(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledBlock]:
+        found = self.read(after=after, captures_max=captures_max, bytes_max=bytes_max)
+        return [
+            SpooledBlock(spooled.sequence, 1, len(spooled.capture.body), frame.encoded([spooled.capture]))
+            for spooled in found
+        ]
 
     def discard(self, *, through: int) -> None:
         self.waiting = [spooled for spooled in self.waiting if spooled.sequence > through]

@@ -15,6 +15,7 @@ from archiver.normalise.content import (
     EXPIRING_PARAMETERS,
     canonical,
     digest_of,
+    digest_of_flat,
     digest_of_text,
     relation,
     without_signature,
@@ -272,6 +273,19 @@ def reordered(value: Any) -> Any:
 def test_anyone_can_repeat_a_digest_with_a_standard_library(fields: dict[str, Any]) -> None:
     text = json.dumps(canonical(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert digest_of(fields) == sha256(text.encode()).hexdigest()
+
+
+@given(
+    st.fixed_dictionaries(
+        {name: st.none() | st.text() for name in ("appId", "flockml", "notification", "onBehalfOf", "text")}
+        | {name: st.none() | st.lists(st.text(), max_size=3) for name in ("mentions", "visibleTo")}
+    )
+)
+@example({"text": "same", "notification": "same"})
+@example({"text": '\x00\x7f\u2028/\\"', "mentions": ["", "\b\f"]})
+def test_fields_that_hold_no_objects_have_a_shorter_way_to_the_same_digest(fields: dict[str, Any]) -> None:
+    in_order = {name: fields[name] for name in CONTENT_FIELDS if name in fields}
+    assert digest_of_flat(in_order) == digest_of(fields)
 
 
 @given(st.text())

@@ -33,6 +33,7 @@ from archiver.archive.tables import rows_of
 from archiver.capture.files import Downloader, FileOptions
 from archiver.capture.listener import ListenerOptions, listener_app
 from archiver.capture.listener_server import ListenerServer
+from archiver.capture.reading_pool import ReadingPool
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.custody.findings import Verification
@@ -170,7 +171,7 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
-        readers: Executor | None = None,
+        readers: ReadingPool | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
@@ -201,7 +202,7 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
-        readers: Executor | None = None,
+        readers: ReadingPool | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,

@@ -18,13 +18,14 @@ import pytest
 
 from archiver.archive.reader import Archive, files_of, read_rows
 from archiver.archive.tables import rows_of
+from archiver.capture.reading_pool import ReadingPool
 from archiver.model.capture import Capture
 from archiver.simulator.server import Simulator
 from archiver.spool.sqlite import SqliteSpool
 from archiver.store import Store
 from archiver.store.local import LocalStore
 from archiver.wiring import READER_PROCESSES_FROM_CAPTURES, reader_processes
-from tests.archive.archive_steps import unnamed
+from tests.archive.archive_steps import InlineExecutor, unnamed
 from tests.conftest import ROOT
 from tests.run import truth
 from tests.run.installation import DEADLINE_SECONDS, Installation, install
@@ -137,11 +138,12 @@ def test_a_process_that_read_for_a_run_and_was_killed_does_not_stop_it(tmp_path:
     """As the system does where memory is short."""
     with station(tmp_path, seed=7, messages=60) as machine, reader_processes(1) as readers:
         machine.flock.play_all(connections=1)
+        pool = ReadingPool(readers, waker=InlineExecutor())
         os.kill(readers.submit(os.getpid).result(), signal.SIGKILL)
-        assert [stage.error for stage in machine.run(readers=readers).stages] == [None] * 5
+        assert [stage.error for stage in machine.run(readers=pool).stages] == [None] * 5
         # By now the pool knows that it is broken, and takes nothing more.
         machine.push(*(shown.body for shown in machine.tap.accepted if shown.kind == "webhook"))
-        assert [stage.error for stage in machine.run(readers=readers).stages] == [None] * 5
+        assert [stage.error for stage in machine.run(readers=pool).stages] == [None] * 5
         truth.check(machine)
 
 
