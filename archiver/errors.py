@@ -73,6 +73,10 @@ class ArchiveBusyError(RefusedError):
     """Another run holds the archive."""
 
 
+class SpoolTakenError(RefusedError):
+    """Another state folder drains this queue, and two would archive what it delivers twice."""
+
+
 class NewerFormatError(RefusedError):
     """The archive was written by a newer format than this version reads."""
 

@@ -17,6 +17,7 @@ EXIT_CODES = {
     "LedgerBrokenError": 4,
     "RefusedError": 5,
     "ArchiveBusyError": 5,
+    "SpoolTakenError": 5,
     "NewerFormatError": 5,
     "FlockError": 6,
     "FlockUnreachableError": 6,

@@ -24,8 +24,8 @@ FUNCTION_LINES_MAX = 70
 HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("flock/", "capture/file"),
     "httpcore": ("capture/file",),
-    "boto3": ("store/s3",),
-    "botocore": ("store/s3",),
+    "boto3": ("store/s3", "spool/sqs_queue"),
+    "botocore": ("store/s3", "spool/sqs_queue"),
     "duckdb": ("query/",),
     "duckdb_extension_httpfs": ("query/",),
     "click": ("cli/",),

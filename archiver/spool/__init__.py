@@ -1,4 +1,6 @@
-"""The spool: captures that are durable and not yet archived. `Spool` is the contract; `sqlite` keeps it.
+"""The spool: captures that are durable and not yet archived.
+
+`Spool` is the contract; `sqlite` keeps it on one machine, `sqs` for several listeners.
 
 A push is answered 200 only after `Spool.append` returned. The drain reads captures in order, commits them, and only
 then discards them; the commit holds the watermark, so a crash between the two archives nothing twice.
@@ -80,7 +82,7 @@ class Spool(Protocol):
         ...
 
     def discard(self, *, through: int) -> None:
-        """Forget the captures up to a sequence that a durable commit holds."""
+        """Forget the captures up to a sequence that was read here and that a durable commit holds."""
         ...
 
     def depth(self) -> SpoolDepth:
