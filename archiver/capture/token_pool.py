@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from archiver.errors import FlockMethodError, TokenRefusedError
+from archiver.errors import TokenRefusedError
 from archiver.flock.tokens import UserToken
 
 _Answer = TypeVar("_Answer")
@@ -118,9 +118,6 @@ class TokenPool:
                 answer = ask(token)
             except TokenRefusedError as error:
                 self.refuse(token, error)
-            except FlockMethodError:
-                self.accept(token)
-                raise
             else:
                 self.accept(token)
                 return answer

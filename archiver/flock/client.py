@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, Self, TypeVar
 import httpx
 import msgspec
 import structlog
-import tenacity
 
 from archiver.clock import Clock
 from archiver.errors import ConfigError, FlockMethodError, FlockUnreachableError, TokenRefusedError
@@ -26,6 +25,7 @@ from archiver.flock.http_privacy import no_cookies, silence_http_logs
 from archiver.flock.limits import Permit, RateLimiter, parse_retry_after
 from archiver.flock.stats import CallCounter, MethodStats
 from archiver.flock.tokens import UserToken
+from archiver.flock.turns import NotYetError, Turn
 
 Auth = Literal["both", "body", "header"]
 Verb = Literal["GET", "POST"]
@@ -33,8 +33,6 @@ Verb = Literal["GET", "POST"]
 UIDS_PER_FETCH_MAX: Final = 25  # flock-api.md 5.2
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
-BACKOFF_SECONDS_FIRST: Final = 0.5
-BACKOFF_SECONDS_MAX: Final = 60.0
 # Waiting in slices lets a new limit reach those who already wait.
 WAIT_SECONDS_MAX: Final = 5.0
 # After so many calls in a row that got no usable answer, each further call tries once only, until one succeeds:
@@ -45,11 +43,6 @@ _RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _OK: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
 _BASE_URL: Final = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
-
-_BACKOFF: Final = tenacity.wait_exponential(
-    multiplier=BACKOFF_SECONDS_FIRST, max=BACKOFF_SECONDS_MAX
-) + tenacity.wait_random(0, BACKOFF_SECONDS_FIRST)
-_RETRYING: Final = tenacity.Retrying()
 
 _Answer = TypeVar("_Answer")
 
@@ -86,45 +79,6 @@ class _Request:
     parameters: Mapping[str, str]
     verb: Verb = "POST"
     is_flocks: bool = True
-
-
-class NotYetError(Exception):
-    """A call cannot be made, or not tried again, before so many seconds have passed.
-
-    ``of_token`` tells whether the token's rate limit is the reason, and so concerns every call with that token, or only
-    the pause of this very call before another try.
-    """
-
-    def __init__(self, seconds: float, *, of_token: bool) -> None:
-        super().__init__(f"not before {seconds} seconds have passed")
-        self.seconds = seconds
-        self.of_token = of_token
-
-
-class Turn:
-    """How far one call has come: whoever holds it calls the same method again until it does not raise `NotYetError`.
-
-    So a caller with many calls to make need not sleep in any of them. A turn belongs to one call and one thread at a time.
-    """
-
-    __slots__ = ("_state", "paused_until", "tries_max")
-
-    def __init__(self) -> None:
-        self._state = tenacity.RetryCallState(_RETRYING, None, (), {})
-        self.paused_until = 0.0
-        self.tries_max = 0
-
-    @property
-    def tries(self) -> int:
-        """How often it was tried, the try under way included."""
-        return self._state.attempt_number
-
-    def pause(self, now: float) -> float:
-        """Let some time pass before the next try, more after each one and never quite the same; return the seconds."""
-        seconds = _BACKOFF(self._state)
-        self._state.prepare_for_next_attempt()
-        self.paused_until = now + seconds
-        return seconds
 
 
 class FlockClient:
@@ -224,10 +178,16 @@ class FlockClient:
         )
 
     def method_page(
-        self, token: UserToken, method: str, parameters: Mapping[str, str], read: Callable[[bytes], _Answer]
+        self,
+        token: UserToken,
+        method: str,
+        parameters: Mapping[str, str],
+        read: Callable[[bytes], _Answer],
+        *,
+        turn: Turn | None = None,
     ) -> _Answer:
         """Return ``read(answer)`` of a declared method that lists messages in pages; ``read`` raises `ValueError` if it cannot."""
-        return self._call(_Request(method, method, parameters), token, read)
+        return self._call(_Request(method, method, parameters), token, read, turn)
 
     def gateway_page(
         self,
@@ -238,88 +198,77 @@ class FlockClient:
         read: Callable[[bytes], _Answer],
         *,
         verb: Verb,
+        turn: Turn | None = None,
     ) -> _Answer:
         """Do what `method_page` does, of an absolute URL of a customer's gateway; ``name`` is what the calls are counted under."""
-        return self._call(_Request(name, url, parameters, verb, is_flocks=False), token, read)
+        return self._call(_Request(name, url, parameters, verb, is_flocks=False), token, read, turn)
 
     def _call_for_array(
         self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
     ) -> list[bytes]:
-        return self._call(method, token, parameters, split_array, turn)
+        return self._call(_Request(method, method, parameters), token, split_array, turn)
 
     def _call_for_object(
         self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
     ) -> bytes:
-        return self._call(method, token, parameters, _whole_object, turn)
+        return self._call(_Request(method, method, parameters), token, _whole_object, turn)
 
     def _call(
-        self,
-        method: str,
-        token: UserToken,
-        parameters: Mapping[str, str],
-        read: Callable[[bytes], _Answer],
-        turn: Turn | None,
+        self, request: _Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn | None
     ) -> _Answer:
-        """Call a method until it gives a usable answer, a plain no, or too many tries went by."""
+        """Make a call until it gives a usable answer, a plain no, or too many tries went by."""
         if turn is not None:
-            return self._take_turn(method, token, parameters, read, turn)
+            return self._take_turn(request, token, read, turn)
         turn = Turn()
         while True:
             try:
-                return self._take_turn(method, token, parameters, read, turn)
+                return self._take_turn(request, token, read, turn)
             except NotYetError as not_yet:
-                seconds = not_yet.seconds
-            self._clock.sleep(min(seconds, WAIT_SECONDS_MAX))
+                seconds = min(not_yet.seconds, WAIT_SECONDS_MAX) if not_yet.of_token else not_yet.seconds
+            self._clock.sleep(seconds)
 
-    def _take_turn(
-        self,
-        method: str,
-        token: UserToken,
-        parameters: Mapping[str, str],
-        read: Callable[[bytes], _Answer],
-        turn: Turn,
-    ) -> _Answer:
-        """Try once, if it may be tried now; raises `NotYetError` where it must be tried later, without sleeping."""
+    def _take_turn(self, request: _Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn) -> _Answer:
+        """Try once, if it may be tried now; raises `NotYetError` where it must be tried later, and never sleeps."""
         now = self._clock.monotonic()
         if now < turn.paused_until:
             raise NotYetError(turn.paused_until - now, of_token=False)
         if not turn.tries_max:
             _check_sendable(token)
-            self._counter.add(method, calls=1)
+            self._counter.add(request.name, calls=1)
             turn.tries_max = self._tries_max()
         permit = self._limiter.try_acquire(token.fingerprint)
         if not isinstance(permit, Permit):
             raise NotYetError(permit, of_token=True)
         try:
-            answer = self._try_once(permit, method, token, parameters, read)
+            answer = self._try_once(permit, request, token, read)
         except _UnusableAnswerError as error:
             problem, may_retry = str(error), error.retry
         except (FlockMethodError, TokenRefusedError):
-            self._note_outcome(method, reached=True, usable=False)
+            self._note_outcome(request.name, reached=True, usable=False)
             raise
         else:
-            self._note_outcome(method, reached=True, usable=True)
+            self._note_outcome(request.name, reached=True, usable=True)
             return answer
         # Raised out here so that no httpx exception, which knows the request and its token, hangs on as the context.
         if may_retry and turn.tries < turn.tries_max:
-            self._counter.add(method, retries=1)
-            log.info("flock call tried again", method=method, fingerprint=token.fingerprint, problem=problem)
+            self._counter.add(request.name, retries=1)
+            log.info("flock call tried again", method=request.name, fingerprint=token.fingerprint, problem=problem)
             raise NotYetError(turn.pause(self._clock.monotonic()), of_token=False)
-        self._note_outcome(method, reached=False, usable=False)
+        self._note_outcome(request.name, reached=False, usable=False)
+        if not request.is_flocks:
+            raise FlockUnreachableError(
+                f"the gateway gave no usable answer to {request.name}: {problem}",
+                next_step="See that its address is right and reachable from here; the next run tries again.",
+            )
         raise FlockUnreachableError(
-            f"Flock gave no usable answer to {method} at {self._options.base_url}: {problem}",
+            f"Flock gave no usable answer to {request.name} at {self._options.base_url}: {problem}",
             next_step="See that flock.base_url is right and reachable from here; the next run tries again.",
         )
 
     def _try_once(
-        self,
-        permit: Permit,
-        method: str,
-        token: UserToken,
-        parameters: Mapping[str, str],
-        read: Callable[[bytes], _Answer],
+        self, permit: Permit, request: _Request, token: UserToken, read: Callable[[bytes], _Answer]
     ) -> _Answer:
-        response, body, problem = self._exchange(method, token, parameters)
+        response, body, problem = self._exchange(request, token)
         if response is None:
             raise _UnusableAnswerError(problem)
         if response.status_code == _OK:
@@ -330,10 +279,11 @@ class FlockClient:
             except ValueError as error:
                 problem = f"the answer cannot be read, {error}"
             raise _UnusableAnswerError(problem)
-        self._heed(response, permit, method)
+        self._heed(response, permit, request.name)
+        fields = error_fields(body)
         if response.status_code in _RETRIED_STATUSES:
-            raise _UnusableAnswerError(_describe(response.status_code, _error_fields(body), token))
-        raise _refusal(method, token, response.status_code, _error_fields(body))
+            raise _UnusableAnswerError(describe(response.status_code, fields, token))
+        raise refusal(request.name, token, response.status_code, fields, is_flocks=request.is_flocks)
 
     def _exchange(self, request: _Request, token: UserToken) -> tuple[httpx.Response | None, bytes, str]:
         """Send one request and return the response, its body up to the limit, and what is wrong with them if anything."""

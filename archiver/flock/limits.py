@@ -21,8 +21,6 @@ RECOVERY_SECONDS: Final = 600.0
 SLOWDOWN_MAX: Final = 64
 # A longer wait is cut to this: a run that sleeps for hours on one header is worse than one refused request.
 RETRY_AFTER_SECONDS_MAX: Final = 900.0
-# Waiting in slices lets a pause or a new rate reach those who already wait.
-WAIT_SECONDS_MAX: Final = 5.0
 # Below this, rounding could make a wait that passes no time at all.
 _WAIT_SECONDS_MIN: Final = 0.001
 _WHOLE_TOKEN: Final = 1 - 1e-9
@@ -37,7 +35,7 @@ class Permit:
 
 
 class RateLimiter:
-    """Token buckets by key, shared by all threads.
+    """Token buckets by key, shared by all threads; over any time of ``t`` seconds a key gets at most ``burst`` + ``t`` times its rate.
 
     ``requests_per_second`` is the configured rate of each key (a finite number above 0) and ``burst`` how many requests
     an idle key may send at once.
@@ -54,15 +52,16 @@ class RateLimiter:
         self._buckets: dict[str, _Bucket] = {}
         self._lock = Lock()
 
-    def acquire(self, key: str) -> Permit:
-        """Wait until ``key`` may send a request, and take that leave."""
-        while True:
-            with self._lock:
-                bucket = self._bucket(key)
-                wait_seconds = bucket.take(self._clock.monotonic())
-                if wait_seconds == 0:
-                    return Permit(key, bucket.slowdowns)
-            self._clock.sleep(min(wait_seconds, WAIT_SECONDS_MAX))
+    def try_acquire(self, key: str) -> Permit | float:
+        """Take leave for one request under ``key``, or return the seconds (above 0) after which to try again.
+
+        Nobody sleeps in here, so whoever waits for one key can work for another. After a wait the answer may be to wait
+        once more: somebody else was first, or Flock asked for silence meanwhile.
+        """
+        with self._lock:
+            bucket = self._bucket(key)
+            wait_seconds = bucket.take(self._clock.monotonic())
+            return Permit(key, bucket.slowdowns) if wait_seconds == 0 else wait_seconds
 
     def refused(self, permit: Permit, *, retry_after_seconds: float | None = None) -> None:
         """Slow a key down after a 429: halve its rate, and be silent for as long as Flock asked.
