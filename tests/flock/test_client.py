@@ -225,7 +225,7 @@ class TestRefusals:
             (error(403, error="AppDisabled", disabledBy="team"), "AppDisabled"),
             (error(400, error="MissingUserToken"), "MissingUserToken"),
             (error(401, error="Whatever"), "Whatever"),
-            (Answer(b"", status=401), ""),
+            (Answer(b"", status=401), "InvalidToken"),
             (Answer(b"<html>", status=403), ""),
         ],
     )
