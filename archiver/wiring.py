@@ -8,10 +8,11 @@ from __future__ import annotations
 import gc
 import getpass
 import os
+import platform
 import secrets
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from archiver.query.engine import Engine
     from archiver.run.session import Limits, Ports
     from archiver.settings import Secrets, Settings
-    from archiver.spool import Spool, SpoolDepth
+    from archiver.spool import QueueDepth, Spool, SpoolDepth
+    from archiver.spool.sqs import SqsSpool
     from archiver.store import Store
 
 SPOOL_FILE = "spool.sqlite"
@@ -119,10 +121,43 @@ def lost_end(settings: Settings, store: Store) -> str | None:
 
 
 def open_spool(settings: Settings) -> Spool:
-    """Return this machine's spool, made if it is not there."""
+    """Return the spool that ``spool:`` names: this machine's own, made if it is not there, or a queue."""
+    if settings.queue() is not None:
+        return _open_queue(settings)
     from archiver.spool.sqlite import SqliteSpool  # noqa: PLC0415 - see the module's docstring
 
     return SqliteSpool(settings.state / SPOOL_FILE)
+
+
+def _open_queue(settings: Settings) -> SqsSpool:
+    from archiver.spool.sqs import SqsSpool  # noqa: PLC0415 - see the module's docstring
+    from archiver.spool.sqs_queue import SqsQueue  # noqa: PLC0415 - see the module's docstring
+
+    address = settings.queue()
+    assert address is not None
+    queue = SqsQueue(
+        address.queue,
+        account=address.account,
+        region=settings.sqs.region or settings.s3.region,
+        endpoint_url=settings.sqs.endpoint_url,
+    )
+    return SqsSpool(queue, settings.state, clock=SystemClock(), machine=platform.node())
+
+
+def _leave_nothing_behind(settings: Settings) -> None:
+    """Raise `ConfigError` if pushes wait in this machine's own spool, which no run drains while ``spool:`` names a queue."""
+    from archiver.spool.sqlite import SqliteSpool  # noqa: PLC0415 - see the module's docstring
+
+    path = settings.state / SPOOL_FILE
+    if settings.queue() is None or not path.exists():
+        return
+    with closing(SqliteSpool(path)) as left:
+        captures = left.depth().captures
+    if captures:
+        raise ConfigError(
+            f"{captures} captures wait in {path}, and `spool: {settings.spool}` would leave them there",
+            next_step="archive them once with `ARCHIVER_SPOOL=sqlite archiver run --only drain`",
+        )
 
 
 def open_token_store(settings: Settings, given: Secrets) -> TokenStore | None:
@@ -161,7 +196,6 @@ def listener(settings: Settings, given: Secrets) -> Iterator[ListenerServer]:
     from archiver.capture.listener_server import ListenerServer  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.tokens import Secret  # noqa: PLC0415 - see the module's docstring
     from archiver.spool.group_commit import GroupCommitter  # noqa: PLC0415 - see the module's docstring
-    from archiver.spool.sqlite import SqliteSpool  # noqa: PLC0415 - see the module's docstring
 
     path_secret, app_secret = given.path_secret(), given.app_secret()
     options = ListenerOptions(
@@ -176,7 +210,7 @@ def listener(settings: Settings, given: Secrets) -> Iterator[ListenerServer]:
         tokens = open_token_store(settings, given)
         if tokens is not None:
             stack.enter_context(tokens)
-        spool = SqliteSpool(settings.state / SPOOL_FILE)
+        spool = open_spool(settings)
         stack.callback(spool.close)
         app = listener_app(options, committer=GroupCommitter(spool), clock=SystemClock(), tokens=tokens)
         yield ListenerServer(app, host=settings.listen.host, port=settings.listen.port)
@@ -196,6 +230,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
     clock = SystemClock()
     with ExitStack() as stack:
         archive = open_or_found_archive(settings, clock=clock)
+        _leave_nothing_behind(settings)
         spool = open_spool(settings)
         stack.callback(spool.close)
         executor = stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)))
@@ -263,14 +298,19 @@ def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:
 
 
 def spool_depth(settings: Settings) -> SpoolDepth | None:
-    """Return how much waits in this machine's spool, or None if it has none; nothing is made."""
-    if not (settings.state / SPOOL_FILE).exists():
+    """Return how much waits in this machine's own spool, or None if it has none; nothing is made."""
+    if settings.queue() is not None or not (settings.state / SPOOL_FILE).exists():
         return None
-    spool = open_spool(settings)
-    try:
+    with closing(open_spool(settings)) as spool:
         return spool.depth()
-    finally:
-        spool.close()
+
+
+def queue_depth(settings: Settings) -> QueueDepth | None:
+    """Return how much the queue says that it has, or None if pushes wait in a file; nothing is received."""
+    if settings.queue() is None:
+        return None
+    with closing(_open_queue(settings)) as spool:
+        return spool.queue_depth()
 
 
 def reader_processes(count: int) -> Executor:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def command(invocation: Invocation) -> int | None:
     """Receive Flock's outgoing webhooks and app events, and keep them in the spool for the next run.
 
-    A push is answered only after it is on disk. Let it run as a service behind a proxy that speaks https; SIGTERM and
-    Ctrl-C let it finish what has begun. With --json it prints one line, {"listening": "http://…"}, once it is there.
+    A push is answered only after it is on disk, or in the queue that the setting `spool` names. Let it run as a service
+    behind a proxy that speaks https; SIGTERM and Ctrl-C let it finish what has begun. With --json it prints one line,
+    {"listening": "http://…"}, once it is there.
     """
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
 
@@ -41,6 +42,6 @@ def _announce(output: Output, settings: Settings, url: str) -> None:
             "listening": url,
             "webhooks": f"{url}/hooks/<path secret>/<webhook name>",
             "events": f"{url}/events" if settings.listen.app_id else "none: no listen.app_id",
-            "spool": settings.state,
+            "spool": settings.state if settings.queue() is None else settings.spool,
         }
     )

@@ -21,6 +21,8 @@ from archiver.settings.models import (
     S3Address,
     S3Settings,
     Settings,
+    SqsAddress,
+    SqsSettings,
 )
 from archiver.settings.schema import schema_text
 from archiver.settings.secrets import Secrets
@@ -34,6 +36,8 @@ __all__ = [
     "S3Settings",
     "Secrets",
     "Settings",
+    "SqsAddress",
+    "SqsSettings",
     "load",
     "schema_text",
     "warnings",

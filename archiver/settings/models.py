@@ -19,9 +19,13 @@ from pydantic_settings import (
 ENVIRONMENT_PREFIX = "ARCHIVER_"
 ENVIRONMENT_DELIMITER = "__"
 
+SPOOL_HERE = "sqlite"
+
 _MEBIBYTE = 1024 * 1024
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_QUEUE = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
 _PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]*")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -32,6 +36,14 @@ class S3Address:
 
     bucket: str
     prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqsAddress:
+    """A spool in a queue: the queue's name, and the account that owns it if that is another one."""
+
+    queue: str
+    account: str | None
 
 
 def _no_flag(value: object) -> object:
@@ -83,6 +95,22 @@ def _archive(value: str) -> str:
     return f"s3://{bucket}/{'/'.join(segments)}".rstrip("/")
 
 
+def _spool(value: str) -> str:
+    if value == SPOOL_HERE:
+        return value
+    scheme, separator, rest = value.partition("://")
+    *account, queue = rest.split("/")
+    if not separator or scheme != "sqs" or len(account) > 1:
+        raise ValueError("must be sqlite, sqs://queue or sqs://account/queue")
+    if queue.endswith(".fifo"):
+        raise ValueError("must name a standard queue: a .fifo queue takes less, and its order is not needed")
+    if not _QUEUE.fullmatch(queue):
+        raise ValueError("must name a queue: 1 to 80 letters, digits, hyphens and underscores after sqs://")
+    if account and not _ACCOUNT.fullmatch(account[0]):
+        raise ValueError("must name an account by its 12 digits")
+    return value
+
+
 def _workspace(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError("must be a name of printable characters")
@@ -106,6 +134,15 @@ class S3Settings(_Part):
     """Address of a store other than Amazon's, such as http://127.0.0.1:8333."""
     region: str | None = None
     """Region of the bucket; by default boto3's own."""
+
+
+class SqsSettings(_Part):
+    """Where the queue of `spool: sqs://…` answers. Credentials come from boto3's own chain, as for `s3`."""
+
+    endpoint_url: _HttpUrl | None = None
+    """Address of a queue service other than Amazon's, such as http://127.0.0.1:9324."""
+    region: str | None = None
+    """Region of the queue; by default `s3.region`, else boto3's own."""
 
 
 class FlockSettings(_Part):
@@ -206,7 +243,10 @@ class Settings(BaseSettings):
     """The archive: a folder, or s3://bucket/prefix. Relative paths are relative to this file."""
     state: Path = Path("./state")
     """This machine's own folder: spool, lock and encrypted tokens. Never inside the archive."""
+    spool: Annotated[str, AfterValidator(_spool)] = SPOOL_HERE
+    """Where pushes wait for a run: `sqlite`, a file in `state`; or sqs://queue (sqs://account/queue), for several listeners."""
     s3: S3Settings = S3Settings()
+    sqs: SqsSettings = SqsSettings()
     flock: FlockSettings = FlockSettings()
     listen: ListenSettings = ListenSettings()
     run: RunSettings = RunSettings()
@@ -219,6 +259,13 @@ class Settings(BaseSettings):
             return Path(self.archive)
         bucket, _, prefix = rest.partition("/")
         return S3Address(bucket=bucket, prefix=prefix)
+
+    def queue(self) -> SqsAddress | None:
+        """Return the queue that pushes wait in, None if they wait in a file."""
+        if self.spool == SPOOL_HERE:
+            return None
+        account, _, queue = self.spool.partition("://")[2].rpartition("/")
+        return SqsAddress(queue=queue, account=account or None)
 
     def is_flock_in_clear(self) -> bool:
         """Tell whether tokens would cross a network unencrypted."""

@@ -28,6 +28,17 @@ class SpoolDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many messages a queue has, as it counts them itself, roughly; ``under_way`` were received and are not archived yet.
+
+    A message holds up to 256 captures, or a part of one, or a listener's beat.
+    """
+
+    messages: int
+    under_way: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpooledBlock:
     """Captures with consecutive sequences from ``first_sequence`` on, still as one frame (`archiver.spool.frame`).
 

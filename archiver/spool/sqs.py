@@ -45,10 +45,10 @@ import structlog
 from archiver.clock import Clock
 from archiver.errors import SpoolError, SpoolTakenError, UnparseableError
 from archiver.model.capture import Capture, SpooledCapture
-from archiver.spool import SpoolDepth, SpooledBlock, Uptime, frame
+from archiver.spool import QueueDepth, SpoolDepth, SpooledBlock, Uptime, frame
 from archiver.spool.sqs_journal import SqsJournal
 from archiver.spool.sqs_message import FORMAT, Kind, Part, captures_payload, read_text, text_of, texts_of
-from archiver.spool.sqs_queue import BATCH_ENTRIES_MAX, RETENTION_SECONDS_MAX, QueueDepth, Received, SqsQueue
+from archiver.spool.sqs_queue import BATCH_ENTRIES_MAX, RETENTION_SECONDS_MAX, Received, SqsQueue
 
 DRAINED_BY_TAG: Final = "flock-archiver-drained-by"
 

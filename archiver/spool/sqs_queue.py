@@ -29,6 +29,7 @@ from botocore.parsers import ResponseParserError
 
 from archiver.clock import to_ms
 from archiver.errors import ConfigError, SpoolError
+from archiver.spool import QueueDepth
 
 # A push waits for this, so a queue that does not answer is given up sooner than an archive would be.
 CONNECT_TIMEOUT_SECONDS: Final = 3
@@ -75,14 +76,6 @@ class Received:
     receipt: str
     text: str
     sent_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """How many messages the queue has, by its own approximate count: ``under_way`` were received and not yet deleted."""
-
-    messages: int
-    under_way: int
 
 
 class SqsQueue:

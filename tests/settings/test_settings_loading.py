@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.errors import ConfigError
-from archiver.settings import S3Address, Settings, load, warnings
+from archiver.settings import S3Address, Settings, SqsAddress, load, warnings
 from archiver.settings.document import DEPTH_MAX, DOCUMENT_BYTES_MAX
 
 
@@ -48,6 +48,31 @@ class TestDefaults:
         settings = loaded(tmp_path)
         with pytest.raises(ValueError, match="frozen"):
             settings.flock.tries_max = 7  # type: ignore[misc]
+
+
+class TestSpool:
+    def test_pushes_wait_in_a_file_unless_a_queue_is_named(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path).queue() is None
+        assert loaded(tmp_path, "workspace: a\nspool: sqlite\n").queue() is None
+        assert loaded(tmp_path, "workspace: a\nspool: sqs://captures\n").queue() == SqsAddress("captures", None)
+        named = loaded(tmp_path, "workspace: a\nspool: sqs://123456789012/captures_1-A\n")
+        assert named.queue() == SqsAddress("captures_1-A", "123456789012")
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ("sqs://", "must name a queue"),
+            ("sqs://a b", "must name a queue"),
+            ("sqs://" + "a" * 81, "must name a queue"),
+            ("sqs://captures.fifo", "must name a standard queue"),
+            ("sqs://acme/captures", "must name an account by its 12 digits"),
+            ("sqs://eu-central-1/123456789012/captures", "must be sqlite, sqs://queue or sqs://account/queue"),
+            ("https://sqs.eu-central-1.amazonaws.com/123456789012/captures", "must be sqlite, sqs://queue"),
+            ("./spool.sqlite", "must be sqlite, sqs://queue"),
+        ],
+    )
+    def test_anything_else_is_a_mistake(self, tmp_path: Path, value: str, told: str) -> None:
+        assert told in mistakes(tmp_path, f"workspace: a\nspool: {json.dumps(value)}\n")
 
 
 class TestPlaces:
