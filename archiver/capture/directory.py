@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from archiver.capture.asking import Ask, Dialogue, ask_unordered
 from archiver.capture.directory_seen import (
     DirectorySeen,
     Problem,
@@ -26,11 +27,11 @@ from archiver.capture.directory_seen import (
     read_member,
     read_user,
 )
-from archiver.capture.parallel import map_unordered
 from archiver.capture.token_pool import TokenPool
 from archiver.errors import FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.flock.client import FlockClient
 from archiver.flock.tokens import UserToken
+from archiver.flock.turns import Turn
 
 # A member list that one user may not read is asked for as so many users at most.
 READERS_PER_CHANNEL_MAX: Final = 5
@@ -55,14 +56,15 @@ def crawl(client: FlockClient, tokens: TokenPool, *, threads: int, senders: Iter
     `FlockUnreachableError` if Flock answered nobody at all.
     """
     crawled = _Crawled()
-    for piece in map_unordered(partial(_crawl_own, client, tokens), tokens.users, threads=threads):
+    crawl_all = partial(ask_unordered, tokens=tokens, clock=client.clock, threads=threads)
+    for piece in crawl_all(partial(_crawl_own, client, tokens), tokens.usable_users()):
         crawled.take(piece)
     if crawled.unreachable is not None and not crawled.reached:
         raise crawled.unreachable
-    for piece in map_unordered(partial(_crawl_members, client, tokens), crawled.channels_to_ask(), threads=threads):
+    for piece in crawl_all(partial(_crawl_members, client, tokens), crawled.channels_to_ask()):
         crawled.take(piece)
     asks = zip(sorted(crawled.people_without_profile(senders)), cycle(tokens.usable_users()), strict=False)
-    for piece in map_unordered(partial(_crawl_profile, client, tokens), asks, threads=threads):
+    for piece in crawl_all(partial(_crawl_profile, client), asks):
         crawled.take(piece)
     seen = crawled.result(tokens)
     log.info(
@@ -86,7 +88,7 @@ class _ChannelToAsk:
 
 @dataclass(slots=True)
 class _Piece:
-    """What one thread brings home."""
+    """What one dialogue brings home."""
 
     users: list[SeenUser] = field(default_factory=list)
     channels: list[SeenChannel] = field(default_factory=list)
@@ -96,10 +98,10 @@ class _Piece:
     reached: bool = False
     unreachable: FlockUnreachableError | None = None
 
-    def attempt(self, method: str, subject: str, call: Callable[[], _Answer]) -> _Answer | None:
-        """Return what a call answers, or None with the problem noted."""
+    def attempt(self, method: str, subject: str, user_id: str, call: Callable[..., _Answer]) -> Dialogue[_Answer | None]:
+        """Return what a call as a user answers, or None with the problem noted."""
         try:
-            answer = call()
+            answer: _Answer = yield Ask(user_id, call)
         except FlockUnreachableError as error:
             self.unreachable = error
             self.problems[method, subject, "no usable answer"] += 1
@@ -129,32 +131,32 @@ class _Piece:
             yield element
 
 
-def _crawl_own(client: FlockClient, tokens: TokenPool, user_id: str) -> _Piece:
+def _crawl_own(client: FlockClient, tokens: TokenPool, user_id: str) -> Dialogue[_Piece]:
     """Ask the three methods that show what a user sees of himself, his contacts and his channels."""
     piece = _Piece()
     method = "users.getInfo"
-    info = piece.attempt(method, user_id, partial(tokens.ask_as, user_id, partial(_own_info, client)))
+    info = yield from piece.attempt(method, user_id, user_id, partial(_own_info, client))
     if info is not None:
         piece.users += piece.read(method, [info], partial(read_user, method=method, captured_by=user_id))
     if not tokens.can_ask_as(user_id):
         return piece
     method = "roster.listContacts"
-    contacts = piece.attempt(method, user_id, partial(tokens.ask_as, user_id, client.roster_list_contacts))
+    contacts = yield from piece.attempt(method, user_id, user_id, client.roster_list_contacts)
     piece.users += piece.read(method, contacts or (), partial(read_user, method=method, captured_by=user_id))
     method = "channels.list"
-    listed = piece.attempt(method, user_id, partial(tokens.ask_as, user_id, client.channels_list))
+    listed = yield from piece.attempt(method, user_id, user_id, client.channels_list)
     piece.channels += piece.read(method, listed or (), partial(read_channel, captured_by=user_id))
     if listed is not None and len(piece.channels) == len(listed):
         piece.answered = user_id
     return piece
 
 
-def _own_info(client: FlockClient, token: UserToken) -> bytes:
+def _own_info(client: FlockClient, token: UserToken, *, turn: Turn) -> bytes:
     """Return ``users.getInfo``, unless it shows that the token is somebody else's.
 
     One-to-one chats are named by the other party, so a token under a wrong name would file messages in wrong chats.
     """
-    raw = client.users_get_info(token)
+    raw = client.users_get_info(token, turn=turn)
     try:
         user, _ = read_user(raw, method="users.getInfo", captured_by=token.user_id)
     except ValueError:
@@ -168,7 +170,7 @@ def _own_info(client: FlockClient, token: UserToken) -> bytes:
     return raw
 
 
-def _crawl_members(client: FlockClient, tokens: TokenPool, channel: _ChannelToAsk) -> _Piece:
+def _crawl_members(client: FlockClient, tokens: TokenPool, channel: _ChannelToAsk) -> Dialogue[_Piece]:
     """Ask for a channel's members as the first user who may read them."""
     piece = _Piece()
     method = "channels.listMembers"
@@ -176,7 +178,7 @@ def _crawl_members(client: FlockClient, tokens: TokenPool, channel: _ChannelToAs
         if not tokens.can_ask_as(user_id):
             continue
         ask = partial(client.channels_list_members, channel_id=channel.channel_id)
-        answer = piece.attempt(method, channel.channel_id, partial(tokens.ask_as, user_id, ask))
+        answer = yield from piece.attempt(method, channel.channel_id, user_id, ask)
         if answer is not None:
             _take_members(piece, channel, user_id, answer)
             return piece
@@ -200,13 +202,13 @@ def _take_members(piece: _Piece, channel: _ChannelToAsk, user_id: str, answer: S
     piece.members = SeenMembers(channel.channel_id, user_id, members, complete)
 
 
-def _crawl_profile(client: FlockClient, tokens: TokenPool, ask: tuple[str, str]) -> _Piece:
+def _crawl_profile(client: FlockClient, ask: tuple[str, str]) -> Dialogue[_Piece]:
     """Ask for the profile of a person that no list described."""
     piece = _Piece()
     person, user_id = ask
     method = "users.getPublicProfile"
     call = partial(client.users_get_public_profile, user_id=person)
-    raw = piece.attempt(method, person, partial(tokens.ask_as, user_id, call))
+    raw = yield from piece.attempt(method, person, user_id, call)
     if raw is not None:
         profiles = piece.read(method, [raw], partial(read_user, method=method, captured_by=user_id))
         for profile in profiles:

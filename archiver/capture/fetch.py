@@ -7,14 +7,15 @@ others unknown. So every answer is matched by uid, and every uid asked for comes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Final, Literal
 
+from archiver.capture.asking import Ask, Dialogue, ask_unordered
 from archiver.capture.directory_seen import ID_CHARACTERS_MAX
-from archiver.capture.parallel import map_unordered
 from archiver.capture.token_pool import TokenPool
 from archiver.errors import FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.flock.answers import read_object
@@ -84,21 +85,20 @@ def fetch(
     *,
     readers: Mapping[str, Collection[str]],
     threads: int,
+    strangers_max: int | None = None,
 ) -> Generator[FetchedBatch, None, None]:
     """Ask for all wanted messages and yield each batch as its answers come, in no particular order.
 
     ``readers`` maps channel ids to the users known to be in them, as `DirectorySeen.readers`. A chat is asked for as
-    the users whose events named it, then as its known members, then as anybody, until somebody may read it. Batches of
-    a long list are spread over those who may. Refused tokens leave ``tokens``; an unreachable Flock gives ``failed``
-    outcomes.
+    the users whose events named it, then as its known members, then as anybody, until somebody may read it. Batches
+    are spread over those who may, so that everybody's rate limit shares the work. Refused tokens leave ``tokens``; an
+    unreachable Flock gives ``failed`` outcomes.
     """
     chats = _chats(wanted, tokens, readers)
-    batches = (
-        _Batch(chat, number, chat.uids[start : start + UIDS_PER_FETCH_MAX])
-        for chat in chats
-        for number, start in enumerate(range(0, len(chat.uids), UIDS_PER_FETCH_MAX))
-    )
-    yield from map_unordered(partial(_fetch_batch, client, tokens), batches, threads=threads)
+    for chat in chats:
+        chat.strangers_max = strangers_max
+    work = partial(_fetch_batch, client)
+    yield from ask_unordered(work, _batches(chats), tokens=tokens, clock=client.clock, threads=threads)
 
 
 class _Chat:
@@ -111,6 +111,7 @@ class _Chat:
         self.named_by: dict[str, None] = {}
         self.likely: tuple[str, ...] = ()
         self.others: tuple[str, ...] = ()
+        self.strangers_max: int | None = None
         self._strangers: dict[str, None] = {}
         self._lock = Lock()
 
@@ -125,6 +126,11 @@ class _Chat:
         """Remember that Flock calls the chat unknown to this user."""
         with self._lock:
             self._strangers[user_id] = None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Tell whether so many users do not know the chat that nobody else is tried."""
+        return self.strangers_max is not None and len(self._strangers) >= self.strangers_max
 
     def strangers(self) -> list[str]:
         """Return the users to whom Flock calls the chat unknown, in the order we learnt it."""
@@ -151,6 +157,7 @@ def _chats(wanted: Iterable[WantedMessages], tokens: TokenPool, readers: Mapping
     """Group what is wanted by conversation, each uid once, and find out who is likely to be allowed to read it."""
     chats: dict[str, _Chat] = {}
     uids: dict[str, dict[str, None]] = {}
+    load: Counter[str] = Counter()
     for item in wanted:
         chat_id = _chat_id(item)
         chat = chats.setdefault(chat_id, _Chat(chat_id))
@@ -163,10 +170,21 @@ def _chats(wanted: Iterable[WantedMessages], tokens: TokenPool, readers: Mapping
         likely = dict.fromkeys([*chat.named_by, *members])
         if parties is not None:
             likely = {user_id: None for user_id in likely if user_id in parties}
-        chat.likely = tuple(user_id for user_id in likely if tokens.can_ask_as(user_id))
+        chat.likely = _shared([user_id for user_id in likely if tokens.can_ask_as(user_id)], len(chat.uids), load)
         if parties is None:
             chat.others = tuple(user_id for user_id in tokens.usable_users() if user_id not in likely)
     return list(chats.values())
+
+
+def _shared(likely: Sequence[str], uids: int, load: Counter[str]) -> tuple[str, ...]:
+    """Return the likely readers, beginning with the one who has least to do, and add these uids' batches to their load."""
+    if not likely:
+        return ()
+    first = min(range(len(likely)), key=lambda place: load[likely[place]])
+    readers = (*likely[first:], *likely[:first])
+    share, rest = divmod(-(-uids // UIDS_PER_FETCH_MAX), len(readers))
+    load.update({user_id: share + (place < rest) for place, user_id in enumerate(readers)})
+    return readers
 
 
 def _chat_id(item: WantedMessages) -> str:
@@ -175,13 +193,28 @@ def _chat_id(item: WantedMessages) -> str:
     return direct_chat_id(item.user_id, item.chat)
 
 
-def _fetch_batch(client: FlockClient, tokens: TokenPool, batch: _Batch) -> FetchedBatch:
+def _batches(chats: Sequence[_Chat]) -> Iterator[_Batch]:
+    """Yield every chat's first batch, then every second one, and so on, so that no chat keeps all tokens but its own idle."""
+    left = [(chat, iter(range(0, len(chat.uids), UIDS_PER_FETCH_MAX))) for chat in chats]
+    number = 0
+    while left:
+        going_on = []
+        for chat, starts in left:
+            start = next(starts, None)
+            if start is not None:
+                going_on.append((chat, starts))
+                yield _Batch(chat, number, chat.uids[start : start + UIDS_PER_FETCH_MAX])
+        left = going_on
+        number += 1
+
+
+def _fetch_batch(client: FlockClient, batch: _Batch) -> Dialogue[FetchedBatch]:
     """Ask for a batch as one reader after the other until every uid is accounted for."""
     result = _Answers(batch)
     for user_id in batch.chat.readers(batch.number):
-        if not result.left or result.asked >= READERS_PER_UID_MAX:
+        if not result.left or result.asked >= READERS_PER_UID_MAX or batch.chat.is_given_up:
             break
-        result.ask(client, tokens, user_id)
+        yield from result.ask(client, user_id)
     return result.result()
 
 
@@ -202,14 +235,14 @@ class _Answers:
         self._unreadable = 0
         self._repeated = 0
 
-    def ask(self, client: FlockClient, tokens: TokenPool, user_id: str) -> None:
+    def ask(self, client: FlockClient, user_id: str) -> Dialogue[None]:
         """Ask for what is left as one more user, in halves where the whole is refused."""
         chat = self._chat.name_for(user_id)
         pieces = [list(self.left)]
         while pieces:
             uids = pieces.pop()
             try:
-                answer = tokens.ask_as(user_id, partial(client.fetch_messages, chat=chat, uids=uids))
+                answer: list[bytes] = yield Ask(user_id, partial(client.fetch_messages, chat=chat, uids=uids))
             except TokenRefusedError:
                 return
             except FlockUnreachableError:

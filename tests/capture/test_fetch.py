@@ -274,3 +274,22 @@ def test_the_reader_may_stop_early_and_nothing_more_is_asked(chats, flock):
         next(batches)
         batches.close()
     assert len(flock.requests) < 20
+
+
+def test_many_chats_are_shared_among_those_who_may_read_them(chats, flock, ask):
+    """All events are Ada's, and the other parties' rate limits would lie idle."""
+    others = [f"u:{number}" for number in range(10)]
+    for number, other in enumerate(others):
+        chats.add(["u:ada"], other, f"m{number}")
+        chats.add([other], "u:ada", f"m{number}")
+    named = [wanted(other, f"m{number}") for number, other in enumerate(others)]
+    outcomes, _ = ask(*named, tokens=("u:ada", *others))
+    assert {outcome.outcome for outcome in outcomes.values()} == {"returned"}
+    assert Counter(askers(flock)) == {"u:ada": 1, **dict.fromkeys(others[1:], 1)}
+
+
+def test_a_long_chat_does_not_keep_the_others_waiting(chats, flock, ask):
+    chats.add(["u:ada"], "g:1", *map(str, range(250)))
+    chats.add(["u:bob"], "g:2", "x")
+    ask(wanted("g:1", *map(str, range(250))), wanted("g:2", "x", by="u:bob"))
+    assert "u:bob" in askers(flock)[:3]

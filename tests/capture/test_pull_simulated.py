@@ -207,3 +207,21 @@ def test_the_whole_pull_runs_on_the_machines_clock_too(flock):
     options = FlockOptions(base_url=flock.base_url, requests_per_second=1000)
     with FlockClient(options, clock=SystemClock()) as client:
         assert crawl(client, pool(flock), threads=8).problems == ()
+
+
+def test_a_channel_of_a_hundred_users_with_tokens_is_asked_for_its_members_once():
+    with Simulator(seed=3, people=101, channels=1, messages=0) as flock:
+        (channel_id,) = flock.channels
+        users = list(flock.user_tokens)
+        assert len(users) == 100
+        for user in users:
+            flock.join(channel_id, user)
+        options = FlockOptions(base_url=flock.base_url, requests_per_second=10_000)
+        with FlockClient(options, clock=ManualClock()) as client:
+            seen = crawl(client, pool(flock), threads=4)
+        calls = {method: sum(statuses.values()) for method, statuses in flock.counters()["methods"].items()}
+    assert calls == {"users.getInfo": 100, "roster.listContacts": 100, "channels.list": 100, "channels.listMembers": 1}
+    assert [channel.channel_id for channel in seen.channels] == [channel_id]
+    (members,) = seen.members
+    assert members.members.keys() >= set(users)
+    assert set(seen.readers[channel_id]) == set(users)

@@ -41,6 +41,7 @@ from archiver.custody.verify import verify
 from archiver.flock.client import FlockClient, FlockOptions
 from archiver.flock.token_store import TokenStore
 from archiver.flock.tokens import Secret, UserToken
+from archiver.flock.turns import Turn
 from archiver.model.capture import FeedKind
 from archiver.run.lock import hold, writer_id
 from archiver.run.nightly import Selection, run_nightly
@@ -136,8 +137,10 @@ class TappedClient(FlockClient):
 
     fetched: list[Shown]
 
-    def fetch_messages(self, token: UserToken, chat: str, uids: Sequence[str]) -> list[bytes]:
-        answer = super().fetch_messages(token, chat, uids)
+    def fetch_messages(
+        self, token: UserToken, chat: str, uids: Sequence[str], *, turn: Turn | None = None
+    ) -> list[bytes]:
+        answer = super().fetch_messages(token, chat, uids, turn=turn)
         self.fetched += [Shown("fetch", raw) for raw in answer]
         return answer
 
