@@ -12,6 +12,7 @@ ChatKind = Literal["channel", "direct"]
 
 CHANNEL_PREFIX = "g:"
 USER_PREFIX = "u:"
+_BOT_PREFIXES = ("u:B", "b:")
 _DIRECT_SEPARATOR = ","
 _XMPP_USERS = "@go.to"
 _XMPP_CHANNELS = "@groups.go.to"
@@ -20,6 +21,11 @@ _XMPP_CHANNELS = "@groups.go.to"
 def is_channel(identifier: str) -> bool:
     """Tell whether Flock's identifier names a channel."""
     return identifier.startswith(CHANNEL_PREFIX)
+
+
+def is_bot(identifier: str) -> bool:
+    """Tell whether Flock's identifier looks like a bot's: ``u:B…`` was observed, ``b:…`` is documented once (flock-api.md 7)."""
+    return identifier.startswith(_BOT_PREFIXES)
 
 
 def from_xmpp(identifier: str) -> str:

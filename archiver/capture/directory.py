@@ -35,8 +35,8 @@ from archiver.flock.turns import Turn
 
 # A member list that one user may not read is asked for as so many users at most.
 READERS_PER_CHANNEL_MAX: Final = 5
-# Flock documents no paging (flock-api.md 1). A list that is a multiple of this long, while Flock counts more members,
-# looks cut.
+# Flock documents no paging (flock-api.md 1). A list that is a multiple of this long may be cut; while Flock counts more
+# members, it is.
 ROUND_NUMBER: Final = 50
 WRONG_USER: Final = "WrongUser"
 
@@ -95,10 +95,13 @@ class _Piece:
     members: SeenMembers | None = None
     answered: str | None = None
     problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    suspects: Counter[tuple[str, int]] = field(default_factory=Counter)
     reached: bool = False
     unreachable: FlockUnreachableError | None = None
 
-    def attempt(self, method: str, subject: str, user_id: str, call: Callable[..., _Answer]) -> Dialogue[_Answer | None]:
+    def attempt(
+        self, method: str, subject: str, user_id: str, call: Callable[..., _Answer]
+    ) -> Dialogue[_Answer | None]:
         """Return what a call as a user answers, or None with the problem noted."""
         try:
             answer: _Answer = yield Ask(user_id, call)
@@ -115,6 +118,11 @@ class _Piece:
             return None
         self.reached = True
         return answer
+
+    def suspect(self, method: str, elements: int) -> None:
+        """Note an answer that may be cut, because it is suspiciously round."""
+        if elements and elements % ROUND_NUMBER == 0:
+            self.suspects[method, elements] += 1
 
     def read(
         self, method: str, elements: Iterable[bytes], read: Callable[[bytes], tuple[_Element, list[str]]]
@@ -142,9 +150,11 @@ def _crawl_own(client: FlockClient, tokens: TokenPool, user_id: str) -> Dialogue
         return piece
     method = "roster.listContacts"
     contacts = yield from piece.attempt(method, user_id, user_id, client.roster_list_contacts)
+    piece.suspect(method, len(contacts or ()))
     piece.users += piece.read(method, contacts or (), partial(read_user, method=method, captured_by=user_id))
     method = "channels.list"
     listed = yield from piece.attempt(method, user_id, user_id, client.channels_list)
+    piece.suspect(method, len(listed or ()))
     piece.channels += piece.read(method, listed or (), partial(read_channel, captured_by=user_id))
     if listed is not None and len(piece.channels) == len(listed):
         piece.answered = user_id
@@ -198,6 +208,8 @@ def _take_members(piece: _Piece, channel: _ChannelToAsk, user_id: str, answer: S
     if cut or not answer:
         reason = f"Flock counts {channel.member_count} members and listed {len(answer)}"
         piece.problems[method, channel.channel_id, reason] += 1
+    if channel.member_count is None:
+        piece.suspect(method, len(answer))
     complete = bool(answer) and not cut and len(read) == len(answer)
     piece.members = SeenMembers(channel.channel_id, user_id, members, complete)
 
@@ -231,6 +243,7 @@ class _Crawled:
         self._members: list[SeenMembers] = []
         self._answered: set[str] = set()
         self._problems: Counter[tuple[str, str, str]] = Counter()
+        self._suspects: Counter[tuple[str, int]] = Counter()
 
     def take(self, piece: _Piece) -> None:
         """Add what one thread brought."""
@@ -246,6 +259,7 @@ class _Crawled:
         if piece.answered is not None:
             self._answered.add(piece.answered)
         self._problems.update(piece.problems)
+        self._suspects.update(piece.suspects)
         self.reached = self.reached or piece.reached
         self.unreachable = self.unreachable or piece.unreachable
 
@@ -275,5 +289,13 @@ class _Crawled:
             asked=frozenset(tokens.users),
             answered=frozenset(self._answered),
             refused=tokens.refused(),
-            problems=tuple(Problem(*key, count) for key, count in sorted(self._problems.items())),
+            problems=(
+                *(Problem(*key, count) for key, count in sorted(self._problems.items())),
+                *(_suspicion(*key, count) for key, count in sorted(self._suspects.items())),
+            ),
         )
+
+
+def _suspicion(method: str, elements: int, answers: int) -> Problem:
+    reason = f"answers of exactly {elements} elements, which may be a limit that nothing documents"
+    return Problem(method, "", reason, answers, is_suspicion=True)

@@ -80,12 +80,16 @@ class SeenMembers:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something the crawl could not read or get: by which method, as or about whom, why, and how often."""
+    """Something the crawl could not read or get: by which method, as or about whom, why, and how often.
+
+    ``is_suspicion`` says that it may be nothing: an answer that only looks cut.
+    """
 
     method: str
     subject: str
     reason: str
     count: int = 1
+    is_suspicion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

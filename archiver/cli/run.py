@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from archiver.archive.ledger import Gap
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "files")
+STAGES = ("recover", "directory", "drain", "fetch", "files", "gaps")
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
     "drain": "archiving what was pushed",
     "fetch": "fetching messages known by uid",
     "files": "fetching files again",
+    "gaps": "listing what may be missing",
 }
+
+
+_GAPS_OF_A_KIND_SHOWN_MAX = 5
 
 
 @click.command(
@@ -109,6 +114,7 @@ def _document(result: RunResult, calls: dict[str, dict[str, int]]) -> dict[str, 
         "commits": result.commits,
         "stages": [_stage_document(stage) for stage in result.stages],
         "gaps": result.gaps,
+        "open_gaps": result.open_gaps,
         "calls": calls,
         "exit_code": result.exit_code,
     }
@@ -127,6 +133,23 @@ def _stage_document(stage: StageResult) -> dict[str, Any]:
     }
 
 
+def _gap_rows(gaps: Iterable[Gap]) -> Iterator[tuple[str, int, str]]:
+    """Yield a row for each kind of gap: a first night may find one for every user of a team."""
+    kinds: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        kinds.setdefault(gap.kind, []).append(gap)
+    for kind, found in kinds.items():
+        for gap in found[:_GAPS_OF_A_KIND_SHOWN_MAX]:
+            yield kind, gap.count, gap.evidence
+        if more := found[_GAPS_OF_A_KIND_SHOWN_MAX:]:
+            yield kind, sum(gap.count for gap in more), f"in {len(more)} more; `archiver gaps --kind {kind}` lists them"
+
+
+def gap_counts(counts: Mapping[str, int]) -> str:
+    """Return how many gaps of each kind there are, as people read it."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
 def _show(output: Output, result: RunResult) -> None:
     rows = [
         (
@@ -140,6 +163,10 @@ def _show(output: Output, result: RunResult) -> None:
     ]
     output.table(["stage", "seconds", "what", "outcome"], rows)
     if result.gaps:
-        output.table(["gap", "count", "evidence"], [(gap.kind, gap.count, gap.evidence) for gap in result.gaps])
+        output.table(["gap", "count", "evidence"], list(_gap_rows(result.gaps)))
+    if result.open_gaps:
+        output.line(
+            f"{sum(result.open_gaps.values())} gaps are open: {gap_counts(result.open_gaps)}; `archiver gaps` lists them"
+        )
     commits = f"{result.commits} commit{'' if result.commits == 1 else 's'}" if result.commits else "nothing to commit"
     output.line(f"head {result.sequence}  {result.digest}  ({commits})")

@@ -9,6 +9,7 @@ import click
 
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import Output
+from archiver.cli.run import gap_counts
 from archiver.clock import to_text
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def _show(output: Output, status: Status) -> None:
         "committed at": status.at or "nothing yet",
         "objects": f"{status.objects} ({status.object_bytes} bytes)",
         "awaiting work": f"{status.open_rows} rows (files to fetch, messages known only by uid)",
+        "open gaps": gap_counts(status.open_gaps) or "none known",
         "spool": _spool(status),
     }
     output.facts(facts)

@@ -10,15 +10,10 @@ from archiver.archive.tables import rows_to_table
 from archiver.capture.directory import crawl
 from archiver.capture.directory_changes import DirectoryChanges, DirectoryKnown, changes
 from archiver.capture.directory_seen import DirectorySeen
+from archiver.capture.gaps import ANSWER_SUSPECT, DIRECTORY, refused_token, without_token
 from archiver.errors import TokenRefusedError
 from archiver.run.result import StageResult
 from archiver.run.session import Session
-
-NO_TOKEN = Gap(
-    kind="no-token",
-    count=1,
-    evidence="no user's token is known, so Flock cannot be asked: set flock.tokens_file, or let users install the app",
-)
 
 
 def crawl_directory(session: Session) -> StageResult:
@@ -28,8 +23,8 @@ def crawl_directory(session: Session) -> StageResult:
     """
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
-        gaps = _token_gaps(session) or (NO_TOKEN,)
-        return StageResult("directory", gaps=gaps, error=every_token_refused(session))
+        gaps = _token_gaps(session) or (without_token(),)
+        return StageResult("directory", gaps=gaps, error=every_token_refused(session), asked=False)
     session.progress.start("directory", total=None)
     seen = crawl(client, session.tokens, threads=session.ports.threads)
     gaps = (*_token_gaps(session), *_gaps(seen))
@@ -86,18 +81,13 @@ def _known(session: Session) -> DirectoryKnown:
 
 def _token_gaps(session: Session) -> tuple[Gap, ...]:
     """Return a gap for each token that is of no use, be it that Flock refused it now or that it did so before."""
-    return tuple(
-        Gap(
-            kind="token-refused",
-            count=1,
-            evidence=f"{token.user_id} ({token.fingerprint}): {', '.join(filter(None, (token.code, token.reason)))}",
-        )
-        for token in (*session.tokens.refused(), *session.tokens.set_aside)
-    )
+    return tuple(refused_token(token) for token in (*session.tokens.refused(), *session.tokens.set_aside))
 
 
 def _gaps(seen: DirectorySeen) -> tuple[Gap, ...]:
-    return tuple(
-        Gap(kind="directory", count=problem.count, evidence=f"{problem.method} {problem.subject}: {problem.reason}")
-        for problem in seen.problems
-    )
+    gaps = []
+    for problem in seen.problems:
+        what = f"{' '.join(filter(None, (problem.method, problem.subject)))}: {problem.reason}"
+        kind = ANSWER_SUSPECT if problem.is_suspicion else DIRECTORY
+        gaps.append(Gap(kind=kind, count=problem.count, evidence=what, subject=what))
+    return tuple(gaps)

@@ -34,12 +34,13 @@ _WANTED = pa.array(["wanted"])
 
 @dataclass(slots=True)
 class _Answers:
-    """What came of the uids that one data object of events names."""
+    """What came of the uids that one data object of events names; ``missing`` counts by outcome and chat."""
 
     messages: list[Message] = field(default_factory=list)
     unread: list[dict[str, Any]] = field(default_factory=list)
     observations: list[dict[str, Any]] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
+    missing: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     unreachable: int = 0
 
@@ -47,6 +48,12 @@ class _Answers:
     def is_final(self) -> bool:
         """Tell whether nothing is left to ask again: not what we could not ask, nor what no token may read yet."""
         return not (self.outcomes["failed"] or self.outcomes["unknown_chat"])
+
+    def take_missing(self, other: _Answers) -> None:
+        """Add what other answers did not bring, for the report."""
+        self.outcomes["unparsed"] += other.outcomes["unparsed"]
+        self.missing += other.missing
+        self.reasons = {**other.reasons, **self.reasons}
 
 
 def fetch_wanted(session: Session) -> StageResult:
@@ -57,21 +64,22 @@ def fetch_wanted(session: Session) -> StageResult:
     client = session.ports.client
     if client is None or not session.tokens.usable_users():
         wanted = sum(record.open_rows for record in records)
-        return StageResult("fetch", gaps=(Gap(kind="message-failed", count=wanted, evidence=_UNASKED),))
+        gap = Gap(kind="message-failed", count=wanted, evidence=_UNASKED)
+        return StageResult("fetch", gaps=(gap,), asked=False)
     counts: Counter[str] = Counter()
-    gaps: list[Gap] = []
+    missed = _Answers()
     unreachable = 0
     session.progress.start("fetch", total=len(records))
     for record in records:
         if session.out_of_time:
-            return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), unfinished=True)
+            return StageResult("fetch", counts=dict(counts), gaps=_gaps(missed), unfinished=True)
         answers = _ask(session, client, _wanted_of(session, record))
         counts += answers.outcomes
-        gaps += _gaps(answers)
+        missed.take_missing(answers)
         unreachable += answers.unreachable
         counts += _commit(session, record, answers)
         session.progress.advance(1)
-    return StageResult("fetch", counts=dict(counts), gaps=tuple(gaps), error=_error(session, unreachable))
+    return StageResult("fetch", counts=dict(counts), gaps=_gaps(missed), error=_error(session, unreachable))
 
 
 def _error(session: Session, unreachable: int) -> FlockError | None:
@@ -106,6 +114,7 @@ def _ask(session: Session, client: FlockClient, wanted: Sequence[WantedMessages]
             if outcome.raw is not None:
                 _take_message(answers, outcome, outcome.raw, at_ms)
             else:
+                answers.missing[outcome.outcome, batch.chat_id] += 1
                 answers.reasons.setdefault(outcome.outcome, outcome.reason)
                 answers.unreachable += outcome.reason == NO_USABLE_ANSWER
                 if outcome.outcome != "failed":
@@ -203,10 +212,12 @@ def _gaps(answers: _Answers) -> tuple[Gap, ...]:
         "not_returned": "asked for by uid and not returned by Flock; rows in observations",
         "unknown_chat": "no user whose token we have may read the chat; rows in observations",
         "failed": f"could not be asked for: {answers.reasons.get('failed', '')}",
-        "unparsed": "returned by Flock and unreadable; kept in events with the error",
     }
-    return tuple(
-        Gap(kind=f"message-{outcome.replace('_', '-')}", count=answers.outcomes[outcome], evidence=text)
-        for outcome, text in evidence.items()
-        if answers.outcomes[outcome]
-    )
+    missing = [
+        Gap(kind=f"message-{outcome.replace('_', '-')}", count=count, evidence=evidence[outcome], chat_id=chat_id)
+        for (outcome, chat_id), count in sorted(answers.missing.items())
+    ]
+    if unparsed := answers.outcomes["unparsed"]:
+        text = "returned by Flock and unreadable; kept in events with the error"
+        missing.append(Gap(kind="message-unparsed", count=unparsed, evidence=text))
+    return tuple(missing)

@@ -16,6 +16,7 @@ from archiver.run.directory import crawl_directory
 from archiver.run.drain import drain
 from archiver.run.fetch import fetch_wanted
 from archiver.run.files import retry_files
+from archiver.run.gaps import list_gaps
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.session import Limits, Ports, Session
 
@@ -47,7 +48,8 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
         last_head.check(ports.state, ports.archive)
     session = Session(ports, author=author, limits=limits, progress=progress)
     try:
-        results = tuple(_run_stage(stage, session) for stage in selection.stages())
+        for stage in selection.stages():
+            session.results.append(_run_stage(stage, session))
     finally:
         _settle_tokens(ports, at_ms=started_at_ms)
         if ports.state is not None:
@@ -59,13 +61,13 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
         sequence=session.head.sequence,
         digest=session.head.digest,
         commits=session.commits,
-        stages=results,
+        stages=tuple(session.results),
     )
 
 
 def _run_stage(stage: StageName, session: Session) -> StageResult:
     clock = session.ports.clock
-    if session.out_of_time and stage != "recover":
+    if session.out_of_time and stage not in _ALWAYS:
         return StageResult(stage, unfinished=True)
     started = clock.monotonic()
     try:
@@ -96,10 +98,13 @@ def _recover(session: Session) -> StageResult:
     return StageResult("recover", counts=counts)
 
 
+# The first costs nothing, and what a run did not get to is just what the last one must tell.
+_ALWAYS: Final = frozenset({"recover", "gaps"})
 _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "recover": _recover,
     "directory": crawl_directory,
     "drain": drain,
     "fetch": fetch_wanted,
     "files": retry_files,
+    "gaps": list_gaps,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from archiver.archive.reader import Archive, Head, latest_states
 from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
+from archiver.capture.gaps import GapRules
 from archiver.capture.reading_pool import ReadingPool
 from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.flock.client import FlockClient
-from archiver.run.result import Progress
+from archiver.run.result import Progress, StageResult
 from archiver.spool import Spool
 
 COMMIT_TRIES_MAX = 5
@@ -67,6 +68,7 @@ class Ports:
     readers: ReadingPool | None = None
     state: Path | None = None
     keeper: TokenKeeper | None = None
+    gap_rules: GapRules = field(default_factory=GapRules)
 
 
 class Session:
@@ -79,6 +81,7 @@ class Session:
         self.progress = progress
         self.head: Head = ports.archive.head()
         self.commits = 0
+        self.results: list[StageResult] = []
         started = ports.clock.monotonic()
         self._deadline = None if limits.run_seconds_max is None else started + limits.run_seconds_max
         self._states: dict[str, States] = {}

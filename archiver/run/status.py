@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from archiver.archive import ledger
 from archiver.archive.ledger import Entry
-from archiver.archive.reader import Archive, Head
+from archiver.archive.reader import Archive, Head, latest_states
+from archiver.capture.gaps import open_gaps
+from archiver.run.session import STATE_KEYS
 from archiver.spool import SpoolDepth
 
 RUNS_SHOWN_MAX = 10
@@ -30,7 +33,8 @@ class RunSummary:
 class Status:
     """The archive and the spool at one moment; ``at`` is when the newest commit was made, ISO 8601 in UTC.
 
-    ``open_rows`` counts the rows in objects to which a later run will come back; ``spool`` is None where this machine has none.
+    ``open_rows`` counts the rows in objects to which a later run will come back; ``open_gaps`` counts what may be missing, by
+    kind, as the last run left it; ``spool`` is None where this machine has none.
     """
 
     location: str
@@ -44,6 +48,7 @@ class Status:
     objects: int
     object_bytes: int
     open_rows: int
+    open_gaps: dict[str, int]
     runs: tuple[RunSummary, ...]
     spool: SpoolDepth | None
 
@@ -63,9 +68,15 @@ def read_status(archive: Archive, spool: SpoolDepth | None) -> Status:
         objects=len(head.files),
         object_bytes=sum(record.bytes for record in head.files.values()),
         open_rows=sum(record.open_rows for record in head.files.values() if record.key not in head.settled),
+        open_gaps=_open_gaps(archive, head),
         runs=_last_runs(archive, head),
         spool=spool,
     )
+
+
+def _open_gaps(archive: Archive, head: Head) -> dict[str, int]:
+    known = latest_states(archive.store, head, "gaps", STATE_KEYS["gaps"])
+    return dict(sorted(Counter(gap.kind for gap in open_gaps(known)).items()))
 
 
 def _last_runs(archive: Archive, head: Head) -> tuple[RunSummary, ...]:

@@ -31,6 +31,7 @@ from archiver.archive.reader import Archive, Head, files_of, read_rows
 from archiver.archive.schema import FORMAT, TABLES
 from archiver.archive.tables import rows_of
 from archiver.capture.files import Downloader, FileOptions
+from archiver.capture.gaps import GapRules
 from archiver.capture.listener import ListenerOptions, listener_app
 from archiver.capture.listener_server import ListenerServer
 from archiver.capture.reading_pool import ReadingPool
@@ -58,6 +59,9 @@ from archiver.store.memory import MemoryStore
 PATH_SECRET = "path-secret-0123456789abcdef"
 DEADLINE_SECONDS = 20
 Row = dict[str, Any]
+
+# On a clock that jumps ahead a listener's beats are far apart.
+PATIENT = GapRules(listener_hole_ms_max=10**12)
 
 _attempts = itertools.count(1)
 
@@ -158,6 +162,7 @@ class Station:
     token_key: Secret
     client: TappedClient
     feeds: dict[str, str] = field(default_factory=dict)
+    gap_rules: GapRules = PATIENT
     shown: list[Shown] = field(default_factory=list)
     _taken: int = 0
 
@@ -239,6 +244,7 @@ class Station:
                 threads=threads,
                 new_attempt=lambda: f"{next(_attempts):08x}",
                 state=self.state,
+                gap_rules=self.gap_rules,
             )
 
     def push(self, *bodies: bytes) -> None:

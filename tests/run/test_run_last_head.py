@@ -64,7 +64,7 @@ class TestAMachineThatSawTheHead:
         head = _commit(archive, _commit(archive, archive.head(), run="one"), run="two")
         last_head.remember(tmp_path, archive, head)
         archive.store.delete("ledger/000000000002.json")
-        with pytest.raises(LedgerBrokenError, match="does not hold entry 2") as broken:
+        with pytest.raises(LedgerBrokenError, match="does not hold entry 3") as broken:
             last_head.check(tmp_path, archive)
         assert broken.value.exit_code == EXIT_DAMAGE
 
@@ -95,7 +95,7 @@ def test_run_and_verify_end_with_4_and_change_nothing(tmp_path: Path) -> None:
 
     with Simulator(seed=3, messages=0) as flock:
         write_config(flock, tmp_path, listener_url="http://127.0.0.1:1")
-        assert archiver("run").returncode == 0
+        assert archiver("run").returncode == 3  # nothing was ever pushed
         shutil.copytree(tmp_path / "archive", tmp_path / "earlier")
         flock.change_person(next(iter(flock.user_tokens)), first_name="Renamed")
         assert archiver("run").returncode == 0
@@ -104,5 +104,5 @@ def test_run_and_verify_end_with_4_and_change_nothing(tmp_path: Path) -> None:
         for words in (("run",), ("verify",)):
             refused = archiver(*words)
             assert refused.returncode == EXIT_DAMAGE, refused.stderr
-            assert "does not hold entry 2" in refused.stderr + refused.stdout
+            assert "does not hold entry 3" in refused.stderr + refused.stdout
         assert len(list((tmp_path / "archive" / "ledger").glob("0*.json"))) == 1

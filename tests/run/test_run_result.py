@@ -36,13 +36,24 @@ def test_the_exit_code_is_the_gravest(stages: list[StageResult], code: int) -> N
     assert result(*stages).exit_code == code
 
 
-def test_the_gaps_of_a_run_are_those_of_its_stages_in_order() -> None:
+def test_the_gaps_of_a_run_are_those_of_its_stages_in_order_each_thing_once() -> None:
     other = Gap(kind="no-token", count=1, evidence="none")
-    assert result(StageResult("directory", gaps=(other,)), StageResult("drain", gaps=(GAP, GAP))).gaps == (
-        other,
-        GAP,
-        GAP,
+    stages = (
+        StageResult("directory", gaps=(other,)),
+        StageResult("drain", gaps=(GAP,)),
+        StageResult("fetch", gaps=(other,)),
     )
+    assert result(*stages).gaps == (other, GAP)
+
+
+def test_what_two_stages_counted_is_as_much_as_both_say() -> None:
+    (gap,) = result(StageResult("drain", gaps=(GAP,)), StageResult("files", gaps=(GAP,))).gaps
+    assert gap.count == 2 * GAP.count
+
+
+def test_the_open_gaps_of_a_run_are_those_of_the_stage_that_looked() -> None:
+    assert result(StageResult("drain", gaps=(GAP,))).open_gaps is None
+    assert result(StageResult("drain"), StageResult("gaps", open_gaps={"no-token": 1})).open_gaps == {"no-token": 1}
 
 
 class TestASelection:
@@ -53,7 +64,7 @@ class TestASelection:
         assert Selection(only=["fetch", "drain"]).stages() == ("recover", "drain", "fetch")
 
     def test_leaves_out_what_is_named(self) -> None:
-        assert Selection(skip=["directory", "files"]).stages() == ("recover", "drain", "fetch")
+        assert Selection(skip=["directory", "files"]).stages() == ("recover", "drain", "fetch", "sweep", "gaps")
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")
 
     def test_always_recovers_because_every_stage_relies_on_it(self) -> None:
