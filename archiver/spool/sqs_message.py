@@ -25,7 +25,7 @@ _HEAD_BYTES_MAX: Final = 512
 # Chat shrinks to a fifth at the quickest level already, and what is smaller is fewer and cheaper messages.
 _COMPRESSION_LEVEL: Final = 1
 # A batch is the bodies of one frame, or one body of at most 64 MiB; more than this was not made by us.
-_FRAME_BYTES_MAX: Final = 134_217_728
+FRAME_BYTES_MAX: Final = 134_217_728
 _PARTS_MAX: Final = 100_000
 
 Kind = Literal["captures", "beat", "probe"]
@@ -57,11 +57,11 @@ def captures_payload(captures: Sequence[Capture]) -> bytes:
     return zlib.compress(frame.encoded(captures), _COMPRESSION_LEVEL)
 
 
-def frame_of(payload: bytes) -> bytes:
-    """Return the frame in a whole payload; raises `UnparseableError` if there is none."""
+def frame_of(payload: bytes, *, bytes_max: int = FRAME_BYTES_MAX) -> bytes:
+    """Return the frame in a whole payload; raises `UnparseableError` if there is none, or one of more than ``bytes_max``."""
     decompressor = zlib.decompressobj()
     try:
-        unpacked = decompressor.decompress(payload, _FRAME_BYTES_MAX)
+        unpacked = decompressor.decompress(payload, bytes_max)
     except zlib.error as error:
         raise UnparseableError(f"its payload is damaged ({error})") from error
     if not decompressor.eof:
@@ -88,7 +88,7 @@ def read_text(text: str) -> Part:
     """Return what a message says; raises `UnparseableError` if it is none of ours, or of a newer version."""
     try:
         version = msgspec.json.decode(text, type=_Format).format
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UnparseableError("it is not a message of the archiver") from error
     if version > FORMAT:
         raise UnparseableError(
@@ -97,7 +97,7 @@ def read_text(text: str) -> Part:
         )
     try:
         part = _decoder.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UnparseableError(f"it is not a message of the archiver ({error})") from error
     if not 1 <= part.part <= part.parts <= _PARTS_MAX:
         raise UnparseableError(f"it is part {part.part} of {part.parts}")

@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own name, and Python's of that name never comes out of it
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
@@ -99,11 +100,11 @@ class SqsQueue:
             self._client = _client(region=region, endpoint_url=endpoint_url, session=session)
             owner = {"QueueOwnerAWSAccountId": account} if account else {}
             self._url = str(self._client.get_queue_url(QueueName=name, **owner)["QueueUrl"])
-        attributes = self._attributes("QueueArn", "MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy")
-        self.arn = attributes["QueueArn"]
-        self.message_bytes_max = int(attributes["MaximumMessageSize"])
-        self.retention_seconds = int(attributes["MessageRetentionPeriod"])
-        self.moves_messages = "RedrivePolicy" in attributes
+            attributes = self._attributes("QueueArn", "MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy")
+            self.arn = attributes["QueueArn"]
+            self.message_bytes_max = int(attributes["MaximumMessageSize"])
+            self.retention_seconds = int(attributes["MessageRetentionPeriod"])
+            self.moves_messages = "RedrivePolicy" in attributes
 
     def send(self, text: str) -> None:
         """Return when the queue holds a message with this text."""
@@ -124,19 +125,11 @@ class SqsQueue:
                     VisibilityTimeout=hidden_seconds,
                     MessageSystemAttributeNames=["SentTimestamp"],
                 )
+                return [_received(message) for message in answer.get("Messages", ())]
         except SpoolError as error:
             if isinstance(error.__cause__, ClientError) and _code(error.__cause__) in _OVER_LIMIT:
                 return []
             raise
-        return [
-            Received(
-                message["MessageId"],
-                message["ReceiptHandle"],
-                message["Body"],
-                int(message.get("Attributes", {}).get("SentTimestamp", 0)),
-            )
-            for message in answer.get("Messages", ())
-        ]
 
     def delete(self, receipts: Sequence[str]) -> list[str]:
         """Delete up to `BATCH_ENTRIES_MAX` messages; return the receipts that need not be tried again.
@@ -201,6 +194,11 @@ def _client(*, region: str | None, endpoint_url: str | None, session: boto3.Sess
         ) from error
 
 
+def _received(message: Mapping[str, Any]) -> Received:
+    sent_at_ms = int(message.get("Attributes", {}).get("SentTimestamp", 0))
+    return Received(message["MessageId"], message["ReceiptHandle"], message["Body"], sent_at_ms)
+
+
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
@@ -226,9 +224,9 @@ def _explained(name: str) -> Iterator[None]:
         raise SpoolError(f"{what} cannot be asked: no usable credentials", next_step=_CREDENTIALS) from error
     except NoRegionError as error:
         raise SpoolError(f"{what} cannot be asked: no region", next_step="set sqs.region in archiver.yaml") from error
-    except HTTPClientError as error:
+    except (HTTPClientError, ConnectionError) as error:
         raise SpoolError(f"{what} cannot be reached ({type(error).__name__})", next_step=_REACH) from error
-    except ResponseParserError as error:
+    except (ResponseParserError, KeyError) as error:
         raise SpoolError(f"{what}: what answers does not speak SQS", next_step="correct sqs.endpoint_url") from error
     except BotoCoreError as error:
         raise SpoolError(f"{what} cannot be asked ({type(error).__name__})", next_step=_REACH) from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 
 from archiver.clock import Clock, SystemClock
 from archiver.simulator.s3server import S3Access
@@ -66,6 +69,20 @@ def sqs_spool(access: S3Access, name: str, folder: Path, *, clock: Clock | None 
     """Open the spool in a queue, which does not wait for what may still come: this server shows at once all that it has."""
     how = {"wait_seconds": 0, "connections_at_once": 1} | how
     return SqsSpool(open_queue(access, name), folder, clock=clock or SystemClock(), **how)
+
+
+def show_again(access: S3Access, name: str) -> None:
+    """Let the time be over for which received messages are hidden; the server runs in this process."""
+    with moto_messages(access, name) as messages:
+        for message in messages:
+            message.visible_at = 0
+
+
+@contextlib.contextmanager
+def moto_messages(access: S3Access, name: str) -> Iterator[list[Any]]:
+    """The messages that the server holds, hidden ones too."""
+    queue = sqs_backends[DEFAULT_ACCOUNT_ID][access.region].queues[name]
+    yield queue._messages
 
 
 def open_queue(access: S3Access, name: str) -> SqsQueue:
