@@ -64,7 +64,7 @@ class TestAMachineThatSawTheHead:
         head = _commit(archive, _commit(archive, archive.head(), run="one"), run="two")
         last_head.remember(tmp_path, archive, head)
         archive.store.delete("ledger/000000000002.json")
-        with pytest.raises(LedgerBrokenError, match="does not hold entry 3") as broken:
+        with pytest.raises(LedgerBrokenError, match="does not hold entry 2") as broken:
             last_head.check(tmp_path, archive)
         assert broken.value.exit_code == EXIT_DAMAGE
 
@@ -105,4 +105,4 @@ def test_run_and_verify_end_with_4_and_change_nothing(tmp_path: Path) -> None:
             refused = archiver(*words)
             assert refused.returncode == EXIT_DAMAGE, refused.stderr
             assert "does not hold entry 3" in refused.stderr + refused.stdout
-        assert len(list((tmp_path / "archive" / "ledger").glob("0*.json"))) == 1
+        assert len(list((tmp_path / "archive" / "ledger").glob("0*.json"))) == 2
