@@ -1,8 +1,8 @@
 """Tell which captures are new versions and which only repeat what the archive holds.
 
-A push repeats if it says what *any* known version says: deliveries come late and twice. A fetch is an answer about
-now, so it is held against the newest version alone: a message edited back to its first text is a new version then. A
-capture that only adds fields which the known one does not carry completes it, under the same version number (see
+A push repeats if it says what *any* known version says: deliveries come late and twice. A fetch, or a page of
+history, is an answer about now, so it is held against the newest version alone: a message edited back to its first text is
+a new version then. A capture that only adds fields which the known one does not carry completes it, under the same version number (see
 `archiver.normalise.content.relation`).
 """
 
@@ -27,6 +27,7 @@ from archiver.store import Store
 
 Key = tuple[str, str]
 
+_ABOUT_NOW = frozenset({"fetch", "history"})
 _VERSION_COLUMNS = ("chat_id", "message_uid", "version", "observed_at", "content_digest", "raw")
 
 
@@ -142,7 +143,7 @@ def _as_known(message: Message, version: int) -> KnownVersion:
 
 def _judge(versions: Sequence[KnownVersion], message: Message) -> NewVersion | None:
     newest = versions[-1]
-    rivals = [newest] if message.source == "fetch" else versions[::-1]
+    rivals = [newest] if message.source in _ABOUT_NOW else versions[::-1]
     if any(message.content_digest == version.content_digest for version in rivals):
         return None
     seen = read_content(message.raw)

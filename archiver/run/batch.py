@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,7 @@ from archiver.capture.conversations import new_conversations
 from archiver.capture.drain import Batch, message_at, repeated_keys
 from archiver.capture.file_rows import FileFetches, blobs_of, digests_by_owner, rows_of_versions, wanted_of
 from archiver.capture.versions import NewVersion, decide, find_known, find_repeats
+from archiver.model.message import Message
 from archiver.run.session import Session
 
 
@@ -42,7 +44,7 @@ def prepare(session: Session, head: Head, batch: Batch, fetches: FileFetches, *,
     versions, supersedes = _decide(session, head, rows)
     added = [version > 0 for version in versions]
     new = {
-        row: NewVersion(message_at(rows, row), versions[row], supersedes.get(row))
+        row: NewVersion(_message_at(rows, row), versions[row], supersedes.get(row))
         for row in batch.with_files
         if added[row]
     }
@@ -86,7 +88,7 @@ def _decide(session: Session, head: Head, rows: pa.Table) -> tuple[list[int], di
     suspects = _rows_with(doubtful, rows)
     known = find_known(store, head, rows, doubtful)
     supersedes: dict[int, str] = {}
-    decisions = decide([message_at(rows, row) for row in suspects], known)
+    decisions = decide([_message_at(rows, row) for row in suspects], known)
     for row, decision in zip(suspects, decisions, strict=True):
         versions[row] = decision.version if decision else 0
         if decision and decision.supersedes:
@@ -100,3 +102,12 @@ def _rows_with(keys: set[tuple[str, str]], rows: pa.Table) -> Sequence[int]:
     some = rows.select(["chat_id", "message_uid"]).take(indices)
     chats, found = some.column("chat_id").to_pylist(), some.column("message_uid").to_pylist()
     return [row for row, chat_id, uid in zip(indices.to_pylist(), chats, found, strict=True) if (chat_id, uid) in keys]
+
+
+def _message_at(rows: pa.Table, row: int) -> Message:
+    """Return the message that a row was made of, under its row's uid: a declared source may name it elsewhere than Flock does."""
+    message = message_at(rows, row)
+    uid = rows.column("message_uid")[row].as_py()
+    if message.message_uid == uid:
+        return message
+    return msgspec.structs.replace(message, message_uid=uid, uid_provisional=False)
