@@ -5,21 +5,19 @@ Imports stand inside the functions, so that a command loads what it uses and `ar
 
 from __future__ import annotations
 
-import gc
 import getpass
 import os
 import platform
 import secrets
-import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
 from archiver.errors import (
-    EXIT_BUG,
     ConfigError,
     DamageFoundError,
     KeyExistsError,
@@ -29,12 +27,9 @@ from archiver.errors import (
 )
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
     from archiver.capture.listener_server import ListenerServer
-    from archiver.capture.reading_pool import ReadingPool
     from archiver.capture.token_keeper import TokenKeeper
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
@@ -48,8 +43,9 @@ SPOOL_FILE = "spool.sqlite"
 TOKENS_FILE = "tokens.sqlite"
 REFUSALS_FILE = "refused-tokens.json"
 DOWNLOADS_FOLDER = "downloads"
-READER_PROCESSES_MAX = 4
-READER_PROCESSES_FROM_CAPTURES = 100_000
+# While one thread reads captures another commits: that one needs the interpreter briefly and often, and would wait Python's usual
+# 5 ms for it each time.
+SWITCH_SECONDS = 0.0005
 SOFTWARE = f"flock-archiver {__version__}"
 
 
@@ -229,6 +225,8 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
     give_memory_back()
     clock = SystemClock()
     with ExitStack() as stack:
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_SECONDS)
         archive = open_or_found_archive(settings, clock=clock)
         _leave_nothing_behind(settings)
         spool = open_spool(settings)
@@ -271,7 +269,6 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             downloader=downloader,
             clock=clock,
             executor=executor,
-            readers=_readers(stack, spool, waker=executor),
             state=settings.state,
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
@@ -313,53 +310,6 @@ def queue_depth(settings: Settings) -> QueueDepth | None:
         return spool.queue_depth()
 
 
-def reader_processes(count: int) -> Executor:
-    """Return so many processes that read captures; they end with this one, however it ends."""
-    import multiprocessing  # noqa: PLC0415 - see the module's docstring
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - see the module's docstring
-
-    # Forked from a server that has imported what they need, they share its memory; forked from us they would share
-    # threads.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["archiver.capture.reading"])
-    return ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start_reader)
-
-
-def _readers(stack: ExitStack, spool: Spool, *, waker: Executor) -> ReadingPool | None:
-    """Return processes that read captures, or None where so few wait that starting processes takes longer."""
-    from archiver.capture.reading_pool import ReadingPool  # noqa: PLC0415 - see the module's docstring
-
-    processes = min(os.cpu_count() or 1, READER_PROCESSES_MAX)
-    if processes == 1 or spool.depth().captures < READER_PROCESSES_FROM_CAPTURES:
-        return None
-    return ReadingPool(stack.enter_context(reader_processes(processes)), waker=waker)
-
-
-def _start_reader() -> None:
-    """Prepare a process that reads captures: it lives as long as the run and no longer."""
-    import multiprocessing  # noqa: PLC0415 - see the module's docstring
-    import threading  # noqa: PLC0415 - see the module's docstring
-
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
-
-    # An interrupt is for the run, which then ends its readers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What was loaded before lives as long as this process, so no collection need walk it again.
-    gc.freeze()
-    give_memory_back()
-    run = multiprocessing.parent_process()
-    if run is not None:
-        threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> NoReturn:
-    """End this process when another has ended; one that was killed cannot tell its readers, and they would wait for ever."""
-    from multiprocessing.connection import wait  # noqa: PLC0415 - see the module's docstring
-
-    wait([sentinel])
-    os._exit(EXIT_BUG)
-
-
 def author(settings: Settings, *, clock: Clock) -> Author:
     """Return who commits as a new run on this machine. Call it while holding this machine's run lock."""
     from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
@@ -382,11 +332,18 @@ def _user_name() -> str:
 
 
 def limits(settings: Settings, *, minutes_max: float | None) -> Limits:
-    """Return how much one commit may hold and how long the run may take."""
+    """Return how much one commit may hold, how long the run may take, and what is read again."""
+    from archiver.capture.sweep import SweepRules  # noqa: PLC0415 - see the module's docstring
     from archiver.run.session import Limits  # noqa: PLC0415 - see the module's docstring
 
     return Limits(
         messages_per_commit=settings.run.messages_per_commit,
         seconds_per_commit=settings.run.minutes_per_commit * 60,
         run_seconds_max=None if minutes_max is None else minutes_max * 60,
+        sweep=SweepRules(
+            hot_days=settings.sweep.hot_days,
+            full_within_days=settings.sweep.full_within_days,
+            requests_max=settings.sweep.requests_max,
+            hours_between=settings.sweep.hours_between,
+        ),
     )

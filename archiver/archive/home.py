@@ -17,26 +17,43 @@ from archiver.normalise.message import PROVISIONAL_PREFIX
 
 # Twelve or thirteen digits: the years 1973 to 2286.
 _UID_TIME = r"^(?P<ms>\d{12,13})(?:-|$)"
+_USUAL_DIGITS = 13
+_ENDS = pa.array(["-", ""])
 _TOLD = pa.array(["timestampInMillis", "timestamp", "uid"])
 
 
 def days_at_home(rows: pa.Table) -> pa.ChunkedArray:
     """Return the days under which every capture of the same message is looked for, null where that is every day."""
     uids = rows.column("message_uid")
+    stated = _days(pc.cast(_stated_ms(uids), pa.timestamp("ms", tz="UTC")))
+    if not stated.null_count:
+        return stated
     told = pc.or_(
         pc.is_in(rows.column("sent_at_basis"), value_set=_TOLD), pc.starts_with(uids, pattern=PROVISIONAL_PREFIX)
     )
     sent = _days(rows.column("sent_at"))
-    stated = pc.cast(pc.struct_field(pc.extract_regex(uids, _UID_TIME), [0]), pa.int64())
-    return pc.coalesce(
-        _days(pc.cast(stated, pa.timestamp("ms", tz="UTC"))), pc.if_else(told, sent, pa.scalar(None, pa.date32()))
-    )
+    return pc.coalesce(stated, pc.if_else(told, sent, pa.scalar(None, pa.date32())))
 
 
 def count_astray(rows: pa.Table) -> int:
     """Return how many message rows do not lie where they are at home."""
     at_home = pc.equal(_days(rows.column("sent_at")), days_at_home(rows))
     return int(rows.num_rows - (pc.sum(at_home).as_py() or 0))
+
+
+def _stated_ms(uids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the milliseconds that uids begin with, null where they begin with none."""
+    start, next_character = (
+        pc.utf8_slice_codeunits(uids, 0, _USUAL_DIGITS),
+        pc.utf8_slice_codeunits(uids, _USUAL_DIGITS, _USUAL_DIGITS + 1),
+    )
+    usual = pc.and_(
+        pc.and_(pc.ascii_is_decimal(start), pc.equal(pc.binary_length(start), _USUAL_DIGITS)),
+        pc.is_in(next_character, value_set=_ENDS),
+    )
+    if pc.all(usual, min_count=0).as_py():  # five times as quick as the expression, which knows the rest too
+        return pc.cast(start, pa.int64())
+    return pc.cast(pc.struct_field(pc.extract_regex(uids, _UID_TIME), [0]), pa.int64())
 
 
 def _days(instants: pa.ChunkedArray) -> pa.ChunkedArray:

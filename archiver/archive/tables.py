@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from archiver.archive.home import count_astray
 from archiver.archive.schema import MESSAGES, Table
 from archiver.clock import to_ms
 from archiver.model.message import Message
+from archiver.normalise.plain import PlainMessage
 
 ROW_GROUP_ROWS = 122_880  # the size of DuckDB's own row groups, so that each of its threads gets whole ones
 ZSTD_LEVEL = 3
@@ -79,11 +81,11 @@ def messages_to_table(messages: Sequence[Message]) -> pa.Table:
     return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
 
 
-def plain_messages_to_table(columns: Mapping[str, Any], *, others: Mapping[int, Message]) -> pa.Table:
+def plain_messages_to_table(columns: Mapping[str, Any], *, further: Mapping[int, Message | PlainMessage]) -> pa.Table:
     """Return rows as `messages_to_table` does, given column by column, for messages that were pushed and say only a text.
 
-    ``columns`` has what differs between such messages, for every row, with ``raw`` as bytes of UTF-8; ``others`` are the rows that are more, of which
-    all further columns are taken.
+    ``columns`` has what differs between such messages, for every row, with ``raw`` as bytes of UTF-8; ``further`` are
+    the rows whose messages say more, of which all other columns are taken.
     """
     count = len(columns["chat_id"])
     arrays = {
@@ -93,23 +95,22 @@ def plain_messages_to_table(columns: Mapping[str, Any], *, others: Mapping[int, 
     }
     # It was read, so it is known to be UTF-8.
     arrays["raw"] = pa.array(columns["raw"], type=pa.binary()).view(pa.string())
+    arrays["plain_text"] = arrays["text"]
     for field in UNDECIDED_MESSAGES:
-        if field.name in arrays:
-            continue
-        usual = _OF_PLAIN_MESSAGES.get(field.name)
+        usual: Any = _OF_PLAIN_MESSAGES.get(field.name)
+        unusual: dict[int, Any] = {}
         if field.name == "plain_text":
-            arrays[field.name] = arrays["text"]
-            values = (
-                list(columns["text"]) if any(message.plain_text != message.text for message in others.values()) else []
-            )
-        elif any(getattr(message, field.name) != usual for message in others.values()):
-            values = [usual] * count
-        else:
+            unusual = {row: said.plain_text for row, said in further.items() if isinstance(said, Message)}
+            usual_values = columns["text"]
+        elif field.name not in arrays:
+            found = ((row, getattr(message, field.name, None) or usual) for row, message in further.items())
+            unusual = {row: value for row, value in found if value != usual}
+            usual_values = itertools.repeat(usual, count)
             arrays[field.name] = pa.nulls(count, field.type) if usual is None else pa.repeat(usual, count)
-            values = []
-        if values:
-            for row, message in others.items():
-                values[row] = getattr(message, field.name)
+        if unusual:
+            values = list(usual_values)
+            for row, value in unusual.items():
+                values[row] = value
             arrays[field.name] = pa.array(values, type=field.type)
     return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
 from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table
-from archiver.capture.reading import ReadCaptures, read_blocks
+from archiver.capture.reading import read_blocks
 from archiver.capture.versions import Key
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
@@ -42,8 +42,9 @@ class Batch:
         """The number of message rows, repetitions included."""
         return len(self._capture_of_row)
 
-    def add(self, read: ReadCaptures) -> None:
-        """Take captures that were read."""
+    def add_blocks(self, blocks: Sequence[SpooledBlock], *, spool_id: str) -> None:
+        """Read captures and take them."""
+        read = read_blocks(blocks, spool_id=spool_id)
         first_row, first_capture = self.message_count, self.capture_count
         self.with_files += [first_row + row for row in read.with_files]
         self.unread += read.unread
@@ -51,10 +52,6 @@ class Batch:
         self._capture_of_row += [first_capture + capture for capture in read.capture_of_row]
         self._messages.append(read.messages)
         self._events.append(read.events)
-
-    def add_blocks(self, blocks: Sequence[SpooledBlock], *, spool_id: str) -> None:
-        """Read captures and take them."""
-        self.add(read_blocks(blocks, spool_id=spool_id))
 
     def add_messages(self, messages: Sequence[Message]) -> None:
         """Take messages that no push brought, such as fetched ones; they leave no event row."""

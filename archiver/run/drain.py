@@ -5,32 +5,26 @@ While one batch is being committed, which is mostly work that leaves the interpr
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-
-import structlog
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from archiver.archive.commit import Draft
 from archiver.archive.ledger import Gap
 from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
 from archiver.capture.leftovers import count_archived
-from archiver.capture.reading import PackedReading, unpack
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 from archiver.spool import SpooledBlock
 
 CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
-READS_AHEAD_MAX = 8  # enough to keep a few processes busy, few enough to cost no memory
 
 _SET_BACK = (
     "spool {} gives numbers again that the archive holds up to {}: it was restored from a copy, and what arrived "
     "between that copy and the restoration and no run had archived is lost"
 )
-
-log = structlog.get_logger(__name__)
 
 
 def drain(session: Session) -> StageResult:
@@ -83,44 +77,37 @@ def _forget_archived(session: Session) -> tuple[int, tuple[Gap, ...]]:
 
 
 def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
-    """Read up to one commit's worth of captures and the sequence of the last; None if none wait."""
+    """Read up to one commit's worth of captures and the sequence of the last; None if none wait.
+
+    While some captures become columns, the spool already hands out the next.
+    """
     spool, limits, clock = session.ports.spool, session.limits, session.ports.clock
     captures_left = min(captures_max, limits.messages_per_commit)
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
     batch = Batch()
-    ahead: deque[tuple[Sequence[SpooledBlock], Future[PackedReading] | None]] = deque()
-    while captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
-        blocks = spool.read_blocks(
-            after=after, captures_max=min(CAPTURES_PER_READ, captures_left), bytes_max=bytes_left
+
+    def next_blocks() -> Future[list[SpooledBlock]]:
+        return session.ports.executor.submit(
+            spool.read_blocks,
+            after=after,
+            captures_max=min(CAPTURES_PER_READ, captures_left),
+            bytes_max=bytes_left,
         )
+
+    under_way: Future[list[SpooledBlock]] | None = next_blocks()
+    while under_way is not None:
+        blocks = under_way.result()
+        under_way = None
         if not blocks:
             break
         after = blocks[-1].last_sequence
         captures_left -= sum(block.captures for block in blocks)
         bytes_left -= sum(block.body_bytes for block in blocks)
-        pool = session.ports.readers
-        ahead.append((blocks, pool.start(blocks, spool_id=spool.spool_id) if pool else None))
-        while ahead and (len(ahead) > READS_AHEAD_MAX or ahead[-1][1] is None):
-            _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
-    while ahead:
-        _take(batch, *ahead.popleft(), spool_id=spool.spool_id)
+        if captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
+            under_way = next_blocks()
+        batch.add_blocks(blocks, spool_id=spool.spool_id)
     return (batch, after) if batch.capture_count else (None, after)
-
-
-def _take(
-    batch: Batch, blocks: Sequence[SpooledBlock], reading: Future[PackedReading] | None, *, spool_id: str
-) -> None:
-    """Add captures to a batch, read here if no other process did; one that the system killed is no reason to stop."""
-    if reading is not None:
-        try:
-            batch.add(unpack(reading.result()))
-        except BrokenExecutor:
-            captures = sum(block.captures for block in blocks)
-            log.warning("a process that read captures has gone, so they are read here", captures=captures)
-        else:
-            return
-    batch.add_blocks(blocks, spool_id=spool_id)
 
 
 def _commit(session: Session, batch: Batch, watermark: int, *, gaps: tuple[Gap, ...]) -> Counter[str]:

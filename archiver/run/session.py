@@ -15,7 +15,6 @@ from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
 from archiver.capture.gaps import GapRules
-from archiver.capture.reading_pool import ReadingPool
 from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
@@ -52,7 +51,7 @@ class Ports:
 
     ``client`` is None where Flock is not to be asked at all; ``scratch`` is a folder for files under way;
     ``new_attempt`` returns eight random hex digits.
-    ``executor`` has threads for the store; ``readers`` has processes that read captures, None where they do not pay.
+    ``executor`` has threads for the store and the spool.
     ``state`` is this machine's own folder, None to keep no memory of the head; ``keeper`` learns which tokens were refused.
     """
 
@@ -65,7 +64,6 @@ class Ports:
     executor: Executor
     threads: int
     new_attempt: Callable[[], str]
-    readers: ReadingPool | None = None
     state: Path | None = None
     keeper: TokenKeeper | None = None
     gap_rules: GapRules = field(default_factory=GapRules)

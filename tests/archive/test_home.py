@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archiver.archive.home import count_astray, days_at_home
 from archiver.archive.schema import MESSAGES
@@ -62,3 +64,25 @@ def test_rows_that_lie_elsewhere_and_rows_without_a_home_are_astray() -> None:
 
 def test_no_rows_are_not_astray() -> None:
     assert count_astray(MESSAGES.schema.empty_table()) == 0
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                f"{AT_MS}-a",
+                f"{AT_MS + DAY_MS}",
+                "967890123456-x",
+                "opaque",
+                "provisional:1",
+                f"{AT_MS}x",
+                f"{AT_MS}٣",
+                "٣" * 13,
+            ]
+        ),
+        max_size=6,
+    )
+)
+def test_a_uid_has_the_home_that_it_has_alone(uids: list[str]) -> None:
+    alone = [days_at_home(rows_to_table(MESSAGES, [message(uid)])).to_pylist()[0] for uid in uids]
+    assert days_at_home(rows_to_table(MESSAGES, [message(uid) for uid in uids])).to_pylist() == alone

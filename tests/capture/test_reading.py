@@ -1,9 +1,8 @@
-"""Reading blocks of captures: the quick way says what the careful way says, and another process what this one says."""
+"""Reading blocks of captures: the quick way says what the careful way says."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiver.archive.tables import messages_to_table, rows_of
-from archiver.capture.reading import PackedReading, ReadCaptures, read_blocks, read_packed, unpack
+from archiver.capture.reading import ReadCaptures, read_blocks
 from archiver.errors import UnparseableError
 from archiver.model.capture import NO_ATTRIBUTES, Capture, FeedKind
 from archiver.normalise.push import read_push
@@ -99,16 +98,6 @@ def test_every_kind_of_capture_becomes_one_event_row_and_its_messages() -> None:
         '{"content-type":"text/plain"}',
         None,
     ]
-
-
-def test_what_comes_back_from_another_process_is_what_is_read_here() -> None:
-    blocks = blocks_of(MIXED)
-    here = read_blocks(blocks, spool_id="s1")
-    packed: PackedReading = pickle.loads(pickle.dumps(read_packed(pickle.loads(pickle.dumps(blocks)), "s1")))
-    there = unpack(packed)
-    assert there.messages.equals(here.messages)
-    assert there.events.equals(here.events)
-    assert (there.capture_of_row, there.with_files, there.unread) == (here.capture_of_row, here.with_files, here.unread)
 
 
 def test_no_captures_are_no_rows() -> None:

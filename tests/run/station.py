@@ -34,7 +34,6 @@ from archiver.capture.files import Downloader, FileOptions
 from archiver.capture.gaps import GapRules
 from archiver.capture.listener import ListenerOptions, listener_app
 from archiver.capture.listener_server import ListenerServer
-from archiver.capture.reading_pool import ReadingPool
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.custody.findings import Verification
@@ -179,7 +178,6 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
-        readers: ReadingPool | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
@@ -190,7 +188,6 @@ class Station:
             store=store,
             wrap_spool=wrap_spool,
             executor=executor,
-            readers=readers,
             tokens=tokens,
             ask_flock=ask_flock,
             threads=threads,
@@ -210,7 +207,6 @@ class Station:
         store: Store | None = None,
         wrap_spool: Callable[[Spool], Spool] | None = None,
         executor: Executor | None = None,
-        readers: ReadingPool | None = None,
         tokens: dict[str, str] | None = None,
         ask_flock: bool = True,
         threads: int = 4,
@@ -240,7 +236,6 @@ class Station:
                 downloader=downloader,
                 clock=self.clock,
                 executor=executor or stack.enter_context(ThreadPoolExecutor(2)),
-                readers=readers,
                 threads=threads,
                 new_attempt=lambda: f"{next(_attempts):08x}",
                 state=self.state,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +14,10 @@ import pytest
 
 from archiver.archive.reader import Archive, files_of, read_rows
 from archiver.archive.tables import rows_of
-from archiver.capture.reading_pool import ReadingPool
-from archiver.model.capture import Capture
 from archiver.simulator.server import Simulator
-from archiver.spool.sqlite import SqliteSpool
 from archiver.store import Store
 from archiver.store.local import LocalStore
-from archiver.wiring import READER_PROCESSES_FROM_CAPTURES, reader_processes
-from tests.archive.archive_steps import InlineExecutor, unnamed
-from tests.conftest import ROOT
+from tests.archive.archive_steps import unnamed
 from tests.run import truth
 from tests.run.installation import DEADLINE_SECONDS, Installation, install
 from tests.run.station import Station, station
@@ -34,7 +25,6 @@ from tests.run.station import Station, station
 KILLS = 3
 KILLS_SLOW = 40
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-SENT_AT_MS = 1_767_225_600_123
 
 
 @pytest.fixture
@@ -109,86 +99,6 @@ def test_an_interrupted_run_says_so_and_lets_go_of_the_archive(home: tuple[Stati
     assert process.returncode == 130
     assert archiver.call("run").code == 3
     truth.check(machine)
-
-
-READING = """
-import sys, time
-from archiver.wiring import reader_processes
-if __name__ == "__main__":
-    with reader_processes(2) as readers:
-        print(list(readers.map(abs, [1, 2])), flush=True)
-        sys.stdin.read()
-"""
-
-
-def test_the_processes_that_read_for_a_run_end_with_it_however_it_ends(tmp_path: Path) -> None:
-    (tmp_path / "reading.py").write_text(READING)
-    command = [sys.executable, str(tmp_path / "reading.py")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"[1, 2]\n"
-        helpers = descendants(process.pid)
-        process.kill()
-    assert len(helpers) >= 2
-    until(lambda: not any(map(is_alive, helpers)))
-
-
-def test_a_process_that_read_for_a_run_and_was_killed_does_not_stop_it(tmp_path: Path) -> None:
-    """As the system does where memory is short."""
-    with station(tmp_path, seed=7, messages=60) as machine, reader_processes(1) as readers:
-        machine.flock.play_all(connections=1)
-        pool = ReadingPool(readers, waker=InlineExecutor())
-        os.kill(readers.submit(os.getpid).result(), signal.SIGKILL)
-        assert [stage.error for stage in machine.run(readers=pool).stages] == [None] * 5
-        # By now the pool knows that it is broken, and takes nothing more.
-        machine.push(*(shown.body for shown in machine.tap.accepted if shown.kind == "webhook"))
-        assert [stage.error for stage in machine.run(readers=pool).stages] == [None] * 5
-        truth.check(machine)
-
-
-@pytest.mark.slow
-def test_a_run_that_reads_in_several_processes_may_be_killed_too(tmp_path: Path) -> None:
-    with station(tmp_path, store=LocalStore(tmp_path / "archive"), seed=7, people=3, channels=1, messages=0) as machine:
-        archiver = install(machine.flock, tmp_path, listener_url=machine.url, token_key=machine.token_key.reveal())
-        count = READER_PROCESSES_FROM_CAPTURES
-        with contextlib.closing(SqliteSpool(machine.spool_path)) as spool:
-            spool.append([capture(number) for number in range(count)])
-        process = archiver.start("run", "--json")
-        archived = tmp_path / "archive" / "messages"
-        assert until(lambda: any(archived.rglob("*.parquet")), process)
-        helpers = descendants(process.pid)
-        assert len(helpers) >= 3, "this run reads in no other process"
-        process.kill()
-        process.communicate(timeout=DEADLINE_SECONDS)
-        until(lambda: not any(map(is_alive, helpers)))
-        assert archiver.call("run").code == 0
-        assert (machine.head().rows["messages"], machine.head().rows["events"]) == (count, count)
-        assert machine.waiting() == 0
-        assert machine.verify().damages == ()
-
-
-def capture(number: int) -> Capture:
-    message = {
-        "uid": f"{SENT_AT_MS + number}-aBc-m201",
-        "from": "u:ann",
-        "to": "g:general",
-        "text": f"message {number}",
-    }
-    return Capture("general", "webhook", SENT_AT_MS + number, "webhook-token", json.dumps(message).encode())
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they started."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*children, *(grandchild for child in children for grandchild in descendants(child))]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class TestAListenerThatIsKilled:

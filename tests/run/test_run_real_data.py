@@ -14,10 +14,7 @@ from typing import Any
 
 import pytest
 
-from archiver.capture.reading_pool import ReadingPool
 from archiver.store.local import LocalStore
-from archiver.wiring import reader_processes
-from tests.archive.archive_steps import InlineExecutor
 from tests.run import truth
 from tests.run.station import Station, station
 
@@ -33,10 +30,8 @@ def read(folder: Path, name: str) -> Iterator[dict[str, Any]]:
 def play_and_run(machine: Station) -> None:
     report = machine.flock.play_all(connections=CONNECTIONS)
     assert report.pushes.keys() == {"200"}
-    # As a run does that finds so much in its spool.
-    with reader_processes(2) as readers:
-        result = machine.run(readers=ReadingPool(readers, waker=InlineExecutor()))
-    assert [stage.error for stage in result.stages] == [None] * 5
+    result = machine.run()
+    assert not [stage.error for stage in result.stages if stage.error]
 
 
 def check(machine: Station, folder: Path) -> None:
