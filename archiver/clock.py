@@ -69,6 +69,11 @@ def to_text(milliseconds: int) -> str:
     return from_ms(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def from_text(text: str) -> int:
+    """Return the milliseconds since 1970 UTC of an ISO 8601 instant; raises `ValueError` for anything else."""
+    return to_ms(datetime.fromisoformat(text))
+
+
 def day_of(milliseconds: int) -> date:
     """Return the UTC day an instant falls on."""
     return from_ms(milliseconds).date()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from archiver.archive.schema import TABLES, Table
 from archiver.settings import schema_text
 
-_KINDS = {pa.string(): "text", pa.binary(): "bytes", pa.int32(): "int32", pa.int64(): "int64"}
+_KINDS = {pa.string(): "text", pa.binary(): "bytes", pa.int32(): "int32", pa.int64(): "int64", pa.date32(): "day"}
 
 
 def columns_of(table: Table) -> str:

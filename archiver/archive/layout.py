@@ -61,6 +61,14 @@ def partition_of(key: str) -> tuple[str, date]:
     return match[1], date.fromisoformat(match[2])
 
 
+def sequence_of_data(key: str) -> int:
+    """Return the commit that added a data object, by its key; raises `ValueError` for any other key."""
+    match = _DATA_KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"not a data object's key: {key!r}")
+    return int(match[3].partition("-")[0])
+
+
 def is_written_by(key: str, sequence: int, attempt: str) -> bool:
     """Tell whether a key is that of a data object that this attempt at this commit writes."""
     match = _DATA_KEY.fullmatch(key)

@@ -23,7 +23,7 @@ class Table:
 
     ``sort`` is the order of rows in every file; ``dictionary`` names the columns with few distinct values; ``bloom``
     the columns that are looked up by value; ``range_columns`` those whose least and greatest value the ledger keeps
-    for each file.
+    for each file. ``added`` are columns that files written by earlier versions of the software do not have.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Table:
     bloom: tuple[str, ...]
     range_columns: tuple[str, ...]
     open_when: tuple[str, frozenset[str]] | None = None
+    added: tuple[str, ...] = ()
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, required: bool = False) -> pa.Field:
@@ -194,14 +195,19 @@ OBSERVATIONS = Table(
         [
             _OBSERVED_AT,
             _CHAT_ID,
-            _text("message_uid", "the uid asked for"),
+            _text("message_uid", "the uid asked for; none where the row is about a conversation's day"),
             _text("asked_as", "the user whose token asked", required=True),
             _text(
                 "outcome",
-                "not_returned (Flock skipped the uid), unknown_chat (no token may read the chat)",
+                "of a uid: not_returned (Flock skipped it), returned (it came back), unknown_chat (no token may read the chat); "
+                "of a conversation's day: swept, unknown_chat",
                 required=True,
             ),
             _text("reason", "what Flock answered"),
+            _column("day_on", pa.date32(), "the day of messages that was read again"),
+            _column("asked", pa.int32(), "how many of its uids were asked for"),
+            _column("returned", pa.int32(), "how many of them came back"),
+            _column("not_returned", _STRINGS, "those known not to come back"),
         ]
     ),
     day_column="observed_at",
@@ -209,6 +215,7 @@ OBSERVATIONS = Table(
     dictionary=("chat_id", "asked_as", "outcome", "reason"),
     bloom=("message_uid",),
     range_columns=("observed_at", "message_uid"),
+    added=("day_on", "asked", "returned", "not_returned"),
 )
 
 _VALID_FROM = _instant("valid_from", "when this state was first seen", required=True)

@@ -27,6 +27,10 @@ READERS_PER_UID_MAX: Final = 2
 UNKNOWN_CHAT: Final = "UnknownChat"
 # The reason of a ``failed`` outcome where Flock could not be reached; every other one is about this chat or uid.
 NO_USABLE_ANSWER: Final = "no usable answer"
+TOKENS_REFUSED: Final = "every token that could ask was refused"
+BUDGET_SPENT: Final = "the requests of this night are spent"
+# Reasons of a ``failed`` outcome that say nothing about the uid: it is to be asked for again as soon as that can be.
+ASK_AGAIN: Final = frozenset({NO_USABLE_ANSWER, TOKENS_REFUSED, BUDGET_SPENT})
 # Refusals that may concern one odd uid and not the whole call; the call is then halved until that uid stands alone.
 _HALVED_STATUSES: Final = frozenset({400, 413, 414})
 
@@ -78,6 +82,34 @@ class FetchedBatch:
     repeated: int = 0
 
 
+class RequestBudget:
+    """How many more calls may be made, shared by all threads. A call that is tried again is one call."""
+
+    def __init__(self, requests_max: int) -> None:
+        self._left = requests_max
+        self._spent = 0
+        self._lock = Lock()
+
+    @property
+    def left(self) -> int:
+        """The calls that may still be made."""
+        return self._left
+
+    @property
+    def spent(self) -> int:
+        """The calls that were made."""
+        return self._spent
+
+    def take(self) -> bool:
+        """Take one call out of the budget; False where none is left."""
+        with self._lock:
+            if self._left <= 0:
+                return False
+            self._left -= 1
+            self._spent += 1
+            return True
+
+
 def fetch(
     client: FlockClient,
     tokens: TokenPool,
@@ -85,6 +117,7 @@ def fetch(
     *,
     readers: Mapping[str, Collection[str]],
     threads: int,
+    budget: RequestBudget | None = None,
     strangers_max: int | None = None,
 ) -> Generator[FetchedBatch, None, None]:
     """Ask for all wanted messages and yield each batch as its answers come, in no particular order.
@@ -92,12 +125,12 @@ def fetch(
     ``readers`` maps channel ids to the users known to be in them, as `DirectorySeen.readers`. A chat is asked for as
     the users whose events named it, then as its known members, then as anybody, until somebody may read it. Batches
     are spread over those who may, so that everybody's rate limit shares the work. Refused tokens leave ``tokens``; an
-    unreachable Flock gives ``failed`` outcomes.
+    unreachable Flock gives ``failed`` outcomes, and so does a ``budget`` that is spent.
     """
     chats = _chats(wanted, tokens, readers)
     for chat in chats:
         chat.strangers_max = strangers_max
-    work = partial(_fetch_batch, client)
+    work = partial(_fetch_batch, client, budget)
     yield from ask_unordered(work, _batches(chats), tokens=tokens, clock=client.clock, threads=threads)
 
 
@@ -208,9 +241,9 @@ def _batches(chats: Sequence[_Chat]) -> Iterator[_Batch]:
         number += 1
 
 
-def _fetch_batch(client: FlockClient, batch: _Batch) -> Dialogue[FetchedBatch]:
+def _fetch_batch(client: FlockClient, budget: RequestBudget | None, batch: _Batch) -> Dialogue[FetchedBatch]:
     """Ask for a batch as one reader after the other until every uid is accounted for."""
-    result = _Answers(batch)
+    result = _Answers(batch, budget)
     for user_id in batch.chat.readers(batch.number):
         if not result.left or result.asked >= READERS_PER_UID_MAX or batch.chat.is_given_up:
             break
@@ -221,8 +254,9 @@ def _fetch_batch(client: FlockClient, batch: _Batch) -> Dialogue[FetchedBatch]:
 class _Answers:
     """What one batch brought so far."""
 
-    def __init__(self, batch: _Batch) -> None:
+    def __init__(self, batch: _Batch, budget: RequestBudget | None) -> None:
         self._chat = batch.chat
+        self._budget = budget
         sendable = all(_is_sendable(part) for part in parties_of(batch.chat.chat_id) or (batch.chat.chat_id,))
         self.left = {uid: None for uid in batch.uids if sendable and _is_sendable(uid)}
         self.asked = 0
@@ -230,6 +264,7 @@ class _Answers:
             UidOutcome(uid, "failed", "", "chat or uid cannot be sent") for uid in batch.uids if uid not in self.left
         ]
         self._skipped_for: dict[str, str] = {}
+        self._not_afforded: set[str] = set()
         self._failed_for: dict[str, tuple[str, str]] = {}
         self._unasked = 0
         self._unreadable = 0
@@ -241,6 +276,9 @@ class _Answers:
         pieces = [list(self.left)]
         while pieces:
             uids = pieces.pop()
+            if self._budget is not None and not self._budget.take():
+                self._not_afforded.update(uids, *pieces)
+                break
             try:
                 answer: list[bytes] = yield Ask(user_id, partial(client.fetch_messages, chat=chat, uids=uids))
             except TokenRefusedError:
@@ -294,6 +332,8 @@ class _Answers:
             self._failed_for[uid] = (user_id, reason)
 
     def _outcome_without_message(self, uid: str) -> UidOutcome:
+        if uid in self._not_afforded:  # what one reader is not shown, another may be
+            return UidOutcome(uid, "failed", "", BUDGET_SPENT)
         if uid in self._skipped_for:
             return UidOutcome(uid, "not_returned", self._skipped_for[uid], "Flock skipped it")
         if uid in self._failed_for:
@@ -302,7 +342,7 @@ class _Answers:
         if strangers:
             return UidOutcome(uid, "unknown_chat", strangers[-1], UNKNOWN_CHAT)
         if self._chat.likely or self._chat.others:
-            return UidOutcome(uid, "failed", "", "every token that could ask was refused")
+            return UidOutcome(uid, "failed", "", TOKENS_REFUSED)
         return UidOutcome(uid, "unknown_chat", "", "there is no token of anybody who could be in this chat")
 
 

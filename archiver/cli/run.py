@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "files", "gaps")
+STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "gaps")
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
     "drain": "archiving what was pushed",
     "fetch": "fetching messages known by uid",
+    "sweep": "reading known messages again",
     "files": "fetching files again",
     "gaps": "listing what may be missing",
 }

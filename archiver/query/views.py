@@ -18,6 +18,7 @@ _SQL_TYPES: dict[pa.DataType, str] = {
     pa.binary(): "BLOB",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
+    pa.date32(): "DATE",
     pa.timestamp("ms", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
     pa.list_(pa.field("element", pa.string(), nullable=False)): "VARCHAR[]",
 }
@@ -81,6 +82,15 @@ def _table_sql(table: Table, keys: Sequence[str], *, root: str) -> str:
     if "/dt=" in root.lower():
         # DuckDB would take the day from that folder above the archive; the column that the day comes from says it too.
         day = f"CAST({table.day_column} AS DATE) AS dt"
-        return f"SELECT {columns}, {day} FROM read_parquet({paths}, hive_partitioning = false)"  # noqa: S608 - quoted
+        return f"SELECT {columns}, {day} FROM {_source(table, paths, 'hive_partitioning = false')}"  # noqa: S608 - quoted
     options = "hive_partitioning = true, hive_types = {'dt': DATE}"
-    return f"SELECT {columns}, dt FROM read_parquet({paths}, {options})"  # noqa: S608 - quoted
+    return f"SELECT {columns}, dt FROM {_source(table, paths, options)}"  # noqa: S608 - quoted
+
+
+def _source(table: Table, paths: str, options: str) -> str:
+    """Return what a view selects from; a column that no file has, because all are older than it, is null."""
+    if not table.added:
+        return f"read_parquet({paths}, {options})"
+    added = ", ".join(f"NULL::{_SQL_TYPES[table.schema.field(name).type]} AS {name}" for name in table.added)
+    files = f"SELECT * FROM read_parquet({paths}, {options}, union_by_name = true)"  # noqa: S608 - quoted
+    return f"({files} UNION ALL BY NAME SELECT {added} WHERE false)"  # noqa: S608 - quoted

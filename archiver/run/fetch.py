@@ -107,7 +107,7 @@ def _wanted_of(session: Session, record: FileRecord) -> list[WantedMessages]:
 
 def _ask(session: Session, client: FlockClient, wanted: Sequence[WantedMessages]) -> _Answers:
     answers = _Answers()
-    for batch in fetch(client, session.tokens, wanted, readers=_readers(session), threads=session.ports.threads):
+    for batch in fetch(client, session.tokens, wanted, readers=known_readers(session), threads=session.ports.threads):
         at_ms = session.ports.clock.now_ms()
         for outcome in batch.outcomes:
             answers.outcomes[outcome.outcome] += 1
@@ -127,22 +127,25 @@ def _take_message(answers: _Answers, outcome: UidOutcome, raw: bytes, at_ms: int
         answers.messages.append(read_message(raw, Observed(at_ms, "fetch", outcome.asked_as)))
     except UnparseableError as error:
         answers.outcomes["unparsed"] += 1
-        answers.unread.append(
-            {
-                "received_at": at_ms,
-                "spool_id": "",
-                "sequence": 0,
-                "feed": FEED,
-                "feed_kind": "fetch",
-                "verified": "api-answer",
-                "user_id": outcome.asked_as,
-                "message_uid": outcome.uid,
-                "outcome": "unparsed",
-                "error": error.what,
-                "body_digest": sha256(raw).hexdigest(),
-                "body": raw,
-            }
-        )
+        answers.unread.append(unread_event(outcome, raw, error, at_ms=at_ms))
+
+
+def unread_event(outcome: UidOutcome, raw: bytes, error: UnparseableError, *, at_ms: int) -> dict[str, Any]:
+    """Return the row of ``events`` that keeps a message which Flock returned and nobody can read."""
+    return {
+        "received_at": at_ms,
+        "spool_id": "",
+        "sequence": 0,
+        "feed": FEED,
+        "feed_kind": "fetch",
+        "verified": "api-answer",
+        "user_id": outcome.asked_as,
+        "message_uid": outcome.uid,
+        "outcome": "unparsed",
+        "error": error.what,
+        "body_digest": sha256(raw).hexdigest(),
+        "body": raw,
+    }
 
 
 def _observation(batch: FetchedBatch, outcome: UidOutcome, at_ms: int) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def _new_observations(session: Session, head: Head, observed: Sequence[dict[str,
     return [row for row in observed if last.get((row["chat_id"], row["message_uid"]), (0, ""))[1] != row["outcome"]]
 
 
-def _readers(session: Session) -> Mapping[str, Collection[str]]:
+def known_readers(session: Session) -> Mapping[str, Collection[str]]:
     """Return who is in which channel, as far as the directory tells."""
     readers: dict[str, list[str]] = {}
     for (channel_id, user_id), row in session.states("groups").items():

@@ -19,6 +19,7 @@ from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.session import Limits, Ports, Session
+from archiver.run.sweep import sweep
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +106,7 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "directory": crawl_directory,
     "drain": drain,
     "fetch": fetch_wanted,
+    "sweep": sweep,
     "files": retry_files,
     "gaps": list_gaps,
 }

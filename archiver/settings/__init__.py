@@ -23,6 +23,7 @@ from archiver.settings.models import (
     Settings,
     SqsAddress,
     SqsSettings,
+    SweepSettings,
 )
 from archiver.settings.schema import schema_text
 from archiver.settings.secrets import Secrets
@@ -38,6 +39,7 @@ __all__ = [
     "Settings",
     "SqsAddress",
     "SqsSettings",
+    "SweepSettings",
     "load",
     "schema_text",
     "warnings",

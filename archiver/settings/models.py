@@ -201,6 +201,19 @@ class RunSettings(_Part):
     """Longest time between commits while messages come."""
 
 
+class SweepSettings(_Part):
+    """Reading known messages again, because Flock tells nobody of edits and deletions."""
+
+    hot_days: Annotated[int, Field(ge=0, le=366), _NO_FLAG] = 7
+    """Days, today included, whose messages are read again every night."""
+    full_within_days: Annotated[int, Field(ge=1, le=3660), _NO_FLAG] = 30
+    """Every older message is read again within so many days."""
+    requests_max: Annotated[int, Field(ge=100, le=10_000_000), _NO_FLAG] = 5_000
+    """Most requests of one night; each reads up to 25 messages of one chat."""
+    hours_between: Annotated[float, Field(gt=0, le=20), _NO_FLAG] = 12.0
+    """Runs closer together than this are one night: they share its requests and read no day twice."""
+
+
 class FilesSettings(_Part):
     """Downloads of the files that messages carry."""
 
@@ -250,6 +263,7 @@ class Settings(BaseSettings):
     flock: FlockSettings = FlockSettings()
     listen: ListenSettings = ListenSettings()
     run: RunSettings = RunSettings()
+    sweep: SweepSettings = SweepSettings()
     files: FilesSettings = FilesSettings()
 
     def place(self) -> Path | S3Address:

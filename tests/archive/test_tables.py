@@ -40,6 +40,7 @@ def a_row(table: Table, **changed: Any) -> dict[str, Any]:
         pa.int32(): 1,
         pa.int64(): 1,
         pa.binary(): b"x",
+        pa.date32(): date(2026, 11, 20),
     }
     row = {
         field.name: AT_MS if pa.types.is_timestamp(field.type) else sample.get(field.type, ["x"])
@@ -323,6 +324,7 @@ def column_values(field: pa.Field) -> st.SearchStrategy[Any]:
         pa.int32(): st.integers(-(2**31), 2**31 - 1),
         pa.int64(): st.integers(-(2**63), 2**63 - 1),
         pa.binary(): st.binary(max_size=12),
+        pa.date32(): st.dates(),
     }
     if pa.types.is_timestamp(field.type):
         values: st.SearchStrategy[Any] = st.integers(EARLIEST_MS, LATEST_MS) | st.integers(-2 * DAY_MS, 2 * DAY_MS)

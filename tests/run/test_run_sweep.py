@@ -1,0 +1,163 @@
+"""What is known is read again: edits and disappearances are seen within the bound, and nothing is asked, written or doubled beyond it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.clock import day_of
+from archiver.run.result import RunResult, StageResult
+from tests.run import truth
+from tests.run.station import Row, Station, station
+
+NIGHT_SECONDS = 24 * 3_600
+FETCH = "chat.fetchMessages"
+SMALL = {"seed": 11, "people": 6, "channels": 3, "messages": 0}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Station]:
+    """A machine whose Flock lives today, and where nothing has happened yet."""
+    with workplace(tmp_path) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def workplace(folder: Path, **how: Any) -> Iterator[Station]:
+    with station(folder, **{**SMALL, "day": date(2026, 1, 1), **how}) as running:
+        pass_time(running)
+        yield running
+
+
+def pass_time(machine: Station, *, nights: int = 0) -> None:
+    """Let nights go by, for us and for Flock."""
+    machine.clock.sleep(nights * NIGHT_SECONDS)
+    machine.flock.play_until(machine.clock.now_ms() - 3_600_000)
+
+
+def night(machine: Station, **how: Any) -> RunResult:
+    """Let a night go by, then run."""
+    pass_time(machine, nights=1)
+    return machine.run(**how)
+
+
+def of_sweep(result: RunResult) -> StageResult:
+    return next(stage for stage in result.stages if stage.stage == "sweep")
+
+
+def channel_of(machine: Station) -> tuple[str, list[str]]:
+    """Return the channel with the most members, and these."""
+    channel = max(machine.flock.channels.values(), key=lambda item: len(item.members))
+    return channel.channel_id, list(channel.members)
+
+
+def calls(machine: Station) -> int:
+    """Return how many calls fetched messages since the counters were reset."""
+    return sum(machine.flock.counters()["methods"].get(FETCH, {}).values())
+
+
+def versions(machine: Station, uid: str) -> list[str]:
+    found = next(rows for key, rows in truth.archived(machine).items() if key[1] == uid)
+    return [version[0]["text"] for version in found]
+
+
+def readings(machine: Station) -> list[Row]:
+    """Return the rows about conversations' days, in the order in which they were read."""
+    return sorted(
+        (row for row in machine.rows("observations") if row["message_uid"] is None), key=lambda row: row["observed_at"]
+    )
+
+
+def facts(machine: Station) -> list[tuple[str, str]]:
+    """Return uid and outcome of each row about a message that there was, in their order."""
+    there = {row["uid"] for row in machine.flock.truth("message")}
+    rows = sorted(machine.rows("observations"), key=lambda row: row["observed_at"])
+    return [(row["message_uid"], row["outcome"]) for row in rows if row["message_uid"] in there]
+
+
+class TestANight:
+    def test_an_edit_that_nobody_pushed_is_a_new_version_the_next_night(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        uid = machine.flock.send(one, channel, text="at noon")
+        machine.run()
+        machine.flock.edit(uid, text="at one")
+        result = night(machine)
+        assert versions(machine, uid) == ["at noon", "at one"]
+        assert [rows[0]["source"] for rows in truth.archived(machine)[channel, uid]] == ["webhook", "fetch"]
+        assert of_sweep(result).counts["messages"] == 1
+        truth.check(machine)
+
+    def test_a_message_edited_back_is_a_version_each_time(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        uid = machine.flock.send(one, channel, text="at noon")
+        machine.run()
+        for text in ("at one", "at noon", "at one"):
+            machine.flock.edit(uid, text=text)
+            night(machine)
+        assert versions(machine, uid) == ["at noon", "at one", "at noon", "at one"]
+        truth.check(machine)
+
+    def test_a_second_run_at_once_reads_nothing_again(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        machine.flock.send(one, channel, text="at noon")
+        machine.run()
+        before = machine.objects()
+        machine.flock.reset_counters()
+        second = machine.run()
+        assert (second.commits, calls(machine)) == (0, 0)
+        assert machine.objects() == before
+        assert not any(of_sweep(second).counts.values())
+
+    def test_every_conversation_s_day_has_one_row_a_night(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        uids = [machine.flock.send(one, channel, text=f"{number}") for number in range(30)]
+        machine.run()
+        machine.flock.delete(uids[3])
+        night(machine)
+        first, second = readings(machine)
+        assert (first["chat_id"], first["outcome"], first["asked"], first["returned"]) == (channel, "swept", 30, 30)
+        assert (second["asked"], second["returned"], second["not_returned"]) == (30, 29, [uids[3]])
+        assert {first["day_on"], second["day_on"]} == {day_of(truth_of(machine, uids[0])["sent_at_ms"])}
+
+    def test_what_does_not_come_back_is_told_once_and_stays(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        uid = machine.flock.send(one, channel, text="never mind")
+        machine.run()
+        machine.flock.delete(uid)
+        for _ in range(3):
+            result = night(machine)
+            assert not result.gaps
+        assert facts(machine) == [(uid, "not_returned")]
+        assert versions(machine, uid) == ["never mind"]
+        truth.check(machine)
+
+    def test_what_comes_back_is_told_too_and_may_go_again(self, machine: Station) -> None:
+        flock = machine.flock
+        channel, (one, *_) = channel_of(machine)
+        uid = flock.send(one, channel, text="never mind")
+        machine.run()
+        flock.delete(uid)
+        for is_shown in (False, False, True, True, False):
+            flock.configure(fetch_deleted=is_shown)
+            night(machine)
+        assert facts(machine) == [(uid, "not_returned"), (uid, "returned"), (uid, "not_returned")]
+
+    def test_uids_of_ours_are_never_asked_for(self, tmp_path: Path) -> None:
+        with workplace(tmp_path, shape="documented") as machine:
+            channel, (one, *_) = channel_of(machine)
+            machine.flock.send(one, channel, text="no uid")
+            machine.run()
+            assert {row["message_uid"].startswith("provisional:") for row in machine.rows("messages")} == {True}
+            machine.flock.reset_counters()
+            result = night(machine)
+            assert (calls(machine), of_sweep(result).counts["days"]) == (0, 1)
+            assert machine.run().commits == 0
+
+
+def truth_of(machine: Station, uid: str) -> Row:
+    return next(row for row in machine.flock.truth("message") if row["uid"] == uid)
