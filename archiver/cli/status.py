@@ -25,7 +25,7 @@ def command(invocation: Invocation) -> int | None:
 
     settings = invocation.settings()
     archive = wiring.open_archive(settings)
-    status = read_status(archive, wiring.spool_depth(settings))
+    status = read_status(archive, wiring.spool_depth(settings), queue=wiring.queue_depth(settings))
     invocation.output.result(asdict(status), show=lambda out: _show(out, status))
     return None
 
@@ -50,6 +50,8 @@ def _show(output: Output, status: Status) -> None:
 
 
 def _spool(status: Status) -> str:
+    if status.queue is not None:
+        return f"about {status.queue.messages} messages in the queue, and {status.queue.under_way} in a run's hands"
     if status.spool is None:
         return "none on this machine"
     if not status.spool.captures:

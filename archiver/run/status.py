@@ -10,7 +10,7 @@ from archiver.archive.ledger import Entry
 from archiver.archive.reader import Archive, Head, latest_states
 from archiver.capture.gaps import open_gaps
 from archiver.run.session import STATE_KEYS
-from archiver.spool import SpoolDepth
+from archiver.spool import QueueDepth, SpoolDepth
 
 RUNS_SHOWN_MAX = 10
 # Looking back further would make the cost grow with the archive; ten runs rarely need more.
@@ -34,7 +34,8 @@ class Status:
     """The archive and the spool at one moment; ``at`` is when the newest commit was made, ISO 8601 in UTC.
 
     ``open_rows`` counts the rows in objects to which a later run will come back; ``open_gaps`` counts what may be missing, by
-    kind, as the last run left it; ``spool`` is None where this machine has none.
+    kind, as the last run left it; ``spool`` is this machine's own, None where it has none, and ``queue`` the one that several
+    listeners share, None where there is none.
     """
 
     location: str
@@ -51,9 +52,10 @@ class Status:
     open_gaps: dict[str, int]
     runs: tuple[RunSummary, ...]
     spool: SpoolDepth | None
+    queue: QueueDepth | None
 
 
-def read_status(archive: Archive, spool: SpoolDepth | None) -> Status:
+def read_status(archive: Archive, spool: SpoolDepth | None, *, queue: QueueDepth | None = None) -> Status:
     """Return how things stand; reads the newest head and the entries of the last runs."""
     head = archive.head()
     return Status(
@@ -71,6 +73,7 @@ def read_status(archive: Archive, spool: SpoolDepth | None) -> Status:
         open_gaps=_open_gaps(archive, head),
         runs=_last_runs(archive, head),
         spool=spool,
+        queue=queue,
     )
 
 
