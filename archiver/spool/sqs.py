@@ -233,7 +233,7 @@ class SqsSpool:
         """
         journal = self._journal()
         with self._receiving:
-            until_ms = self._claim(journal) + _SECOND_MS
+            began_at_ms = oldest_at_ms = self._claim(journal)
             self._delete(journal)
             unreadable: list[str] = []
             count, size = journal.held()
@@ -247,11 +247,12 @@ class SqsSpool:
                 self._delete(journal)
                 count += len(taken)
                 size += sum(len(part.payload) for part, _ in taken)
-                if not any(message.sent_at_ms <= until_ms for message in received):
+                oldest_at_ms = min([oldest_at_ms, *(message.sent_at_ms for message in received if message.sent_at_ms)])
+                if not any(message.sent_at_ms <= began_at_ms + _SECOND_MS for message in received):
                     break
             unreadable += journal.give_places()
             incomplete = journal.forget_old(now_ms=self._clock.now_ms())
-        self._report(unreadable, incomplete)
+        self._report(unreadable, incomplete, waited_ms=began_at_ms - oldest_at_ms)
 
     def _some(self, _: int) -> list[Received]:
         return self._queue.receive(wait_seconds=self._wait_seconds, hidden_seconds=self._hidden_seconds)
@@ -299,7 +300,14 @@ class SqsSpool:
                 next_step=failures[0].next_step,
             )
 
-    def _report(self, unreadable: Sequence[str], incomplete: int) -> None:
+    def _report(self, unreadable: Sequence[str], incomplete: int, *, waited_ms: int) -> None:
+        if waited_ms * 2 > self._queue.retention_seconds * _SECOND_MS:
+            log.warning(
+                "pushes waited long for a run, and the queue drops what waits longer than its retention; run every night",
+                queue=self._queue.name,
+                waited_seconds=waited_ms // _SECOND_MS,
+                retention_seconds=self._queue.retention_seconds,
+            )
         if unreadable:
             log.error(
                 "messages in the queue cannot be read, and the queue drops them when its retention is over",

@@ -31,6 +31,7 @@ from archiver.spool.sqs import DRAINED_BY_TAG, PROBE_SECONDS, SqsSpool
 from archiver.spool.sqs_journal import ARCHIVED_REMEMBERED_MS, INCOMPLETE_KEPT_MS, SqsJournal
 from archiver.spool.sqs_message import FORMAT, Part, text_of
 from archiver.spool.sqs_queue import Received, SqsQueue
+from tests.capture.running_listener import running
 from tests.manual_clock import ManualClock
 from tests.servers.plugin import session_of
 from tests.servers.queue_between import BentAnswer, LostAnswer, QueueBetween, Refusal
@@ -417,6 +418,17 @@ class TestOut:
         assert "messages in the queue cannot be read" in told
         assert "format 2, and this version reads formats up to 1" in told
 
+    def test_pushes_that_waited_for_more_than_half_of_the_queue_s_time_are_warned_of(
+        self, access, name, tmp_path, capsys
+    ):
+        spool = sqs_spool(access, name, tmp_path)
+        for days, is_told in ((6, False), (8, True)):
+            spool.append([capture(days)])
+            with moto_messages(access, name) as messages:
+                messages[-1].sent_timestamp -= days * DAY_SECONDS * 1_000
+            spool.depth()
+            assert ("waited long for a run" in capsys.readouterr().out) == is_told
+
     def test_a_second_state_folder_is_refused_and_after_a_handover_nothing_is_lost(self, access, name, tmp_path):
         listener = sqs_spool(access, name, tmp_path)
         listener.append([capture(1)])
@@ -642,6 +654,19 @@ class TestHealth:
             spool.probe()
         between.rule = lambda _action, _request: None
         spool.probe()
+
+    def test_a_listener_answers_503_while_the_queue_refuses_and_200_again_after(self, name, between, tmp_path):
+        clock = ManualClock()
+        spool = sqs_spool(between.access, name, tmp_path)
+        with running(spool, tmp_path / "none.sqlite", clock=clock) as listener:
+            assert (listener.push().status_code, listener.http.get(f"{listener.url}/healthz").status_code) == (200, 200)
+            between.rule = lambda action, _: Refusal("AccessDenied") if action == "SendMessage" else None
+            clock.turn(2)
+            assert (listener.push().status_code, listener.http.get(f"{listener.url}/healthz").status_code) == (503, 503)
+            between.rule = lambda _action, _request: None
+            clock.turn(2)
+            assert (listener.push().status_code, listener.http.get(f"{listener.url}/healthz").status_code) == (200, 200)
+        assert len(everything(spool)) == 2
 
     def test_the_depth_is_shown_without_taking_anything(self, access, name, tmp_path):
         spool = sqs_spool(access, name, tmp_path)
