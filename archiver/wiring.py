@@ -10,7 +10,7 @@ import os
 import platform
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +29,10 @@ from archiver.errors import (
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive, Head
+    from archiver.capture.history_source import OpenHistory
     from archiver.capture.listener_server import ListenerServer
     from archiver.capture.token_keeper import TokenKeeper
+    from archiver.flock.client import FlockClient
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
     from archiver.run.session import Limits, Ports
@@ -46,6 +48,8 @@ DOWNLOADS_FOLDER = "downloads"
 # While one thread reads captures another commits: that one needs the interpreter briefly and often, and would wait Python's usual
 # 5 ms for it each time.
 SWITCH_SECONDS = 0.0005
+# Keys of a history source that are paths in an answer.
+_HISTORY_PATHS = ("items", "next_cursor", "more", "uid")
 SOFTWARE = f"flock-archiver {__version__}"
 
 
@@ -234,19 +238,15 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
         executor = stack.enter_context(ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)))
         keeper = open_token_keeper(settings, given)
         flock = settings.flock
-        client = stack.enter_context(
-            FlockClient(
-                FlockOptions(
-                    base_url=flock.base_url,
-                    auth=flock.auth,
-                    requests_per_second=flock.requests_per_second,
-                    connections=flock.connections,
-                    timeout_seconds=flock.timeout_seconds,
-                    tries_max=flock.tries_max,
-                ),
-                clock=clock,
-            )
+        options = FlockOptions(
+            base_url=flock.base_url,
+            auth=flock.auth,
+            requests_per_second=flock.requests_per_second,
+            connections=flock.connections,
+            timeout_seconds=flock.timeout_seconds,
+            tries_max=flock.tries_max,
         )
+        client = stack.enter_context(FlockClient(options, clock=clock))
         downloader = stack.enter_context(
             Downloader(
                 FileOptions(
@@ -272,7 +272,45 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             state=settings.state,
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
+            histories=tuple(
+                _histories(settings, given, client, lambda: stack.enter_context(FlockClient(options, clock=clock)))
+            ),
         )
+
+
+def _histories(
+    settings: Settings, given: Secrets, flock: FlockClient, new_client: Callable[[], FlockClient]
+) -> Iterator[OpenHistory]:
+    """Yield the declared sources of history; each gateway has a client of its own, so that one that is down slows no other."""
+    from archiver.capture.history_source import (  # noqa: PLC0415 - see the module's docstring
+        GatewayPages,
+        HistorySource,
+        MethodPages,
+        OpenHistory,
+    )
+    from archiver.flock.tokens import Secret, UserToken  # noqa: PLC0415 - see the module's docstring
+
+    for declared in settings.history.sources:
+        facts = declared.model_dump(exclude={"credential", "verb", "chats", *_HISTORY_PATHS})
+        source = HistorySource(
+            **{name: value for name, value in facts.items() if value is not None},
+            **{name: tuple(filter(None, getattr(declared, name).split("."))) for name in _HISTORY_PATHS},
+            verb="GET" if declared.verb == "get" else "POST",
+            chats=frozenset(declared.chats) or None,
+        )
+        if source.method:
+            yield OpenHistory(source, MethodPages(flock, source))
+            continue
+        credential = None
+        if declared.credential == "own":
+            secret = given.history_secrets().get(declared.name)
+            if secret is None:
+                raise ConfigError(
+                    f"history.secrets has no credential of the source {declared.name}, which is to have its own",
+                    next_step="put it into the file that history.secrets_file names, or into ARCHIVER_HISTORY__SECRETS",
+                )
+            credential = UserToken(f"history:{declared.name}", Secret(secret.get_secret_value()))
+        yield OpenHistory(source, GatewayPages(new_client(), source), credential)
 
 
 def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:

@@ -45,6 +45,11 @@ def configuration_keys() -> str:
         if "$ref" in property_:
             part = schema["$defs"][property_["$ref"].rpartition("/")[2]]
             lines += _key_lines(part["properties"], part.get("required", ()), prefix=f"{name}.")
+            for key, inner in part["properties"].items():
+                entry = inner.get("items", {}).get("$ref")
+                if entry:
+                    group = schema["$defs"][entry.rpartition("/")[2]]
+                    lines += _key_lines(group["properties"], group.get("required", ()), prefix=f"{name}.{key}[].")
     return "\n".join(lines)
 
 
@@ -63,6 +68,8 @@ def _kind(property_: Mapping[str, Any]) -> str:
         return next(_kind(choice) for choice in property_["anyOf"] if choice.get("type") != "null")
     if property_.get("format") == "path":
         return "path"
+    if "$ref" in property_.get("items", {}):
+        return "list of groups"
     kind = {"string": "text", "array": "list of text"}.get(property_["type"], property_["type"])
     if "exclusiveMinimum" in property_:
         kind += f", above {property_['exclusiveMinimum']}"
@@ -77,4 +84,4 @@ def _default(property_: Mapping[str, Any], is_required: bool) -> str:
     default = property_.get("default")
     if isinstance(default, list):
         return ", ".join(f"`{entry}`" for entry in default) or "none"
-    return "" if default is None else f"`{default}`"
+    return "" if default in (None, "") else f"`{default}`"

@@ -27,6 +27,16 @@ from archiver.errors import FlockMethodError, FlockUnreachableError, TokenRefuse
 from archiver.ids import parties_of
 from archiver.normalise.message import Observed
 
+# The kinds of gaps that paged history may leave; what it does not say again is no more.
+HISTORY_UNREADABLE: Final = "history-unreadable"
+HISTORY_PROBLEM: Final = "history-problem"
+HISTORY_CUT_SHORT: Final = "history-cut-short"
+HISTORY_UNREAD: Final = "history-unread"
+HISTORY_OVERDUE: Final = "history-overdue"
+HISTORY_KINDS: Final = frozenset(
+    {HISTORY_UNREADABLE, HISTORY_PROBLEM, HISTORY_CUT_SHORT, HISTORY_UNREAD, HISTORY_OVERDUE}
+)
+
 UNKNOWN_CHAT: Final = "UnknownChat"
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "gaps")
+STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "gaps")
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
@@ -28,6 +28,7 @@ _DESCRIPTIONS = {
     "fetch": "fetching messages known by uid",
     "sweep": "reading known messages again",
     "files": "fetching files again",
+    "history": "reading history in pages",
     "gaps": "listing what may be missing",
 }
 

@@ -19,6 +19,7 @@ from archiver.archive.tables import rows_to_table
 from archiver.capture import feeds, gaps
 from archiver.capture.feeds import Feeds
 from archiver.capture.gaps import Findings, gap_id
+from archiver.capture.history import HISTORY_KINDS
 from archiver.capture.versions import Key
 from archiver.run.gap_news import CURSOR, News, read_news
 from archiver.run.result import StageResult
@@ -44,6 +45,7 @@ _ALWAYS_JUDGED: Final = frozenset(
 _JUDGED_BY_STAGE: Final[dict[str, frozenset[str]]] = {
     "directory": frozenset({gaps.DIRECTORY, gaps.ANSWER_SUSPECT}),
     "fetch": frozenset({gaps.MESSAGE_UNKNOWN_CHAT, gaps.MESSAGE_FAILED}),
+    "history": HISTORY_KINDS,
     "sweep": frozenset({gaps.SWEEP_FAILED}),
 }
 # A sweep tells whether its promise is kept also where it could not go on; it does so by counting this.

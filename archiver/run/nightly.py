@@ -17,6 +17,7 @@ from archiver.run.drain import drain
 from archiver.run.fetch import fetch_wanted
 from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
+from archiver.run.history import read_histories
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.session import Limits, Ports, Session
 from archiver.run.sweep import sweep
@@ -108,5 +109,6 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "fetch": fetch_wanted,
     "sweep": sweep,
     "files": retry_files,
+    "history": read_histories,
     "gaps": list_gaps,
 }

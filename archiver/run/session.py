@@ -15,6 +15,8 @@ from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
 from archiver.capture.gaps import GapRules
+from archiver.capture.history_source import OpenHistory
+from archiver.capture.sweep import SweepRules
 from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
@@ -37,12 +39,13 @@ States = dict[tuple[str, ...], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one commit may hold, and how long the run may take (None: as long as it needs)."""
+    """How much one commit may hold, how long the run may take (None: as long as it needs), and what is read again."""
 
     messages_per_commit: int = 20_000
     bytes_per_commit: int = 128 * 1024 * 1024
     seconds_per_commit: float = 600.0
     run_seconds_max: float | None = None
+    sweep: SweepRules = field(default_factory=SweepRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Ports:
     state: Path | None = None
     keeper: TokenKeeper | None = None
     gap_rules: GapRules = field(default_factory=GapRules)
+    histories: tuple[OpenHistory, ...] = ()
 
 
 class Session:

@@ -152,7 +152,8 @@ def _shown(detail: ErrorDetails, location: Location) -> str:
 def _siblings(location: Location) -> Iterable[str]:
     model: Any = Settings
     for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
+        if isinstance(part, str):
+            model = next(kind for kind in _parts(model.model_fields[part].annotation) if hasattr(kind, "model_fields"))
     return [key for key in model.model_fields if (*location[:-1], key) not in secret_keys()]
 
 

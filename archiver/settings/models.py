@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+)
+
+from archiver.settings.history import HistorySettings
+from archiver.settings.parts import (
+    NO_FLAG,
+    PART,
+    EnvironmentSecret,
+    EnvironmentSecrets,
+    Host,
+    HttpUrl,
+    Origin,
 )
 
 ENVIRONMENT_PREFIX = "ARCHIVER_"
@@ -22,7 +32,6 @@ ENVIRONMENT_DELIMITER = "__"
 SPOOL_HERE = "sqlite"
 
 _MEBIBYTE = 1024 * 1024
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _QUEUE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -44,40 +53,6 @@ class SqsAddress:
 
     queue: str
     account: str | None
-
-
-def _no_flag(value: object) -> object:
-    # YAML reads `yes` and `on` as True, and True is a number in Python: a port of 1 would be news to everyone.
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not yes or no")  # noqa: TRY004 - pydantic turns a ValueError into its message
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not hold a query or fragment")
-    if parts.port == 0:
-        raise ValueError("must name a port that one can connect to")
-    return value.rstrip("/")
-
-
-def _origin(value: str) -> str:
-    address = _http_url(value)
-    if urlsplit(address).path:
-        raise ValueError("must be an exact origin such as http://127.0.0.1:8090, without a path")
-    return address
-
-
-def _host(value: str) -> str:
-    lowered = value.lower().rstrip(".")
-    if not _HOST.fullmatch(lowered):
-        raise ValueError("must be a host name such as flockusercontent.com, without scheme, port, path or wildcard")
-    return lowered
 
 
 def _archive(value: str) -> str:
@@ -117,20 +92,14 @@ def _workspace(value: str) -> str:
     return value.strip()
 
 
-_NO_FLAG = BeforeValidator(_no_flag)
-_HttpUrl = Annotated[str, AfterValidator(_http_url)]
-_EnvironmentSecret = SkipJsonSchema[SecretStr | None]
-_EnvironmentSecrets = SkipJsonSchema[dict[str, SecretStr] | None]
-
-
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = PART
 
 
 class S3Settings(_Part):
     """Where the object store answers. Credentials come from boto3's own chain: AWS_… variables, profile or instance role."""
 
-    endpoint_url: _HttpUrl | None = None
+    endpoint_url: HttpUrl | None = None
     """Address of a store other than Amazon's, such as http://127.0.0.1:8333."""
     region: str | None = None
     """Region of the bucket; by default boto3's own."""
@@ -139,7 +108,7 @@ class S3Settings(_Part):
 class SqsSettings(_Part):
     """Where the queue of `spool: sqs://…` answers. Credentials come from boto3's own chain, as for `s3`."""
 
-    endpoint_url: _HttpUrl | None = None
+    endpoint_url: HttpUrl | None = None
     """Address of a queue service other than Amazon's, such as http://127.0.0.1:9324."""
     region: str | None = None
     """Region of the queue; by default `s3.region`, else boto3's own."""
@@ -148,19 +117,19 @@ class SqsSettings(_Part):
 class FlockSettings(_Part):
     """How Flock's API is called (documented limits are unknown, so the defaults are careful)."""
 
-    base_url: _HttpUrl = "https://api.flock.co/v1"
+    base_url: HttpUrl = "https://api.flock.co/v1"
     """Address of the API."""
     auth: Literal["both", "body", "header"] = "both"
     """Where the token travels: as the `token` parameter, as the Authorization header, or both."""
-    requests_per_second: Annotated[float, Field(gt=0, le=1000), _NO_FLAG] = 1.0
+    requests_per_second: Annotated[float, Field(gt=0, le=1000), NO_FLAG] = 1.0
     """Requests per second and token; halved when Flock answers 429, slowly recovered."""
-    connections: Annotated[int, Field(ge=1, le=64), _NO_FLAG] = 8
+    connections: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 8
     """Connections at once."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=3600), _NO_FLAG] = 30.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600), NO_FLAG] = 30.0
     """Patience with one request."""
-    tries_max: Annotated[int, Field(ge=1, le=20), _NO_FLAG] = 6
+    tries_max: Annotated[int, Field(ge=1, le=20), NO_FLAG] = 6
     """Tries of a request before Flock counts as unreachable."""
-    tokens: _EnvironmentSecrets = None
+    tokens: EnvironmentSecrets = None
     tokens_file: Path | None = None
     """File with the user tokens: a JSON object from user id to token. Or ARCHIVER_FLOCK__TOKENS with the same JSON."""
 
@@ -170,24 +139,24 @@ class ListenSettings(_Part):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address to listen on."""
-    port: Annotated[int, Field(ge=0, le=65535), _NO_FLAG] = 8080
+    port: Annotated[int, Field(ge=0, le=65535), NO_FLAG] = 8080
     """Port to listen on; 0 takes a free one."""
-    path_secret: _EnvironmentSecret = None
+    path_secret: EnvironmentSecret = None
     path_secret_file: Path | None = None
     """File with the secret part of the webhook address /hooks/<secret>/<name>. Or ARCHIVER_LISTEN__PATH_SECRET."""
     app_id: str | None = None
     """Id of the Flock app whose events are taken; without it there is no /events."""
-    app_secret: _EnvironmentSecret = None
+    app_secret: EnvironmentSecret = None
     app_secret_file: Path | None = None
     """File with the app's secret, which signs its event tokens. Or ARCHIVER_LISTEN__APP_SECRET."""
-    event_leeway_seconds: Annotated[int, Field(ge=0, le=3600), _NO_FLAG] = 60
+    event_leeway_seconds: Annotated[int, Field(ge=0, le=3600), NO_FLAG] = 60
     """Tolerance of the clock when an event token is checked."""
-    body_bytes_max: Annotated[int, Field(ge=1024, le=64 * _MEBIBYTE), _NO_FLAG] = 4 * _MEBIBYTE
+    body_bytes_max: Annotated[int, Field(ge=1024, le=64 * _MEBIBYTE), NO_FLAG] = 4 * _MEBIBYTE
     """Largest push that is taken; larger ones are answered 413."""
-    webhook_tokens: _EnvironmentSecrets = None
+    webhook_tokens: EnvironmentSecrets = None
     webhook_tokens_file: Path | None = None
     """File with the webhooks' tokens: a JSON object from webhook name to token. Or ARCHIVER_LISTEN__WEBHOOK_TOKENS."""
-    token_key: _EnvironmentSecret = None
+    token_key: EnvironmentSecret = None
     token_key_file: Path | None = None
     """File with the Fernet key that encrypts the tokens of installing users. Or ARCHIVER_LISTEN__TOKEN_KEY."""
 
@@ -195,29 +164,29 @@ class ListenSettings(_Part):
 class RunSettings(_Part):
     """The nightly run."""
 
-    messages_per_commit: Annotated[int, Field(ge=1, le=1_000_000), _NO_FLAG] = 20_000
+    messages_per_commit: Annotated[int, Field(ge=1, le=1_000_000), NO_FLAG] = 20_000
     """Most messages of one commit, which bounds memory."""
-    minutes_per_commit: Annotated[float, Field(gt=0, le=1440), _NO_FLAG] = 10.0
+    minutes_per_commit: Annotated[float, Field(gt=0, le=1440), NO_FLAG] = 10.0
     """Longest time between commits while messages come."""
 
 
 class SweepSettings(_Part):
     """Reading known messages again, because Flock tells nobody of edits and deletions."""
 
-    hot_days: Annotated[int, Field(ge=0, le=366), _NO_FLAG] = 7
+    hot_days: Annotated[int, Field(ge=0, le=366), NO_FLAG] = 7
     """Days, today included, whose messages are read again every night."""
-    full_within_days: Annotated[int, Field(ge=1, le=3660), _NO_FLAG] = 30
+    full_within_days: Annotated[int, Field(ge=1, le=3660), NO_FLAG] = 30
     """Every older message is read again within so many days."""
-    requests_max: Annotated[int, Field(ge=100, le=10_000_000), _NO_FLAG] = 5_000
+    requests_max: Annotated[int, Field(ge=100, le=10_000_000), NO_FLAG] = 5_000
     """Most requests of one night; each reads up to 25 messages of one chat."""
-    hours_between: Annotated[float, Field(gt=0, le=20), _NO_FLAG] = 12.0
+    hours_between: Annotated[float, Field(gt=0, le=20), NO_FLAG] = 12.0
     """Runs closer together than this are one night: they share its requests and read no day twice."""
 
 
 class FilesSettings(_Part):
     """Downloads of the files that messages carry."""
 
-    hosts_allowed: tuple[Annotated[str, AfterValidator(_host)], ...] = (
+    hosts_allowed: tuple[Host, ...] = (
         "flockusercontent.com",
         "flockusercontent2.com",
         "flockusercontent3.com",
@@ -225,13 +194,13 @@ class FilesSettings(_Part):
         "flock.com",
     )
     """Hosts that files may come from, their subdomains included."""
-    trusted_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
+    trusted_origins: tuple[Origin, ...] = ()
     """Exact origins for which plain http and private addresses are allowed; for tests and the demo."""
-    size_bytes_max: Annotated[int, Field(ge=1), _NO_FLAG] = 2048 * _MEBIBYTE
+    size_bytes_max: Annotated[int, Field(ge=1), NO_FLAG] = 2048 * _MEBIBYTE
     """Largest file that is downloaded."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=86_400), _NO_FLAG] = 300.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400), NO_FLAG] = 300.0
     """Patience with one download."""
-    connections: Annotated[int, Field(ge=1, le=64), _NO_FLAG] = 4
+    connections: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 4
     """Downloads at once."""
 
 
@@ -265,6 +234,7 @@ class Settings(BaseSettings):
     run: RunSettings = RunSettings()
     sweep: SweepSettings = SweepSettings()
     files: FilesSettings = FilesSettings()
+    history: HistorySettings = HistorySettings()
 
     def place(self) -> Path | S3Address:
         """Return where the archive lies: an absolute folder, or an address in a bucket."""

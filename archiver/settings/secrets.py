@@ -59,6 +59,11 @@ class Secrets:
                 )
         return tokens
 
+    def history_secrets(self) -> dict[str, SecretStr]:
+        """Return the credentials of history sources that have their own, by source name."""
+        part = self.settings.history
+        return self._many("history.secrets", part.secrets, part.secrets_file)
+
     def path_secret(self) -> SecretStr | None:
         """Return the secret part of the webhooks' address."""
         part = self.settings.listen
