@@ -93,4 +93,4 @@ def _source(table: Table, paths: str, options: str) -> str:
         return f"read_parquet({paths}, {options})"
     added = ", ".join(f"NULL::{_SQL_TYPES[table.schema.field(name).type]} AS {name}" for name in table.added)
     files = f"SELECT * FROM read_parquet({paths}, {options}, union_by_name = true)"  # noqa: S608 - quoted
-    return f"({files} UNION ALL BY NAME SELECT {added} WHERE false)"  # noqa: S608 - quoted
+    return f"({files} UNION ALL BY NAME SELECT {added} WHERE false)"

@@ -77,7 +77,8 @@ def sweep(session: Session) -> StageResult:
     days = archived_days(session.ports.archive, session.head)
     client = session.ports.client
     work = _Sweep(session, days)
-    if client is not None and session.tokens.usable_users():
+    can_ask = client is not None and bool(session.tokens.usable_users())
+    if client is not None and can_ask:
         work.go(client)
     now_ms = session.ports.clock.now_ms()
     bound = sweep_bound(work.days(), now_ms=now_ms, rules=rules, hot_unread_ms=rules.between_ms)
@@ -88,6 +89,7 @@ def sweep(session: Session) -> StageResult:
         gaps=(*work.gaps(), *bound_gaps(bound, rules=rules)),
         error=work.error(),
         unfinished=work.stopped_by_time,
+        asked=can_ask,
     )
 
 
