@@ -19,7 +19,7 @@ from archiver.run.result import StageResult
 from archiver.run.session import Session
 from archiver.spool import SpooledBlock
 
-CAPTURES_PER_READ = 2_000  # so many messages and their rows stay in the processor's cache
+CAPTURES_PER_READ = 512  # so many messages and their rows stay in the processor's cache
 
 _SET_BACK = (
     "spool {} gives numbers again that the archive holds up to {}: it was restored from a copy, and what arrived "

@@ -89,7 +89,10 @@ class Spool(Protocol):
         ...
 
     def read_blocks(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledBlock]:
-        """Return what `read` would return with the same arguments, in blocks."""
+        """Return what `read` would return with the same arguments, in blocks; maybe less of it, to leave a block whole.
+
+        At least one capture is returned if any waits.
+        """
         ...
 
     def discard(self, *, through: int) -> None:

@@ -171,12 +171,16 @@ class SqliteSpool(SqliteUptimes):
         """Return the next captures above ``after``, in order; a frame at most is held in memory beyond ``bytes_max``."""
         return [
             SpooledCapture(sequence, capture)
-            for block in self.read_blocks(after=after, captures_max=captures_max, bytes_max=bytes_max)
+            for block in self._read(after=after, captures_max=captures_max, bytes_max=bytes_max, fill=True)
             for sequence, capture in enumerate(frame.decoded(block.frame), block.first_sequence)
         ]
 
     def read_blocks(self, *, after: int, captures_max: int, bytes_max: int) -> list[SpooledBlock]:
-        """Return what `read` returns, in blocks as they were appended; only the first and the last may have to be cut."""
+        """Return the next captures above ``after`` in blocks as they were appended; only the first may have to be cut."""
+        return self._read(after=after, captures_max=captures_max, bytes_max=bytes_max, fill=False)
+
+    def _read(self, *, after: int, captures_max: int, bytes_max: int, fill: bool) -> list[SpooledBlock]:
+        """Return the next captures up to both limits; to ``fill`` them, the last block is cut as well."""
         found: list[SpooledBlock] = []
         captures_left, bytes_left = captures_max, bytes_max
         with self._locked() as connection, closing(connection.execute(_READ, (after,))) as rows:
@@ -184,6 +188,8 @@ class SqliteSpool(SqliteUptimes):
                 self._check(encoded, crc32=crc32, last_sequence=last_sequence)
                 block = SpooledBlock(last_sequence - count + 1, count, body_bytes, encoded)
                 if block.first_sequence <= after or count > captures_left or body_bytes > bytes_left:
+                    if found and not fill:
+                        break
                     block = _cut(
                         block, after=after, captures_max=captures_left, bytes_max=bytes_left, one_at_least=not found
                     )
