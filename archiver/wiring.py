@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archiver import __version__
 from archiver.clock import Clock, SystemClock, to_text
@@ -292,9 +292,12 @@ def _histories(
 
     for declared in settings.history.sources:
         facts = declared.model_dump(exclude={"credential", "verb", "chats", *_HISTORY_PATHS})
+        paths: dict[str, Any] = {
+            name: tuple(filter(None, getattr(declared, name).split("."))) for name in _HISTORY_PATHS
+        }
         source = HistorySource(
             **{name: value for name, value in facts.items() if value is not None},
-            **{name: tuple(filter(None, getattr(declared, name).split("."))) for name in _HISTORY_PATHS},
+            **paths,
             verb="GET" if declared.verb == "get" else "POST",
             chats=frozenset(declared.chats) or None,
         )

@@ -77,9 +77,14 @@ def command(
             }
             for method, stats in (ports.client.stats() if ports.client else {}).items()
         }
+    said: set[str] = set()
     for stage in result.stages:
         if stage.error is not None:
-            print_error(f"archiver: {stage.stage}: {stage.error}")
+            error = str(stage.error)
+            first_line = error.partition("\n")[0]
+            # What to do next is said once, however many stages ended for one reason.
+            print_error(f"archiver: {stage.stage}: {first_line if error in said else error}")
+            said.add(error)
     invocation.output.result(_document(result, calls), show=lambda out: _show(out, result))
     return result.exit_code
 

@@ -562,6 +562,12 @@ class _Forgetful:
             raise SpoolError("the spool is damaged at sequence 3", next_step="keep a copy")
         return self._spool.read(**how)
 
+    def read_blocks(self, **how: int) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise SpoolError("the spool is damaged at sequence 3", next_step="keep a copy")
+        return self._spool.read_blocks(**how)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._spool, name)
 

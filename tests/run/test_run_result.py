@@ -64,7 +64,14 @@ class TestASelection:
         assert Selection(only=["fetch", "drain"]).stages() == ("recover", "drain", "fetch")
 
     def test_leaves_out_what_is_named(self) -> None:
-        assert Selection(skip=["directory", "files"]).stages() == ("recover", "drain", "fetch", "sweep", "history", "gaps")
+        assert Selection(skip=["directory", "files"]).stages() == (
+            "recover",
+            "drain",
+            "fetch",
+            "sweep",
+            "history",
+            "gaps",
+        )
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")
 
     def test_always_recovers_because_every_stage_relies_on_it(self) -> None:
