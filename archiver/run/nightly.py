@@ -70,7 +70,7 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
 def _run_stage(stage: StageName, session: Session) -> StageResult:
     clock = session.ports.clock
     if session.out_of_time and stage not in _ALWAYS:
-        return StageResult(stage, unfinished=True)
+        return StageResult(stage, unfinished=_has_work(stage, session))
     started = clock.monotonic()
     try:
         result = _STAGES[stage](session)
@@ -79,6 +79,11 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
     result = replace(result, seconds=clock.monotonic() - started)
     log.info("stage done", stage=stage, seconds=round(result.seconds, 3), **result.counts)
     return result
+
+
+def _has_work(stage: StageName, session: Session) -> bool:
+    """Tell whether a stage that the run does not get to might leave something undone; histories are declared or not there."""
+    return stage != "history" or bool(session.ports.histories)
 
 
 def _settle_tokens(ports: Ports, *, at_ms: int) -> None:

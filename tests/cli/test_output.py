@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,15 +129,6 @@ class TestRedaction:
 
 
 class TestLogs:
-    @pytest.fixture(autouse=True)
-    def _as_it_was(self) -> Iterator[None]:
-        root = logging.getLogger()
-        handlers, level = root.handlers[:], root.level
-        yield
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-
     def test_are_one_line_an_event_and_without_secrets(self, capsys: pytest.CaptureFixture[str]) -> None:
         logs.set_up(quiet=False, verbosity=0)
         structlog.get_logger("archiver.test").info("asked\nFlock", token="abc", url="https://x/?token=abc", uids=25)
