@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,8 +16,8 @@ import pyarrow.parquet as pq
 from archiver.archive.home import count_astray
 from archiver.archive.schema import MESSAGES, Table
 from archiver.clock import to_ms
-from archiver.model.message import Message
-from archiver.normalise.plain import PlainMessage
+from archiver.model.message import Message, Source
+from archiver.normalise.plain import PlainRows
 
 ROW_GROUP_ROWS = 122_880  # the size of DuckDB's own row groups, so that each of its threads gets whole ones
 ZSTD_LEVEL = 3
@@ -30,7 +29,6 @@ _DAY = "__day"
 # What a message alone does not tell: it takes the archive, the directory and the file hosts.
 DECIDED_COLUMNS = frozenset({"version", "supersedes", "sender_name", "blob_digests"})
 UNDECIDED_MESSAGES = pa.schema([field for field in MESSAGES.schema if field.name not in DECIDED_COLUMNS])
-_OF_PLAIN_MESSAGES = {"chat_kind": "channel", "sent_at_basis": "timestampInMillis", "source": "webhook"}
 _MESSAGE_FIELDS = tuple(field.name for field in msgspec.structs.fields(Message))
 
 Range = tuple[int | str, int | str]
@@ -81,38 +79,25 @@ def messages_to_table(messages: Sequence[Message]) -> pa.Table:
     return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
 
 
-def plain_messages_to_table(columns: Mapping[str, Any], *, further: Mapping[int, Message | PlainMessage]) -> pa.Table:
-    """Return rows as `messages_to_table` does, given column by column, for messages that were pushed and say only a text.
-
-    ``columns`` has what differs between such messages, for every row, with ``raw`` as bytes of UTF-8; ``further`` are
-    the rows whose messages say more, of which all other columns are taken.
-    """
-    count = len(columns["chat_id"])
-    arrays = {
-        name: pa.array(values, type=MESSAGES.schema.field(name).type)
-        for name, values in columns.items()
-        if name != "raw"
+def plain_rows_to_table(
+    rows: PlainRows, *, observed_at_ms: pa.Array, source: Source, captured_by: pa.Array
+) -> pa.Table:
+    """Return plain messages as rows as `messages_to_table` does, given how they came."""
+    count = len(rows.places)
+    if not count:
+        return UNDECIDED_MESSAGES.empty_table()
+    columns = {
+        **rows.columns,
+        "chat_kind": pa.repeat("channel", count),
+        "observed_at": observed_at_ms,
+        "source": pa.repeat(source, count),
+        "captured_by": captured_by,
     }
-    # It was read, so it is known to be UTF-8.
-    arrays["raw"] = pa.array(columns["raw"], type=pa.binary()).view(pa.string())
-    arrays["plain_text"] = arrays["text"]
-    for field in UNDECIDED_MESSAGES:
-        usual: Any = _OF_PLAIN_MESSAGES.get(field.name)
-        unusual: dict[int, Any] = {}
-        if field.name == "plain_text":
-            unusual = {row: said.plain_text for row, said in further.items() if isinstance(said, Message)}
-            usual_values = columns["text"]
-        elif field.name not in arrays:
-            found = ((row, getattr(message, field.name, None) or usual) for row, message in further.items())
-            unusual = {row: value for row, value in found if value != usual}
-            usual_values = itertools.repeat(usual, count)
-            arrays[field.name] = pa.nulls(count, field.type) if usual is None else pa.repeat(usual, count)
-        if unusual:
-            values = list(usual_values)
-            for row, value in unusual.items():
-                values[row] = value
-            arrays[field.name] = pa.array(values, type=field.type)
-    return pa.table([arrays[field.name] for field in UNDECIDED_MESSAGES], schema=UNDECIDED_MESSAGES)
+    arrays = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+        for field in UNDECIDED_MESSAGES
+    ]
+    return pa.table(arrays, schema=UNDECIDED_MESSAGES)
 
 
 def decided_messages(

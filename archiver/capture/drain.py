@@ -1,4 +1,4 @@
-"""A batch on its way into one commit: columns of messages and events, in the order in which they came.
+"""A batch on its way into one commit: columns of messages and events.
 
 What needs a second look, a repeated uid or a message with files, is read again from its own raw bytes; reading is a
 pure function, so it says the same again.
@@ -6,19 +6,18 @@ pure function, so it says the same again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
 from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table
-from archiver.capture.reading import read_blocks
+from archiver.capture.reading import ReadCaptures
 from archiver.capture.versions import Key
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
 from archiver.normalise.redact import without_secrets
-from archiver.spool import SpooledBlock
 
 _NO_CAPTURE = -1
 
@@ -42,9 +41,8 @@ class Batch:
         """The number of message rows, repetitions included."""
         return len(self._capture_of_row)
 
-    def add_blocks(self, blocks: Sequence[SpooledBlock], *, spool_id: str) -> None:
-        """Read captures and take them."""
-        read = read_blocks(blocks, spool_id=spool_id)
+    def add_captures(self, read: ReadCaptures) -> None:
+        """Take captures that were read."""
         first_row, first_capture = self.message_count, self.capture_count
         self.with_files += [first_row + row for row in read.with_files]
         self.unread += read.unread
@@ -61,8 +59,12 @@ class Batch:
         self._messages.append(messages_to_table(messages))
 
     def messages(self) -> pa.Table:
-        """Return all message rows, without the columns that the archive decides."""
+        """Return all message rows, without the columns that the archive decides; `in_order` knows in which order they came."""
         return pa.concat_tables(self._messages) if self._messages else UNDECIDED_MESSAGES.empty_table()
+
+    def in_order(self, rows: Iterable[int]) -> list[int]:
+        """Return message rows in the order in which their captures came."""
+        return sorted(rows, key=self._capture_of_row.__getitem__)
 
     def events(self, *, added: Sequence[bool], rows: pa.Table) -> pa.Table:
         """Return one event row for each capture, given which message rows add a version.

@@ -1,8 +1,8 @@
 """Reading captures into columns: a pure function of what was spooled.
 
-A few thousand messages are read at a time and become Arrow arrays before the next few thousand come: that halves the
-time, because they stay in the processor's cache, and keeps memory to the size of the data. Messages that say nothing but
-a text go from their bytes to columns without becoming a `Message` each (`archiver.normalise.plain`).
+A few thousand messages are read at a time and become Arrow arrays before the next few thousand come: that keeps memory
+to the size of the data. Plain messages go from their bytes to columns without becoming a `Message` each
+(`archiver.normalise.plain`).
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import compress
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
-from archiver.archive.tables import messages_to_table, plain_messages_to_table
+from archiver.archive.tables import messages_to_table, plain_rows_to_table
 from archiver.errors import UnparseableError
 from archiver.model.capture import Capture, FeedKind, SpooledCapture
 from archiver.model.message import Message
-from archiver.normalise.content import digest_of_text
-from archiver.normalise.plain import PlainMessage, read_plain_messages
+from archiver.normalise.plain import PlainRows, read_plain
 from archiver.normalise.push import Push, read_push
 from archiver.normalise.redact import without_secrets
 from archiver.spool import SpooledBlock
@@ -39,9 +38,9 @@ _SAID_COLUMNS = ("name", "user_id", "chat_id", "message_uid", "wanted_uids", "ou
 class ReadCaptures:
     """What captures say, as if every message in them were new.
 
-    ``messages`` has the rows of `archiver.archive.tables.messages_to_table`, ``events`` one row for each capture;
-    ``capture_of_row`` gives the capture of each message row, ``with_files`` the rows whose messages have files;
-    ``unread`` counts captures that could not be read, or not whole.
+    ``messages`` has the rows of `archiver.archive.tables.messages_to_table`, first those of plain messages, then all others, each in
+    the order of their captures; ``capture_of_row`` gives the capture of each. ``events`` has one row for each capture, in order.
+    ``with_files`` are the message rows whose messages have files; ``unread`` counts captures that could not be read, or not whole.
     """
 
     messages: pa.Table
@@ -55,17 +54,15 @@ def read_blocks(blocks: Iterable[SpooledBlock], *, spool_id: str) -> ReadCapture
     """Read captures; what cannot be read keeps its bytes and its reason, and harms no other."""
     captures = _Captures.of(blocks)
     plain = _read_plain(captures)
-    others: dict[int, Push | str] = {}
-    for number, message in enumerate(plain):
-        if message is None:
-            others[number] = _read_other(captures.capture(number))
+    others = _read_others(captures, plain.places)
     rows = _Rows.of(plain, others)
-    messages = _messages_table(captures, rows)
+    messages = _messages_table(captures, plain, rows.others)
+    first_other = len(plain.places)
     return ReadCaptures(
         messages=messages,
         events=_events_table(captures, others, messages, rows, spool_id=spool_id),
         capture_of_row=rows.capture_of_row,
-        with_files=[row for row, message in rows.others.items() if message.files],
+        with_files=[row for row, message in enumerate(rows.others, first_other) if message.files],
         unread=sum(isinstance(push, str) or push.error is not None for push in others.values()),
     )
 
@@ -143,35 +140,43 @@ class _Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Message rows in order: what each says and which capture it comes from; ``others`` are those that are not plain."""
+    """Which capture each message row comes from: first those of plain messages, then ``others``, the messages that are not plain."""
 
-    messages: list[PlainMessage | Message]
     capture_of_row: list[int]
-    others: dict[int, Message]
+    others: list[Message]
 
     @classmethod
-    def of(cls, plain: Sequence[PlainMessage | None], others: Mapping[int, Push | str]) -> _Rows:
-        rows = cls([], [], {})
-        for number, message in enumerate(plain):
-            if message is not None:
-                rows.messages.append(message)
-                rows.capture_of_row.append(number)
-                continue
-            push = others[number]
-            for carried in () if isinstance(push, str) else push.messages:
-                rows.others[len(rows.messages)] = carried
-                rows.messages.append(carried)
-                rows.capture_of_row.append(number)
-        return rows
+    def of(cls, plain: PlainRows, others: Mapping[int, Push | str]) -> _Rows:
+        carried = [
+            (number, message)
+            for number, push in others.items()
+            if not isinstance(push, str)
+            for message in push.messages
+        ]
+        return cls(plain.places + [number for number, _ in carried], [message for _, message in carried])
 
 
-def _read_plain(captures: _Captures) -> list[PlainMessage | None]:
-    """Read what came by webhook and says nothing but a text; None for all else."""
+def _read_plain(captures: _Captures) -> PlainRows:
+    """Read what came by webhook and is plain."""
     if captures.are_webhooks:
-        return read_plain_messages(captures.bodies, captures.received_at_ms)
-    is_pushed = [captures.origins[origin].feed_kind == "webhook" for origin in captures.origin_of]
-    read = iter(read_plain_messages(compress(captures.bodies, is_pushed), compress(captures.received_at_ms, is_pushed)))
-    return [next(read) if pushed else None for pushed in is_pushed]
+        return read_plain(captures.bodies, captures.received_at_ms)
+    places = [
+        place for place, origin in enumerate(captures.origin_of) if captures.origins[origin].feed_kind == "webhook"
+    ]
+    read = read_plain(
+        [captures.bodies[place] for place in places], [captures.received_at_ms[place] for place in places]
+    )
+    return PlainRows([places[at] for at in read.places], read.columns)
+
+
+def _read_others(captures: _Captures, plain: Sequence[int]) -> dict[int, Push | str]:
+    """Read all other captures one by one, in order."""
+    if len(plain) == len(captures.bodies):
+        return {}
+    others = dict.fromkeys(range(len(captures.bodies)))
+    for number in plain:
+        del others[number]
+    return {number: _read_other(captures.capture(number)) for number in others}
 
 
 def _read_other(capture: Capture) -> Push | str:
@@ -182,39 +187,15 @@ def _read_other(capture: Capture) -> Push | str:
         return error.what
 
 
-def _messages_table(captures: _Captures, rows: _Rows) -> pa.Table:
-    messages, others, numbers = rows.messages, rows.others, rows.capture_of_row
-    if len(others) == len(messages):
-        return messages_to_table(list(others.values()))
-    raws = [captures.bodies[number] for number in numbers]
-    for row, message in others.items():  # what an event carries is only a part of its body
-        raws[row] = message.raw.encode()
-    texts = [message.text for message in messages]
-    content_digests = [digest_of_text(text) for text in texts]
-    further = others | {
-        row: message
-        for row, message in enumerate(messages)
-        if row not in others
-        and (message.app_id or message.mentions or message.notification or message.on_behalf_of or message.visible_to)
-    }
-    for row, said in further.items():
-        content_digests[row] = said.content_digest
-    columns = {
-        "chat_id": [message.chat_id for message in messages],
-        "message_uid": [message.message_uid for message in messages],
-        "sent_at": [message.sent_at_ms for message in messages],
-        "observed_at": [captures.received_at_ms[number] for number in numbers],
-        "captured_by": captures.by_origin([origin.feed for origin in captures.origins]).take(
-            pa.array(numbers, pa.int32())
-        ),
-        "sender_id": [message.sender_id for message in messages],
-        "text": texts,
-        "client_id": [message.client_id for message in messages],
-        "raw": raws,
-        "raw_digest": [sha256(raw).hexdigest() for raw in raws],
-        "content_digest": content_digests,
-    }
-    return plain_messages_to_table(columns, further=further)
+def _messages_table(captures: _Captures, plain: PlainRows, others: Sequence[Message]) -> pa.Table:
+    numbers = pa.array(plain.places, pa.int32())
+    table = plain_rows_to_table(
+        plain,
+        observed_at_ms=pa.array(captures.received_at_ms, pa.int64()).take(numbers),
+        source="webhook",
+        captured_by=captures.by_origin([origin.feed for origin in captures.origins]).take(numbers),
+    )
+    return pa.concat_tables([table, messages_to_table(others)]) if others else table
 
 
 def _events_table(
@@ -222,7 +203,7 @@ def _events_table(
 ) -> pa.Table:
     count = len(captures.bodies)
     if captures.are_webhooks and messages.num_rows == count:
-        columns = _said_by_webhooks(messages)
+        columns = _said_by_webhooks(messages, rows.capture_of_row)
     else:
         columns = _said_one_by_one(captures, others, messages, rows)
     origins = captures.origins
@@ -236,12 +217,15 @@ def _events_table(
     return pa.table([pa.array(columns[field.name], type=field.type) for field in EVENTS.schema], schema=EVENTS.schema)
 
 
-def _said_by_webhooks(rows: pa.Table) -> dict[str, Any]:
+def _said_by_webhooks(messages: pa.Table, capture_of_row: Sequence[int]) -> dict[str, Any]:
     """Return `_SAID_COLUMNS` of webhooks that were all read: each body is one message, whose facts stand in its row."""
-    columns: dict[str, Any] = {name: pa.nulls(rows.num_rows, EVENTS.schema.field(name).type) for name in _SAID_COLUMNS}
-    columns |= {name: rows.column(name).combine_chunks() for name in ("chat_id", "message_uid")}
-    columns["body_digest"] = rows.column("raw_digest").combine_chunks()
-    columns["outcome"] = pa.repeat("archived", rows.num_rows)
+    count = messages.num_rows
+    facts = messages.select(["chat_id", "message_uid", "raw_digest"]).combine_chunks()
+    facts = facts.take(pc.array_sort_indices(pa.array(capture_of_row, pa.int32())))
+    columns: dict[str, Any] = {name: pa.nulls(count, EVENTS.schema.field(name).type) for name in _SAID_COLUMNS}
+    columns |= {name: facts.column(name).combine_chunks() for name in ("chat_id", "message_uid")}
+    columns["body_digest"] = facts.column("raw_digest").combine_chunks()
+    columns["outcome"] = pa.repeat("archived", count)
     return columns
 
 
@@ -249,18 +233,15 @@ def _said_one_by_one(
     captures: _Captures, others: Mapping[int, Push | str], messages: pa.Table, rows: _Rows
 ) -> dict[str, Any]:
     """Return `_SAID_COLUMNS` of any captures."""
-    digests = dict(zip(rows.capture_of_row, messages.column("raw_digest").to_pylist(), strict=True))
-    plain = {
-        number: message
-        for number, message in zip(rows.capture_of_row, rows.messages, strict=True)
-        if isinstance(message, PlainMessage)
-    }
+    told = messages.select(["chat_id", "message_uid", "raw_digest"]).to_pydict()
+    plain_rows = len(rows.capture_of_row) - len(rows.others)
+    plain = {number: row for row, number in enumerate(rows.capture_of_row[:plain_rows])}
     said: list[tuple[object, ...]] = []
     for number in range(len(captures.bodies)):
-        message = plain.get(number)
-        if message is not None:
-            uid = message.message_uid
-            said.append((None, None, message.chat_id, uid, None, "archived", None, digests[number], None))
+        row = plain.get(number)
+        if row is not None:
+            chat_id, uid, digest = told["chat_id"][row], told["message_uid"][row], told["raw_digest"][row]
+            said.append((None, None, chat_id, uid, None, "archived", None, digest, None))
             continue
         push, capture = others[number], captures.capture(number)
         said.append(_unread(capture, push) if isinstance(push, str) else _said(capture, push))

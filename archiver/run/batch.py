@@ -41,7 +41,7 @@ def prepare(session: Session, head: Head, batch: Batch, fetches: FileFetches, *,
     Calling it again for another head costs no second download: ``fetches`` remembers.
     """
     rows = batch.messages()
-    versions, supersedes = _decide(session, head, rows)
+    versions, supersedes = _decide(session, head, batch, rows)
     added = [version > 0 for version in versions]
     new = {
         row: NewVersion(_message_at(rows, row), versions[row], supersedes.get(row))
@@ -75,7 +75,7 @@ def prepare(session: Session, head: Head, batch: Batch, fetches: FileFetches, *,
     return Prepared(tables, blobs_of(files), counts)
 
 
-def _decide(session: Session, head: Head, rows: pa.Table) -> tuple[list[int], dict[int, str]]:
+def _decide(session: Session, head: Head, batch: Batch, rows: pa.Table) -> tuple[list[int], dict[int, str]]:
     """Return each row's version, 0 if it repeats what is known, and what some rows follow or complete, by row.
 
     Only keys that the archive or the batch itself holds already need a look at what they say; all others are new.
@@ -85,7 +85,7 @@ def _decide(session: Session, head: Head, rows: pa.Table) -> tuple[list[int], di
     doubtful = find_repeats(store, head, rows) | repeated_keys(rows)
     if not doubtful:
         return versions, {}
-    suspects = _rows_with(doubtful, rows)
+    suspects = batch.in_order(_rows_with(doubtful, rows))
     known = find_known(store, head, rows, doubtful)
     supersedes: dict[int, str] = {}
     decisions = decide([_message_at(rows, row) for row in suspects], known)

@@ -5,7 +5,7 @@ While one batch is being committed, which is mostly work that leaves the interpr
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -14,12 +14,14 @@ from archiver.archive.ledger import Gap
 from archiver.archive.reader import Head
 from archiver.capture.drain import Batch
 from archiver.capture.leftovers import count_archived
+from archiver.capture.reading import ReadCaptures, read_blocks
 from archiver.run.batch import prepare
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 from archiver.spool import SpooledBlock
 
-CAPTURES_PER_READ = 512  # so many messages and their rows stay in the processor's cache
+CAPTURES_PER_READ = 8_192  # what Arrow's parser takes in one go
+BLOCKS_UNDER_WAY = 2  # the parser leaves the interpreter free, so that another block can be read meanwhile
 
 _SET_BACK = (
     "spool {} gives numbers again that the archive holds up to {}: it was restored from a copy, and what arrived "
@@ -79,13 +81,14 @@ def _forget_archived(session: Session) -> tuple[int, tuple[Gap, ...]]:
 def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Batch | None, int]:
     """Read up to one commit's worth of captures and the sequence of the last; None if none wait.
 
-    While some captures become columns, the spool already hands out the next.
+    While some captures become columns, the spool already hands out the next, and they begin to.
     """
     spool, limits, clock = session.ports.spool, session.limits, session.ports.clock
     captures_left = min(captures_max, limits.messages_per_commit)
     bytes_left = limits.bytes_per_commit
     deadline = clock.monotonic() + limits.seconds_per_commit
     batch = Batch()
+    reading: deque[Future[ReadCaptures]] = deque()
 
     def next_blocks() -> Future[list[SpooledBlock]]:
         return session.ports.executor.submit(
@@ -106,7 +109,11 @@ def _read_batch(session: Session, after: int, *, captures_max: int) -> tuple[Bat
         bytes_left -= sum(block.body_bytes for block in blocks)
         if captures_left > 0 and bytes_left > 0 and clock.monotonic() < deadline:
             under_way = next_blocks()
-        batch.add_blocks(blocks, spool_id=spool.spool_id)
+        reading.append(session.ports.executor.submit(read_blocks, blocks, spool_id=spool.spool_id))
+        if len(reading) == BLOCKS_UNDER_WAY:
+            batch.add_captures(reading.popleft().result())
+    for read in reading:
+        batch.add_captures(read.result())
     return (batch, after) if batch.capture_count else (None, after)
 
 
