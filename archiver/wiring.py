@@ -223,6 +223,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
 
     from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
     from archiver.capture.files import Downloader, FileOptions  # noqa: PLC0415 - see the module's docstring
+    from archiver.capture.gaps import GapRules  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.client import FlockClient, FlockOptions  # noqa: PLC0415 - see the module's docstring
     from archiver.run.session import Ports  # noqa: PLC0415 - see the module's docstring
 
@@ -270,6 +271,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             clock=clock,
             executor=executor,
             state=settings.state,
+            gap_rules=GapRules(silent_days_max=settings.gaps.silent_days, expects_pushes=given.expects_pushes()),
             threads=flock.connections,
             new_attempt=lambda: secrets.token_hex(4),
             histories=tuple(

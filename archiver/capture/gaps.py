@@ -12,7 +12,7 @@ token-refused             Flock refuses a user's token                          
 channel-without-feed      no outgoing webhook ever delivered anything of a channel                chat
 channel-silent            a channel's webhook delivered once, and not since others did            chat
 chat-unreadable           no user whose token works is in a known conversation                    chat
-no-listener               webhooks are configured, and no listener was ever seen                  spool
+no-listener               pushes are expected, and no listener was ever seen                      spool
 listener-down             no listener was alive for a while                                       spool and when it began
 spool-set-back            a spool was restored from a copy                                        what was found
 unparsed                  pushes or answers that could not be read                                feed
@@ -84,7 +84,7 @@ class GapRules:
 
     silent_days_max: float = 14.0
     listener_hole_ms_max: int = 60_000
-    expects_webhooks: bool = False
+    expects_pushes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +286,11 @@ def listener_gaps(
             past.append(_listener_down(spool_id, end, uptime.from_at_ms))
         end = uptime.to_at_ms if end is None else max(end, uptime.to_at_ms)
     if end is None:
-        evidence = "webhooks are configured, and no listener has ever written to this spool: start `archiver listen`"
+        evidence = (
+            "webhooks or events are configured, and no listener has ever written to this spool: start `archiver listen`"
+        )
         never = Gap(kind=NO_LISTENER, count=1, evidence=evidence, subject=spool_id)
-        return ([never] if rules.expects_webhooks else []), []
+        return ([never] if rules.expects_pushes else []), []
     return ([_listener_down(spool_id, end, None)] if now_ms - end > rules.listener_hole_ms_max else []), past
 
 

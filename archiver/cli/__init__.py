@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "listen": "Receive Flock's webhooks and events into the spool.",
     "run": "The nightly run: crawl, drain, fetch and commit.",
     "status": "Show the archive's head, runs, counts and spool.",
+    "gaps": "List what may be missing, and what to do about it.",
     "query": "Ask the archive in SQL.",
     "verify": "Check the archive against its ledger.",
     "installs": "List and revoke the tokens by which Flock is asked.",

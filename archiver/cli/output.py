@@ -8,10 +8,12 @@ rich does without colour where NO_COLOR is set or the stream is no terminal.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 # 128 + SIGPIPE: whoever read our output went away, as in `archiver query … | head`.
 EXIT_READER_GONE = 141
 
+# With these a spreadsheet begins a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 # A pipe has no width; a table in it is as wide as its cells, up to this.
 PIPE_COLUMNS = 4_000
 
@@ -38,6 +43,13 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud8
 def printable(text: str) -> str:
     """Return text that does nothing to a terminal but show itself; letters of every script stay as they are."""
     return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as CSV (RFC 4180), in UTF-8."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogatepass")
 
 
 def to_json(document: object) -> bytes:
@@ -85,6 +97,10 @@ class Output:
             _console(sys.stdout).print(table)
             sys.stdout.flush()
 
+    def sheet(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print CSV for a spreadsheet, in which names from Flock are texts and never formulas."""
+        self.write(csv_lines([columns, *([_sheet_cell(cell) for cell in row] for row in rows)]))
+
     def write(self, data: bytes) -> None:
         """Write bytes to standard output as they are, and make sure that they left."""
         with _reader_may_leave():
@@ -121,6 +137,12 @@ class Output:
             disable=self.quiet or not console.is_terminal,
         ) as progress:
             yield progress
+
+
+def _sheet_cell(value: object) -> object:
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def print_error(text: str) -> None:

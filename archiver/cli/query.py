@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import islice
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from archiver.cli.options import Invocation, config_options, examples
-from archiver.cli.output import Output
+from archiver.cli.output import Output, csv_lines
 from archiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,15 +88,9 @@ def _print_table(output: Output, answer: Answer) -> None:
 
 
 def _print_csv(output: Output, answer: Answer) -> None:
-    output.write(_csv_lines([[column.name for column in answer.columns]]))
+    output.write(csv_lines([[column.name for column in answer.columns]]))
     while rows := list(islice(answer.rows, BATCH_ROWS)):
-        output.write(_csv_lines([_csv_cell(cell) for cell in row] for row in rows))
-
-
-def _csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogatepass")
+        output.write(csv_lines([_csv_cell(cell) for cell in row] for row in rows))
 
 
 def _print_json(output: Output, answer: Answer, *, sequence: int) -> None:

@@ -25,7 +25,7 @@ from archiver.store import Store
 CURSOR: Final = "gaps"
 
 # Of these, new rows open and close gaps; commits that add to other tables alone need not be remembered as seen.
-_TABLES: Final = frozenset({"events", "files", "messages", "observations"})
+NEWS_TABLES: Final = frozenset({"events", "files", "messages", "observations"})
 _NOT_RETURNED: Final = pa.array(["not_returned"])
 
 
@@ -60,15 +60,15 @@ class News:
 def read_news(archive: Archive, head: Head, *, awaited: Collection[Key]) -> News:
     """Return what the commits since the last look brought; ``awaited`` are messages whose arrival would be news."""
     news = News()
-    seen: dict[str, list[FileRecord]] = {name: [] for name in _TABLES}
+    seen: dict[str, list[FileRecord]] = {name: [] for name in NEWS_TABLES}
     for entry in _entries_since(archive, head):
         news.stated += entry.gaps
         # What a compaction writes anew was counted when it came.
         live = [record for record in entry.added if record.key in head.files and entry.kind == "capture"]
-        if any(record.table in _TABLES for record in live) or entry.gaps:
+        if any(record.table in NEWS_TABLES for record in live) or entry.gaps:
             news.through = entry.sequence
         for record in live:
-            if record.table in _TABLES:
+            if record.table in NEWS_TABLES:
                 seen[record.table].append(record)
         _count_files(news, archive.store, entry, live)
     _read_events(news, archive.store, seen["events"])

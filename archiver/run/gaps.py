@@ -108,6 +108,9 @@ def list_gaps(session: Session) -> StageResult:
         cursors = feeds.cursors_of(fed, known=before)
         if news.through is not None:
             cursors[CURSOR] = str(news.through)
+        elif CURSOR not in head.cursors and head.sequence:
+            # That there is nothing, and that somebody has looked, is what an archive without gaps must be able to show.
+            cursors[CURSOR] = str(head.sequence)
         return Draft(at_ms=at_ms, tables={"gaps": rows_to_table(GAPS, rows)}, cursors=cursors)
 
     session.commit(draft_for)

@@ -183,6 +183,13 @@ class SweepSettings(_Part):
     """Runs closer together than this are one night: they share its requests and read no day twice."""
 
 
+class GapsSettings(_Part):
+    """What counts as something that may be missing."""
+
+    silent_days: Annotated[float, Field(gt=0, le=3660), NO_FLAG] = 14.0
+    """A channel's webhook counts as silent if others have delivered so many days after its last push."""
+
+
 class FilesSettings(_Part):
     """Downloads of the files that messages carry."""
 
@@ -234,6 +241,7 @@ class Settings(BaseSettings):
     run: RunSettings = RunSettings()
     sweep: SweepSettings = SweepSettings()
     files: FilesSettings = FilesSettings()
+    gaps: GapsSettings = GapsSettings()
     history: HistorySettings = HistorySettings()
 
     def place(self) -> Path | S3Address:

@@ -59,6 +59,18 @@ class Secrets:
                 )
         return tokens
 
+    def expects_pushes(self) -> bool:
+        """Tell whether webhooks or an app are configured, so that somebody is to listen.
+
+        A machine that only runs need not be able to read the webhooks' tokens: that they are configured is enough.
+        """
+        if self.settings.listen.app_id:
+            return True
+        try:
+            return bool(self.webhook_tokens())
+        except ConfigError:
+            return True
+
     def history_secrets(self) -> dict[str, SecretStr]:
         """Return the credentials of history sources that have their own, by source name."""
         part = self.settings.history

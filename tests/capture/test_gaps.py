@@ -20,7 +20,7 @@ States = dict[tuple[str, ...], Row]
 KIND = "channel-without-feed"
 JUDGED = frozenset({KIND})
 MINUTE_MS = 60_000
-RULES = GapRules(silent_days_max=14, listener_hole_ms_max=MINUTE_MS, expects_webhooks=True)
+RULES = GapRules(silent_days_max=14, listener_hole_ms_max=MINUTE_MS, expects_pushes=True)
 
 
 def gap(chat_id: str = "g:1", *, kind: str = KIND, count: int = 1, **further: Any) -> Gap:
@@ -229,7 +229,7 @@ class TestListeners:
 
     def test_one_that_never_started_is_missed_only_where_webhooks_are_expected(self) -> None:
         assert self.found() == ([("no-listener", None, None)], [])
-        assert self.found(rules=GapRules(expects_webhooks=False)) == ([], [])
+        assert self.found(rules=GapRules(expects_pushes=False)) == ([], [])
 
     def test_a_hole_longer_than_the_bound_is_over(self) -> None:
         first, second = Uptime("a", 0, 10), Uptime("b", 10 + MINUTE_MS + 1, 2 * MINUTE_MS)

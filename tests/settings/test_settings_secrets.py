@@ -149,3 +149,16 @@ def test_a_pipe_does_not_hang_us(tmp_path: Path, heard: dict[str, list[str]]) ->
     os.mkfifo(tmp_path / "app")
     with pytest.raises(ConfigError, match="this is not a file"):
         secrets(tmp_path, heard, app_secret_file="app").app_secret()
+
+
+def test_pushes_are_expected_where_webhooks_or_an_app_are_configured(
+    tmp_path: Path, heard: dict[str, list[str]]
+) -> None:
+    private(tmp_path / "none", "{}")
+    private(tmp_path / "hooks", '{"general": "hook-1"}')
+    assert not secrets(tmp_path, heard).expects_pushes()
+    assert not secrets(tmp_path, heard, webhook_tokens_file="none").expects_pushes()
+    assert secrets(tmp_path, heard, webhook_tokens_file="hooks").expects_pushes()
+    assert secrets(tmp_path, heard, app_id="app-1").expects_pushes()
+    # Which tokens they are is a matter of the machines that listen.
+    assert secrets(tmp_path, heard, webhook_tokens_file="not there").expects_pushes()
