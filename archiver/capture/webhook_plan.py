@@ -19,14 +19,16 @@ WEBHOOKS_PER_USER_MAX: Final = 10
 
 _SLUG_CHARACTERS_MAX: Final = 40
 _MARK_CHARACTERS: Final = 8
+_MARKED: Final = re.compile(r".*-([0-9a-f]{8})-[0-9a-f]{8}")
 
-# Who is asked first: whose token works, then who has the app though its token does not, then anybody.
-Rank = Literal[0, 1, 2]
+# Who is asked first: whose token works, then who has the app though its token does not, then anybody, and guests last.
+Rank = Literal[0, 1, 2, 3]
 WORKING_TOKEN: Final[Rank] = 0
 INSTALLED: Final[Rank] = 1
 ANYBODY: Final[Rank] = 2
+GUEST: Final[Rank] = 3
 
-UncoveredReason = Literal["no member is known", "every member has as many webhooks as Flock allows"]
+UncoveredReason = Literal["no member is known who could make one", "every member has as many webhooks as Flock allows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,11 @@ def plan_webhooks(
 
     ``taken`` counts the webhooks that a user has already, as far as known; ``ranks`` says who is asked first, `ANYBODY` where it
     says nothing. As many channels as possible get one, as many of them as possible by users of the first rank, then of the
-    second; of equals, those who are in many of the channels, so that few people are bothered.
+    second, and so on; of equals, those who are in many of the channels, so that few people are bothered.
     """
     reach = Counter(user_id for users in members.values() for user_id in users)
     work = _Work(taken)
-    for worst in (WORKING_TOKEN, INSTALLED, ANYBODY):
+    for worst in (WORKING_TOKEN, INSTALLED, ANYBODY, GUEST):
         candidates = {
             channel_id: sorted(
                 (user_id for user_id in set(users) if ranks.get(user_id, ANYBODY) <= worst),
@@ -68,7 +70,7 @@ def plan_webhooks(
     uncovered = tuple(
         Uncovered(
             channel_id,
-            "every member has as many webhooks as Flock allows" if users else "no member is known",
+            "every member has as many webhooks as Flock allows" if users else "no member is known who could make one",
         )
         for channel_id, users in sorted(members.items())
         if channel_id not in work.owners
@@ -76,11 +78,12 @@ def plan_webhooks(
     return WebhookPlan(dict(sorted(work.owners.items())), uncovered)
 
 
-def webhook_name(channel_id: str, channel_name: str | None) -> str:
-    """Return a name for a channel's webhook: readable, fit for an address, and told from all others by its end."""
-    ascii_name = unicodedata.normalize("NFKD", channel_name or "").encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:_SLUG_CHARACTERS_MAX].strip("-")
-    return f"{slug or 'channel'}-{_mark(channel_id)}"
+def webhook_name(channel_id: str, channel_name: str | None, *, owner: str) -> str:
+    """Return a name for a channel's webhook: readable, fit for an address, and saying by its end who makes it, and of which channel.
+
+    Flock tells nobody who made a webhook (flock-api.md 11.1), so the name does, for as long as its token is configured.
+    """
+    return f"{_slug(channel_name) or 'channel'}-{_mark(owner)}-{_mark(channel_id)}"
 
 
 def name_of_channel(names: Collection[str], channel_id: str) -> str | None:
@@ -88,8 +91,25 @@ def name_of_channel(names: Collection[str], channel_id: str) -> str | None:
     return next((name for name in sorted(names) if name.endswith(f"-{_mark(channel_id)}")), None)
 
 
-def _mark(channel_id: str) -> str:
-    return sha256(channel_id.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_CHARACTERS]
+def owners_of(names: Collection[str], users: Collection[str]) -> dict[str, str]:
+    """Return who was to make each of the names that was made by `webhook_name`, of those users."""
+    by_mark = {_mark(user_id): user_id for user_id in users}
+    found = {name: by_mark.get(match[1]) for name in names if (match := _MARKED.fullmatch(name))}
+    return {name: user_id for name, user_id in found.items() if user_id is not None}
+
+
+def person_name(user_id: str, name: str | None) -> str:
+    """Return a name for a person that is readable, fit for a file, and told from all others by its end."""
+    return f"{_slug(name) or 'user'}-{_mark(user_id)}"
+
+
+def _slug(name: str | None) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name or "").encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:_SLUG_CHARACTERS_MAX].strip("-")
+
+
+def _mark(identifier: str) -> str:
+    return sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_CHARACTERS]
 
 
 class _Work:

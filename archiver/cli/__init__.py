@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "query": "Ask the archive in SQL.",
     "verify": "Check the archive against its ledger.",
     "installs": "List and revoke the tokens by which Flock is asked.",
+    "webhooks": "Plan outgoing webhooks, and check which deliver.",
     "simulate": "A faithful Flock on this machine, to try things on.",
 }
 

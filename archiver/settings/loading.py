@@ -78,6 +78,10 @@ def warnings(settings: Settings) -> list[str]:
     found = [_unknown_variable(name) for name in _unknown_variables()]
     if settings.is_flock_in_clear():
         found.append(f"flock.base_url is {settings.flock.base_url}: tokens cross the network in clear")
+    if settings.are_pushes_in_clear():
+        found.append(
+            f"listen.public_url is {settings.listen.public_url}: messages and secrets cross the network in clear"
+        )
     return found
 
 

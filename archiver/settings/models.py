@@ -153,6 +153,10 @@ class ListenSettings(_Part):
     """Tolerance of the clock when an event token is checked."""
     body_bytes_max: Annotated[int, Field(ge=1024, le=64 * _MEBIBYTE), NO_FLAG] = 4 * _MEBIBYTE
     """Largest push that is taken; larger ones are answered 413."""
+    public_url: HttpUrl | None = None
+    """Address under which Flock reaches the listener, such as https://archiver.acme.com; callback URLs begin with it."""
+    webhook_owners: dict[str, str] = {}
+    """Who made which webhook, by its name, as a user id; for `archiver webhooks`, where the name itself does not tell."""
     webhook_tokens: EnvironmentSecrets = None
     webhook_tokens_file: Path | None = None
     """File with the webhooks' tokens: a JSON object from webhook name to token. Or ARCHIVER_LISTEN__WEBHOOK_TOKENS."""
@@ -262,6 +266,11 @@ class Settings(BaseSettings):
     def is_flock_in_clear(self) -> bool:
         """Tell whether tokens would cross a network unencrypted."""
         parts = urlsplit(self.flock.base_url)
+        return parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS
+
+    def are_pushes_in_clear(self) -> bool:
+        """Tell whether messages and the webhooks' secrets would cross a network unencrypted."""
+        parts = urlsplit(self.listen.public_url or "")
         return parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS
 
     @classmethod

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from archiver.capture.webhook_plan import (
     ANYBODY,
+    GUEST,
     INSTALLED,
     WEBHOOKS_PER_USER_MAX,
     WORKING_TOKEN,
     Uncovered,
     name_of_channel,
+    owners_of,
+    person_name,
     plan_webhooks,
     webhook_name,
 )
@@ -46,7 +49,7 @@ def test_who_has_more_than_flock_allows_already_is_not_asked():
 
 def test_a_channel_whose_members_nobody_knows_stays_without_one():
     plan = plan_webhooks({"g:1": []}, taken={}, ranks={})
-    assert plan.uncovered == (Uncovered("g:1", "no member is known"),)
+    assert plan.uncovered == (Uncovered("g:1", "no member is known who could make one"),)
 
 
 def test_users_whose_token_works_come_first_then_those_who_have_the_app():
@@ -83,7 +86,7 @@ def most_possible(members: dict[str, set[str]], free: dict[str, int]) -> int:
 @given(
     st.dictionaries(st.sampled_from([f"g:{n}" for n in range(6)]), st.sets(st.sampled_from("abc")), max_size=6),
     st.fixed_dictionaries({user: st.integers(0, 3) for user in "abc"}),
-    st.fixed_dictionaries({user: st.sampled_from([WORKING_TOKEN, INSTALLED, ANYBODY]) for user in "abc"}),
+    st.fixed_dictionaries({user: st.sampled_from([WORKING_TOKEN, INSTALLED, ANYBODY, GUEST]) for user in "abc"}),
 )
 def test_no_other_plan_would_cover_more(members, free, ranks):
     taken = {user: WEBHOOKS_PER_USER_MAX - left for user, left in free.items()}
@@ -92,21 +95,29 @@ def test_no_other_plan_would_cover_more(members, free, ranks):
     assert all(owner in members[channel] for channel, owner in plan.owners.items())
     assert all(count <= free[user] for user, count in Counter(plan.owners.values()).items())
     assert plan.owners.keys() | {item.channel_id for item in plan.uncovered} == members.keys()
-    for worst in (WORKING_TOKEN, INSTALLED):
+    for worst in (WORKING_TOKEN, INSTALLED, ANYBODY):
         first = {user for user in "abc" if ranks[user] <= worst}
         alone = {channel: users & first for channel, users in members.items()}
         assert sum(owner in first for owner in plan.owners.values()) == most_possible(alone, free)
     assert plan_webhooks(dict(reversed(members.items())), taken=taken, ranks=ranks) == plan
 
 
-@given(st.text(), st.one_of(st.none(), st.text()))
-def test_a_name_is_fit_for_an_address_and_found_again_whatever_the_channel_is_called_then(channel_id, name):
-    made = webhook_name(channel_id, name)
+@given(st.text(), st.one_of(st.none(), st.text()), st.text())
+def test_a_name_is_fit_for_an_address_and_found_again_whatever_the_channel_is_called_then(channel_id, name, owner):
+    made = webhook_name(channel_id, name, owner=owner)
     assert WEBHOOK_NAME.fullmatch(made)
     assert name_of_channel({made, "other"}, channel_id) == made
     assert name_of_channel({"other"}, channel_id) is None
+    assert owners_of({made, "other"}, {owner, owner + "2"}) == {made: owner}
+    assert owners_of({made}, {owner + "2"}) == {}
+
+
+@given(st.text(), st.one_of(st.none(), st.text()))
+def test_a_person_s_name_is_no_path(user_id, name):
+    assert re.fullmatch(r"[a-z0-9-]{10,60}", person_name(user_id, name))
 
 
 def test_a_name_can_be_read():
-    assert re.fullmatch(r"cafe-team-4-[0-9a-f]{8}", webhook_name("g:1", "Café / Team #4"))
-    assert re.fullmatch(r"channel-[0-9a-f]{8}", webhook_name("g:1", "日本"))
+    assert re.fullmatch(r"cafe-team-4-[0-9a-f]{8}-[0-9a-f]{8}", webhook_name("g:1", "Café / Team #4", owner="u:ann"))
+    assert re.fullmatch(r"channel-[0-9a-f]{8}-[0-9a-f]{8}", webhook_name("g:1", "日本", owner="u:ann"))
+    assert re.fullmatch(r"ann-o-brien-[0-9a-f]{8}", person_name("u:ann", "Ann O'Brien"))
