@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
 from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table
-from archiver.capture.reading import ReadCaptures
+from archiver.capture.reading import ReadCaptures, ReadItems
 from archiver.capture.versions import Key
 from archiver.model.message import Message
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
@@ -35,6 +35,7 @@ class Batch:
         self._messages: list[pa.Table] = []
         self._events: list[pa.Table] = []
         self._capture_of_row: list[int] = []
+        self._arrival_of_row: list[int] = []
 
     @property
     def message_count(self) -> int:
@@ -47,24 +48,36 @@ class Batch:
         self.with_files += [first_row + row for row in read.with_files]
         self.unread += read.unread
         self.capture_count += read.events.num_rows
-        self._capture_of_row += [first_capture + capture for capture in read.capture_of_row]
+        captures = [first_capture + capture for capture in read.capture_of_row]
+        self._capture_of_row += captures
+        self._arrival_of_row += captures
         self._messages.append(read.messages)
         self._events.append(read.events)
 
     def add_messages(self, messages: Sequence[Message]) -> None:
         """Take messages that no push brought, such as fetched ones; they leave no event row."""
-        first_row = self.message_count
-        self.with_files += [row for row, message in enumerate(messages, first_row) if message.files]
-        self._capture_of_row += [_NO_CAPTURE] * len(messages)
-        self._messages.append(messages_to_table(messages))
+        self._add_rows(messages_to_table(messages), messages, range(len(messages)))
+
+    def add_shown(self, read: ReadItems) -> None:
+        """Take messages that a page of history brought; they leave no event row."""
+        self._add_rows(read.messages, read.others, read.item_of_row)
+
+    def _add_rows(self, rows: pa.Table, last: Sequence[Message], arrival: Sequence[int]) -> None:
+        """Take rows, the last of which are those of these messages; ``arrival`` says in which order they came."""
+        first_row = self.message_count + rows.num_rows - len(last)
+        first = len(self._arrival_of_row)
+        self.with_files += [row for row, message in enumerate(last, first_row) if message.files]
+        self._capture_of_row += [_NO_CAPTURE] * rows.num_rows
+        self._arrival_of_row += [first + place for place in arrival]
+        self._messages.append(rows)
 
     def messages(self) -> pa.Table:
         """Return all message rows, without the columns that the archive decides; `in_order` knows in which order they came."""
         return pa.concat_tables(self._messages) if self._messages else UNDECIDED_MESSAGES.empty_table()
 
     def in_order(self, rows: Iterable[int]) -> list[int]:
-        """Return message rows in the order in which their captures came."""
-        return sorted(rows, key=self._capture_of_row.__getitem__)
+        """Return message rows in the order in which they came."""
+        return sorted(rows, key=self._arrival_of_row.__getitem__)
 
     def events(self, *, added: Sequence[bool], rows: pa.Table) -> pa.Table:
         """Return one event row for each capture, given which message rows add a version.

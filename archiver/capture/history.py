@@ -19,13 +19,12 @@ import structlog
 from archiver.capture import history_place as places
 from archiver.capture.history_course import Course
 from archiver.capture.history_place import Place, Walk
-from archiver.capture.history_rows import ReadItems, read_items
+from archiver.capture.history_rows import PageItems, place_items
 from archiver.capture.history_source import HistorySource, Page, PageRequest, PageServer
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.errors import FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.ids import parties_of
-from archiver.normalise.message import Observed
 
 # The kinds of gaps that paged history may leave; what it does not say again is no more.
 HISTORY_UNREADABLE: Final = "history-unreadable"
@@ -72,7 +71,7 @@ class Step:
     place: Place
     asked_as: str = ""
     at_ms: int = 0
-    items: ReadItems | None = None
+    items: PageItems | None = None
     end: End | None = None
     problem: str = ""
 
@@ -209,9 +208,8 @@ class _Walker:
         if page.problem:
             return self._ended("refused", page.problem), walk
         source, at_ms = self._world.source, self._world.clock.now_ms()
-        items = read_items(page.items, Observed(at_ms, "history", user_id), uid=source.uid)
-        times_ms = [message.sent_at_ms for message in items.messages if message.sent_at_basis != "observed"]
-        walk = places.met(msgspec.structs.replace(walk, asked_as=user_id), source, times_ms)
+        items = place_items(page.items, at_ms=at_ms, uid=source.uid)
+        walk = places.met(msgspec.structs.replace(walk, asked_as=user_id), source, items.told_ms())
         way = course.after(walk, page, items)
         if way.verdict == "on":
             walk = msgspec.structs.replace(walk, cursor=way.cursor)

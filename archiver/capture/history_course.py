@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from archiver.capture.history_place import Walk
-from archiver.capture.history_rows import ReadItems
+from archiver.capture.history_rows import PageItems
 from archiver.capture.history_source import HistorySource, Page, text_at
 
 # A page may come again for good reasons: as many new messages as fill one came in meanwhile.
@@ -45,7 +45,7 @@ class Course:
         self._repeated = 0
         self._empty = 0
 
-    def after(self, walk: Walk, page: Page, read: ReadItems) -> Way:
+    def after(self, walk: Walk, page: Page, read: PageItems) -> Way:
         """Return where a walk goes on after the page that it stands at."""
         if self._is_far_enough(walk, read) or page.ends is True:
             return _END
@@ -63,15 +63,15 @@ class Course:
             self._cursors.add(way.cursor)
         return way
 
-    def _is_far_enough(self, walk: Walk, read: ReadItems) -> bool:
+    def _is_far_enough(self, walk: Walk, read: PageItems) -> bool:
         """Tell whether a tip has left what it looks for behind it: a whole page lies beyond, and every message tells its time."""
-        times_ms = read.times_ms()
+        times_ms = read.all_times_ms()
         return walk.reaches_ms is not None and bool(times_ms) and max(times_ms or ()) < walk.reaches_ms
 
-    def _goes_round(self, page: Page, read: ReadItems) -> bool:
+    def _goes_round(self, page: Page, read: PageItems) -> bool:
         if not page.items:
             return False
-        said = hash((*(message.message_uid for message in read.messages), *(item.raw for item in read.unread)))
+        said = hash(tuple(uid or raw for uid, raw in zip(read.uids, read.raws, strict=True)))
         self._repeated = self._repeated + 1 if said in self._pages else 0
         self._pages.add(said)
         return self._repeated > REPEATED_PAGES_MAX
@@ -100,14 +100,14 @@ class Course:
             return _END if len(page.items) == 1 else Way("lost", problem="a page ends where it began")
         return Way("on", last)
 
-    def _by_time(self, walk: Walk, page: Page, read: ReadItems) -> Way:
+    def _by_time(self, walk: Walk, page: Page, read: PageItems) -> Way:
         """Go on at the last instant of the page; if that is where the page began, past it.
 
         Only an empty page is the end: one that brings the messages of its first instant alone may stand before others.
         """
         if not page.items:
             return _END
-        times_ms = [message.sent_at_ms for message in read.messages if message.sent_at_basis != "observed"]
+        times_ms = read.told_ms()
         if not times_ms:
             return Way("lost", problem="no item of a page has a time to go on from")
         forward = -1 if self._source.newest_first else 1

@@ -1,97 +1,82 @@
-"""Items of a page of history as messages: read one by one, so that one that cannot be read costs nobody else."""
+"""Items of pages of history: where each stands, told while pages are read, and many of them as columns, once they are committed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
-import msgspec
-
 from archiver.capture.drain import Batch
 from archiver.capture.history_source import Path, text_at
+from archiver.capture.reading import Item, read_shown
 from archiver.errors import UnparseableError
-from archiver.model.message import Message
-from archiver.normalise.message import IDENTIFIER_LENGTH_MAX_CHARACTERS, Observed, read_message
+from archiver.normalise.message import IDENTIFIER_LENGTH_MAX_CHARACTERS, Observed, read_message, read_place
 
 FLOCKS_OWN_UID: Final = ("uid",)
-# So many messages become columns at a time.
-MESSAGES_PER_BLOCK: Final = 2_000
+# So many items become columns at a time.
+ITEMS_PER_BLOCK: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadItem:
-    """An item that could not be read as a message, exactly as received, and why."""
+class PageItems:
+    """The items of a page in order, exactly as received, with the uid of each and the time when it was sent.
 
-    raw: bytes
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadItems:
-    """What the items of a page are, in their order: messages, and those that could not be read."""
-
-    messages: Sequence[Message]
-    unread: Sequence[UnreadItem]
-
-    def times_ms(self) -> list[int] | None:
-        """Return the sending times of the messages, None if one of them tells no time."""
-        if any(message.sent_at_basis == "observed" for message in self.messages):
-            return None
-        return [message.sent_at_ms for message in self.messages]
-
-
-def read_items(raws: Sequence[bytes], observed: Observed, *, uid: Path) -> ReadItems:
-    """Read items, whose uid stands at a path.
-
-    An item without a uid is not read as a message: it would be another one each time that its page is read.
+    The uid is None where an item has none or shows no message; the time also where it tells none.
     """
-    messages: list[Message] = []
-    unread: list[UnreadItem] = []
+
+    raws: Sequence[bytes]
+    uids: Sequence[str | None]
+    times_ms: Sequence[int | None]
+
+    def told_ms(self) -> list[int]:
+        """Return the sending times that are told."""
+        return [at_ms for at_ms in self.times_ms if at_ms is not None]
+
+    def all_times_ms(self) -> list[int] | None:
+        """Return the sending times of the messages, None if one of them tells no time."""
+        times_ms = [at_ms for uid, at_ms in zip(self.uids, self.times_ms, strict=True) if uid is not None]
+        told = [at_ms for at_ms in times_ms if at_ms is not None]
+        return told if len(told) == len(times_ms) else None
+
+
+def place_items(raws: Sequence[bytes], *, at_ms: int, uid: Path) -> PageItems:
+    """Find out where the items of a page stand; their uid stands at a path."""
+    uids: list[str | None] = []
+    times_ms: list[int | None] = []
     for raw in raws:
         try:
-            message = read_message(raw, observed)
-        except UnparseableError as error:
-            unread.append(UnreadItem(raw, error.what))
-            continue
-        if uid != FLOCKS_OWN_UID:
-            declared = text_at(raw, uid)
-            if declared is not None and len(declared) > IDENTIFIER_LENGTH_MAX_CHARACTERS:
-                declared = None
-            message = msgspec.structs.replace(
-                message, message_uid=declared or message.message_uid, uid_provisional=declared is None
-            )
-        if message.uid_provisional:
-            unread.append(UnreadItem(raw, f"the item has no {'.'.join(uid)}"))
-        else:
-            messages.append(message)
-    return ReadItems(messages, unread)
+            found, sent_at_ms = read_place(raw, at_ms) if uid == FLOCKS_OWN_UID else _declared_place(raw, uid, at_ms)
+        except UnparseableError:
+            found, sent_at_ms = None, None
+        uids.append(found)
+        times_ms.append(sent_at_ms)
+    return PageItems(raws, uids, times_ms)
 
 
 class HistoryRows:
-    """Messages of pages on their way into one commit, as a `Batch` of columns."""
+    """Items of pages on their way into one commit, as a `Batch` of columns; ``uid`` is where their source has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, uid: Path = FLOCKS_OWN_UID) -> None:
         self.batch = Batch()
         self.unread: dict[str, Mapping[str, Any]] = {}
         self.bytes = 0
-        self._waiting: list[Message] = []
+        self._uid = uid
+        self._waiting: list[Item] = []
+        self._chats: list[tuple[str, str]] = []
 
     @property
     def count(self) -> int:
-        """The number of messages and unread items, repetitions included."""
+        """The number of items, repetitions included."""
         return self.batch.message_count + len(self._waiting) + len(self.unread)
 
-    def add(self, items: ReadItems, *, feed: str, chat_id: str, asked_as: str, at_ms: int) -> None:
+    def add(self, items: PageItems, *, feed: str, chat_id: str, asked_as: str, at_ms: int) -> None:
         """Take the items of a page of a chat."""
-        self._waiting += items.messages
-        self.bytes += sum(len(message.raw) for message in items.messages)
-        for item in items.unread:
-            digest = sha256(item.raw).hexdigest()
-            self.unread[digest] = _event_of(item, digest, feed=feed, chat_id=chat_id, asked_as=asked_as, at_ms=at_ms)
-            self.bytes += len(item.raw)
-        if len(self._waiting) >= MESSAGES_PER_BLOCK:
+        self._waiting += [Item(raw, at_ms, asked_as) for raw in items.raws]
+        self._chats += [(feed, chat_id)] * len(items.raws)
+        self.bytes += sum(map(len, items.raws))
+        if len(self._waiting) >= ITEMS_PER_BLOCK:
             self._flush()
 
     def finished(self) -> Batch:
@@ -100,25 +85,44 @@ class HistoryRows:
         return self.batch
 
     def _flush(self) -> None:
-        if self._waiting:
-            self.batch.add_messages(self._waiting)
-            self._waiting = []
+        """Read what waits as columns."""
+        waiting, chats = self._waiting, self._chats
+        self._waiting, self._chats = [], []
+        if not waiting:
+            return
+        uid_of = None if self._uid == FLOCKS_OWN_UID else partial(_declared_uid, self._uid)
+        read = read_shown(waiting, uid_of, without_uid=f"the item has no {'.'.join(self._uid)}")
+        self.batch.add_shown(read)
+        for number, error in read.unread.items():
+            item, (feed, chat_id) = waiting[number], chats[number]
+            digest = sha256(item.raw).hexdigest()
+            self.unread[digest] = _event_of(item, digest, error=error, feed=feed, chat_id=chat_id)
 
 
-def _event_of(
-    item: UnreadItem, digest: str, *, feed: str, chat_id: str, asked_as: str, at_ms: int
-) -> Mapping[str, Any]:
+def _declared_place(raw: bytes, uid: Path, at_ms: int) -> tuple[str | None, int | None]:
+    message = read_message(raw, Observed(at_ms, "history", ""))
+    declared = _declared_uid(uid, raw)
+    told = declared is not None and message.sent_at_basis != "observed"
+    return declared, message.sent_at_ms if told else None
+
+
+def _declared_uid(uid: Path, raw: bytes) -> str | None:
+    declared = text_at(raw, uid)
+    return declared if declared is not None and len(declared) <= IDENTIFIER_LENGTH_MAX_CHARACTERS else None
+
+
+def _event_of(item: Item, digest: str, *, error: str, feed: str, chat_id: str) -> Mapping[str, Any]:
     return {
-        "received_at": at_ms,
+        "received_at": item.at_ms,
         "spool_id": "",
         "sequence": 0,
         "feed": feed,
         "feed_kind": "fetch",
         "verified": "api-answer",
-        "user_id": asked_as,
+        "user_id": item.asked_as,
         "chat_id": chat_id,
         "outcome": "unparsed",
-        "error": item.error,
+        "error": error,
         "body_digest": digest,
         "body": item.raw,
     }

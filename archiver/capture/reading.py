@@ -7,7 +7,7 @@ to the size of the data. Plain messages go from their bytes to columns without b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from archiver.archive.tables import messages_to_table, plain_rows_to_table
 from archiver.errors import UnparseableError
 from archiver.model.capture import Capture, FeedKind, SpooledCapture
 from archiver.model.message import Message
+from archiver.normalise.message import Observed, read_message
 from archiver.normalise.plain import PlainRows, read_plain
 from archiver.normalise.push import Push, read_push
 from archiver.normalise.redact import without_secrets
@@ -65,6 +66,71 @@ def read_blocks(blocks: Iterable[SpooledBlock], *, spool_id: str) -> ReadCapture
         with_files=[row for row, message in enumerate(rows.others, first_other) if message.files],
         unread=sum(isinstance(push, str) or push.error is not None for push in others.values()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message of a page of history, exactly as received: when, and the user who was shown it."""
+
+    raw: bytes
+    at_ms: int
+    asked_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadItems:
+    """What items say.
+
+    ``messages`` has a row for each that could be read, first those of plain messages, then those of ``others``; ``item_of_row``
+    gives the item of each. ``unread`` has the others by their numbers, and why they could not be read.
+    """
+
+    messages: pa.Table
+    others: Sequence[Message]
+    item_of_row: Sequence[int]
+    unread: Mapping[int, str]
+
+
+def read_shown(
+    items: Sequence[Item],
+    uid_of: Callable[[bytes], str | None] | None = None,
+    *,
+    without_uid: str = "the item has no uid",
+) -> ReadItems:
+    """Read items of pages of history.
+
+    ``uid_of`` returns the uid that an item's source declares, where that is not Flock's own. An item without a uid is not read
+    as a message, because it would be another one each time that its page is read; ``without_uid`` is then the reason.
+    """
+    plain = PlainRows([], {}) if uid_of else read_plain([item.raw for item in items], [item.at_ms for item in items])
+    messages: dict[int, Message] = {}
+    unread: dict[int, str] = {}
+    for number in _missing(plain.places, len(items)):
+        item = items[number]
+        try:
+            message = read_message(item.raw, Observed(item.at_ms, "history", item.asked_as))
+        except UnparseableError as error:
+            unread[number] = error.what
+            continue
+        if uid_of is not None:
+            declared = uid_of(item.raw)
+            message = msgspec.structs.replace(
+                message, message_uid=declared or message.message_uid, uid_provisional=declared is None
+            )
+        if message.uid_provisional:
+            unread[number] = without_uid
+        else:
+            messages[number] = message
+    table = plain_rows_to_table(
+        plain,
+        observed_at_ms=pa.array([items[place].at_ms for place in plain.places], pa.int64()),
+        source="history",
+        captured_by=pa.array([items[place].asked_as for place in plain.places], pa.string()),
+    )
+    others = list(messages.values())
+    if others:
+        table = pa.concat_tables([table, messages_to_table(others)])
+    return ReadItems(table, others, [*plain.places, *messages], unread)
 
 
 def digest_of(spooled: SpooledCapture) -> str:
@@ -171,12 +237,17 @@ def _read_plain(captures: _Captures) -> PlainRows:
 
 def _read_others(captures: _Captures, plain: Sequence[int]) -> dict[int, Push | str]:
     """Read all other captures one by one, in order."""
-    if len(plain) == len(captures.bodies):
-        return {}
-    others = dict.fromkeys(range(len(captures.bodies)))
-    for number in plain:
-        del others[number]
-    return {number: _read_other(captures.capture(number)) for number in others}
+    return {number: _read_other(captures.capture(number)) for number in _missing(plain, len(captures.bodies))}
+
+
+def _missing(numbers: Sequence[int], count: int) -> Iterable[int]:
+    """Return the numbers below a count that are not among some, in order."""
+    if len(numbers) == count:
+        return ()
+    missing = dict.fromkeys(range(count))
+    for number in numbers:
+        del missing[number]
+    return missing
 
 
 def _read_other(capture: Capture) -> Push | str:

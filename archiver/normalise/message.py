@@ -68,11 +68,22 @@ class _Wire(msgspec.Struct, gc=False):
     visibleTo: list[str] | None = None  # noqa: N815 -- Flock's own spelling
 
 
+class _Placed(msgspec.Struct, gc=False):
+    """What tells where a message stands among others, and that somebody sent it to somebody."""
+
+    uid: str
+    from_: str = msgspec.field(name="from")
+    to: str
+    timestamp: Any = None
+    timestampInMillis: Any = None  # noqa: N815 -- Flock's own spelling
+
+
 # ``type`` is in the documented webhook sample and says nothing (flock-api.md 6.1).
 _KNOWN_FIELDS = frozenset({"type", *(field.encode_name for field in msgspec.structs.fields(_Wire))})
 _TYPE_OF_A_MESSAGE = "message"
 
 _decode = msgspec.json.Decoder(_Wire).decode
+_decode_placed = msgspec.json.Decoder(_Placed).decode
 
 
 def read_message(raw: bytes, observed: Observed) -> Message:
@@ -123,6 +134,25 @@ def read_message(raw: bytes, observed: Observed) -> Message:
         tuple(_files_of(wire.attachments)) if wire.attachments else (),
         client_id, raw_text, raw_digest, _content_digest(wire),
     )  # fmt: skip
+
+
+def read_place(raw: bytes, observed_at_ms: int) -> tuple[str, int | None]:
+    """Return a message's uid, and when it was sent if it tells: what `read_message` would say, in a fraction of its time.
+
+    A field that does not matter here may be unreadable all the same. Raises `UnparseableError` as that does, also where the
+    message has no uid.
+    """
+    try:
+        placed = _decode_placed(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        placed = None
+    if placed is None or not (placed.uid and placed.from_ and placed.to):
+        message = read_message(raw, Observed(observed_at_ms, "history", ""))
+        if message.uid_provisional:
+            raise UnparseableError("field 'uid' is missing or empty, expected an identifier")
+        return message.message_uid, None if message.sent_at_basis == "observed" else message.sent_at_ms
+    at_ms, basis = _sent_at(placed, _identifier(placed.uid, "uid"), observed_at_ms)
+    return placed.uid, None if basis == "observed" else at_ms
 
 
 def read_content(raw: str) -> dict[str, Any]:
@@ -237,7 +267,7 @@ def _provisional_uid(wire: _Wire, observed_at_ms: int) -> str:
     return PROVISIONAL_PREFIX + sha256(canonical_json(parts)).hexdigest()[:PROVISIONAL_DIGITS]
 
 
-def _sent_at(wire: _Wire, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
+def _sent_at(wire: _Wire | _Placed, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
     latest = observed_at_ms + PLAUSIBLE_AHEAD_MS
     at = wire.timestampInMillis
     if type(at) is int and PLAUSIBLE_FROM_MS <= at <= latest:
