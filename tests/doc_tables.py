@@ -6,12 +6,19 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
+from archiver.archive.reader import Head
 from archiver.archive.schema import TABLES, Table
+from archiver.query.derived import DERIVED
+from archiver.query.macros import MACROS
+from archiver.query.views import statements
 from archiver.settings import schema_text
 
 _KINDS = {pa.string(): "text", pa.binary(): "bytes", pa.int32(): "int32", pa.int64(): "int64", pa.date32(): "day"}
+
+_EMPTY = Head(sequence=0, digest="", at=None, files={}, settled=frozenset(), watermarks={}, rows={})
 
 
 def columns_of(table: Table) -> str:
@@ -34,6 +41,31 @@ def columns_of(table: Table) -> str:
 
 def all_columns() -> str:
     return "\n\n".join(map(columns_of, TABLES.values()))
+
+
+def views_and_macros() -> tuple[str, str]:
+    """The views and the macros of a query, as ``docs/querying.md`` shows them."""
+    connection = duckdb.connect()
+    for statement in statements(_EMPTY, root="/"):
+        connection.execute(statement)
+    views = ["| View | What it is | Columns |", "| --- | --- | --- |"]
+    views += [f"| `{view.name}` | {view.meaning} | {_columns(connection, view.name)} |" for view in DERIVED]
+    macros = ["| Macro | What it is | Columns |", "| --- | --- | --- |"]
+    macros += [
+        f"| `{macro.name}(instant)` | {macro.meaning} | {_columns(connection, f'{macro.name}(now())')} |"
+        for macro in MACROS
+    ]
+    return "\n".join(views), "\n".join(macros)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """The columns of a view or macro; those of `messages` are not listed again."""
+    names = [row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
+    for table in ("messages", "gaps"):
+        own = [*TABLES[table].schema.names, "dt"]
+        if names[: len(own)] == own:
+            return ", ".join([f"those of `{table}`", *(f"`{name}`" for name in names[len(own) :])])
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def configuration_keys() -> str:

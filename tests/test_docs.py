@@ -19,8 +19,11 @@ import click
 import duckdb
 import pytest
 
+from archiver.archive.schema import TABLES
 from archiver.cli import COMMANDS
 from archiver.errors import EXIT_DONE, EXIT_GAPS
+from archiver.query.derived import DERIVED
+from archiver.query.macros import MACROS
 from archiver.settings import load
 from tests import doc_tables
 
@@ -192,6 +195,16 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 
 def test_the_archive_format_lists_every_column_as_it_is() -> None:
     assert doc_tables.all_columns() in (ROOT / "docs" / "archive-format.md").read_text("utf-8")
+
+
+def test_the_guide_to_querying_lists_every_view_and_macro_as_it_is() -> None:
+    text = (ROOT / "docs" / "querying.md").read_text("utf-8")
+    assert all(part in text for part in doc_tables.views_and_macros())
+
+
+def test_the_help_of_a_query_names_every_view_and_macro() -> None:
+    words = set(re.findall(r"\w+", importlib.import_module("archiver.cli.query").command.help))
+    assert {*TABLES, *(view.name for view in DERIVED), *(macro.name for macro in MACROS)} <= words
 
 
 def test_the_configuration_lists_every_key_as_it_is() -> None:

@@ -38,6 +38,8 @@ Format = Literal["table", "csv", "json"]
     epilog=examples(
         'archiver query "SELECT chat_id, count(*) FROM messages GROUP BY chat_id"',
         "archiver query \"SELECT sent_at, sender_name, text FROM current_messages WHERE dt = '2026-11-22'\"",
+        "archiver query \"SELECT user_id, name FROM users_as_of('2026-11-22')\"",
+        "archiver query \"SELECT sent_at, plain_text FROM messages_as_of('2026-11-23') WHERE chat_id = 'g:…'\"",
         'archiver query --format csv "FROM notifications" > notifications.csv',
         'echo "SHOW TABLES" | archiver query -',
     )
@@ -55,9 +57,16 @@ Format = Literal["table", "csv", "json"]
 def command(invocation: Invocation, *, sql: str, form: Format) -> int | None:
     """Ask the archive one question in SQL (DuckDB's), or - to read it from standard input.
 
-    There is a view for each table (messages, files, events, observations, users, channels, groups, conversations), and
-    current_messages (the newest version of each) and notifications (what apps and bots posted). A query sees the newest commit
-    and cannot change anything.
+    There is a view for each table: messages, files, events, observations, users, channels, groups, conversations, gaps.
+
+    Of messages: current_messages (the newest version of each), transcript (the same to read, with the names of then), notifications
+    (what apps and bots posted), message_audience (who could see each), message_absences (what Flock did not return when asked).
+
+    Of times: user_periods, channel_periods, conversation_periods, member_periods (from when until when), membership_changes,
+    channel_renames, user_renames; and for one instant users_as_of('2026-11-22'), channels_as_of, conversations_as_of, members_as_of,
+    messages_as_of.
+
+    open_gaps is what may be missing. A query sees the newest commit and cannot change anything.
     """
     from archiver import wiring  # noqa: PLC0415 - the parts of a query are heavy, and --help needs none of them
 

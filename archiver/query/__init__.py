@@ -2,7 +2,7 @@
 
 Start at `engine.open_engine`. The SQL is the user's and is not trusted: it may read the archive's tables and nothing else. It writes
 nothing, here or in the store; it opens no other file and no address; it loads no extension; and it asks nothing of the environment.
-`views` is the text of the views; it does no I/O.
+`views`, `derived` and `macros` are the text of the views and macros; they do no I/O.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The views that a query sees, as SQL text: one per table of the format, and those that people ask for most.
+"""The views that a query sees, as SQL text: one per table of the format, those of `derived` and the macros of `macros`.
 
 A view lists the data objects of one head by name, so that a query sees a commit whole or not at all. Columns are named one by one: a
 folder above the archive that happens to be called ``year=2024`` adds none. ``dt`` is the partition's day, a DATE.
@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from archiver.archive.reader import Head, files_of
 from archiver.archive.schema import TABLES, Table
+from archiver.query.derived import DERIVED
+from archiver.query.macros import MACROS
 
 _SQL_TYPES: dict[pa.DataType, str] = {
     pa.string(): "VARCHAR",
@@ -23,30 +25,9 @@ _SQL_TYPES: dict[pa.DataType, str] = {
     pa.list_(pa.field("element", pa.string(), nullable=False)): "VARCHAR[]",
 }
 
-# By name, what it is for, and its SQL. Bots have ids that start with u:B (observed) or b: (documented once): flock-api.md 7.
-_FURTHER_VIEWS: dict[str, tuple[str, str]] = {
-    "current_messages": (
-        "the newest version of every message",
-        """SELECT * FROM messages
-        QUALIFY row_number() OVER (PARTITION BY chat_id, message_uid ORDER BY version DESC, observed_at DESC) = 1""",
-    ),
-    "notifications": (
-        "what apps and bots posted",
-        """SELECT * FROM messages
-        WHERE app_id IS NOT NULL OR send_as_name IS NOT NULL OR on_behalf_of IS NOT NULL
-        OR starts_with(sender_id, 'u:B') OR starts_with(sender_id, 'b:')""",
-    ),
-    "open_gaps": (
-        "what may be missing and why, as far as its cause goes on",
-        """SELECT * FROM (SELECT * FROM gaps
-        QUALIFY row_number() OVER (PARTITION BY gap_id ORDER BY valid_from DESC) = 1)
-        WHERE state = 'open'""",
-    ),
-}
-
 VIEWS: dict[str, str] = {
     **{name: f"table {name} of the archive" for name in TABLES},
-    **{name: meaning for name, (meaning, _) in _FURTHER_VIEWS.items()},
+    **{view.name: view.meaning for view in DERIVED},
 }
 
 
@@ -61,12 +42,14 @@ def text_list(texts: Sequence[str]) -> str:
 
 
 def statements(head: Head, *, root: str) -> list[str]:
-    """Return the statements that make every view; ``root`` is what stands before a key, with its slash."""
-    made = []
+    """Return the statements that make every view and macro; ``root`` is what stands before a key, with its slash."""
+    # What is derived is made upon empty tables, for DuckDB looks into a table's objects for each view that it makes upon it.
+    made = [f"CREATE VIEW {name} AS {_empty_sql(table)}" for name, table in TABLES.items()]
+    made += [f"CREATE VIEW {view.name} AS {view.sql}" for view in DERIVED]
+    made += [f"CREATE MACRO {macro.name}(instant) AS TABLE {macro.sql}" for macro in MACROS]
     for name, table in TABLES.items():
-        keys = [record.key for record in files_of(head, name)]
-        made.append(f"CREATE VIEW {name} AS {_table_sql(table, keys, root=root) if keys else _empty_sql(table)}")
-    made += [f"CREATE VIEW {name} AS {sql}" for name, (_, sql) in _FURTHER_VIEWS.items()]
+        if keys := [record.key for record in files_of(head, name)]:
+            made.append(f"CREATE OR REPLACE VIEW {name} AS {_table_sql(table, keys, root=root)}")
     return made
 
 

@@ -18,7 +18,9 @@ from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.errors import DamageFoundError, StoreRefusedError, StoreUnreachableError, UsageError
 from archiver.query import views
+from archiver.query.derived import DERIVED
 from archiver.query.engine import Engine, S3Login, open_engine
+from archiver.query.macros import MACROS
 from archiver.simulator.s3server import S3Access
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
@@ -47,7 +49,25 @@ def rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
 class TestViews:
     def test_there_is_one_for_every_table_and_for_what_people_ask_most(self, engine: Engine) -> None:
         assert {name for (name,) in rows(engine, "SHOW TABLES")} == set(views.VIEWS)
-        assert set(views.VIEWS) == {*TABLES, "current_messages", "notifications", "open_gaps"}
+        assert set(views.VIEWS) == {*TABLES, *(view.name for view in DERIVED)}
+        assert {"current_messages", "notifications", "open_gaps"} < set(views.VIEWS)
+        macros = rows(engine, "SELECT function_name FROM duckdb_functions() WHERE NOT internal")
+        assert {name for (name,) in macros} == {macro.name for macro in MACROS}
+
+    def test_each_that_is_derived_can_be_asked_of_an_archive_with_rows_and_of_one_without(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        archive = small_archive.found(LocalStore(tmp_path / "empty"))
+        sources = [*(view.name for view in DERIVED), *(f"{macro.name}('2026-11-22')" for macro in MACROS)]
+        with open_engine(archive, archive.head()) as empty:
+            for source in sources:
+                assert empty.ask(f"FROM {source}").columns == engine.ask(f"FROM {source}").columns
+                assert rows(empty, f"FROM {source}") == []
+        assert len(rows(engine, "FROM messages_as_of('2026-11-23')")) == small_archive.MESSAGES
+
+    def test_a_macro_reads_nothing_that_a_query_may_not(self, engine: Engine) -> None:
+        with pytest.raises(UsageError, match="nothing else"):
+            rows(engine, "FROM users_as_of((SELECT content FROM read_text('/etc/hostname')))")
 
     def test_each_has_the_columns_of_its_table_and_the_day(self, engine: Engine) -> None:
         for name, table in TABLES.items():
