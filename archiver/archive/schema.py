@@ -83,7 +83,11 @@ MESSAGES = Table(
             _text("text", "the text exactly as sent", required=True),
             _text("flockml", "the FlockML exactly as sent"),
             _text("notification", "the notification text"),
-            _text("plain_text", "what a reader sees: FlockML as text if there is any, else the text", required=True),
+            _text(
+                "plain_text",
+                "what a reader sees: FlockML as text if there is any, else the text; equal to flockml where that cannot be read",
+                required=True,
+            ),
             _column("mentions", _STRINGS, "user ids mentioned"),
             _column("visible_to", _STRINGS, "user ids that could see it, if limited"),
             _text("attachments", "the attachments as received, JSON"),

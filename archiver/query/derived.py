@@ -79,6 +79,13 @@ _OPEN_GAPS = View(
         WHERE place = 1 AND state = 'open'""",  # noqa: S608 - our own words
 )
 
+_UNREAD_FLOCKML = View(
+    "unread_flockml",
+    "messages whose FlockML could not be read: their plain_text is the markup itself",
+    f"""SELECT {message_columns()} FROM messages
+        WHERE flockml IS NOT NULL AND plain_text = flockml""",  # noqa: S608 - our own words
+)
+
 _USER_PERIODS = View(
     "user_periods",
     "what each user was called and more, from when until when",
@@ -201,6 +208,7 @@ _MESSAGE_AUDIENCE = View(
 DERIVED: tuple[View, ...] = (
     _CURRENT_MESSAGES,
     _NOTIFICATIONS,
+    _UNREAD_FLOCKML,
     _OPEN_GAPS,
     _USER_PERIODS,
     _CHANNEL_PERIODS,

@@ -17,6 +17,7 @@ from archiver.archive import layout
 from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.errors import DamageFoundError, StoreRefusedError, StoreUnreachableError, UsageError
+from archiver.normalise.flockml import to_plain_text
 from archiver.query import views
 from archiver.query.derived import DERIVED
 from archiver.query.engine import Engine, S3Login, open_engine
@@ -90,6 +91,17 @@ class TestViews:
 
     def test_notifications_is_what_apps_and_bots_posted(self, engine: Engine) -> None:
         assert rows(engine, "SELECT message_uid FROM notifications ORDER BY 1") == [("m-4",), ("m-6",)]
+
+    def test_unread_flockml_is_whose_text_is_the_markup(self, root: Path) -> None:
+        archive = Archive.open(LocalStore(root))
+        written = {"m-7": "<flockml>read</flockml>", "m-8": "<flockml>a & b</flockml>", "m-9": None}
+        messages = [
+            small_archive.message(uid, 22, "", flockml=flockml, plain_text=to_plain_text(flockml or ""))
+            for uid, flockml in written.items()
+        ]
+        head = small_archive.add(archive, archive.head(), {"messages": messages}, attempt="cccccccc")
+        with open_engine(archive, head) as engine:
+            assert rows(engine, "SELECT message_uid, plain_text FROM unread_flockml") == [("m-8", written["m-8"])]
 
     def test_open_gaps_is_what_is_open_by_the_newest_row_of_each_gap(self, root: Path) -> None:
         archive = Archive.open(LocalStore(root))
