@@ -16,10 +16,20 @@ from archiver.simulator.workspace import Workspace
 _THUMBNAIL_SUFFIX = "_t"
 _THUMBNAIL_BYTES = 300
 _REUSE_EVERY = 6
+_QUOTE_CHARACTERS = 200
 # With the file shared before, one for each way to answer.
 _FILES = 3
 # Most files can be had; the last mode is a file that is gone.
 _MODE_WEIGHTS = (40, 40, 7, 8, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that was said in a chat and can be answered; what was said before the script began has no uid."""
+
+    uid: str
+    sender: str
+    text: str
 
 
 @dataclass(slots=True)
@@ -34,7 +44,7 @@ class Scene:
     at_ms: int = 0
     members: list[str] = field(default_factory=list)
     sender: str = ""
-    previous_text: str = ""
+    said: list[Said] = field(default_factory=list)
     files_made: int = 0
     last_file: HostedFile | None = None
 
@@ -67,10 +77,11 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message to be: content fields of a `Version`, and its writer where that is not the scene's sender."""
+    """One message to be: content fields of a `Version`, its writer where that is not the scene's sender, and what it answers."""
 
     content: dict[str, Any]
     sender: str = ""
+    answers: str = ""
 
 
 def plain(scene: Scene) -> Line:
@@ -157,13 +168,23 @@ def link_preview(scene: Scene) -> Line:
 
 def reply(scene: Scene) -> Line:
     """Answer somebody the way clients did in 2018: by an app, with a quotation and no uid (flock-api.md 9, point 2)."""
+    if scene.said:
+        original = scene.random.choice(scene.said)
+    else:
+        original = Said("", scene.other_member(), f"said before anybody listened, {scene.random.randrange(1_000)}")
+    quote = original.text[:_QUOTE_CHARACTERS]
     quoted = {
-        "title": f"in reply to {scene.person(scene.other_member()).first_name}",
-        "description": scene.previous_text[:200],
+        "title": f"in reply to {scene.person(original.sender).first_name}",
+        "description": quote,
         "color": "#0ABE51",
-        "views": {"flockml": f"<flockml>{escape(scene.previous_text[:200].translate(_NO_CONTROLS))}</flockml>"},
+        "views": {"flockml": f"<flockml>{escape(quote.translate(_NO_CONTROLS))}</flockml>"},
     }
-    return Line({"text": scene.random.choice(phrases.PLAIN), "app_id": scene.apps["replies"], "attachments": (quoted,)})
+    content = {
+        "text": scene.random.choice(phrases.PLAIN),
+        "app_id": scene.apps["replies"],
+        "attachments": (quoted,),
+    }
+    return Line(content, answers=original.uid)
 
 
 def poll(scene: Scene) -> Line:

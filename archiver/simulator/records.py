@@ -56,7 +56,8 @@ class Version(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Message(msgspec.Struct, gc=False, kw_only=True):
     """One message; ``versions`` grow with edits, ``position`` counts messages in the order in which they appeared.
 
-    ``feed`` names the incoming webhook or the webhook's answer that posted it, empty for people and bots.
+    ``feed`` names the incoming webhook or the webhook's answer that posted it, empty for people and bots. ``answers`` is the uid of the
+    message that it answers, which Flock shows to nobody (flock-api.md 9, point 2).
     """
 
     uid: str
@@ -68,6 +69,7 @@ class Message(msgspec.Struct, gc=False, kw_only=True):
     position: int = 0
     feed: str = ""
     source_id: str | None = None
+    answers: str = ""
 
     @property
     def sent_at_ms(self) -> int:

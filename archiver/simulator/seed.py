@@ -16,7 +16,7 @@ import msgspec
 from archiver.clock import DAY_MS, to_ms
 from archiver.errors import UsageError
 from archiver.simulator import phrases
-from archiver.simulator.lines import CHANNEL_LINES, DIRECT_LINES, Line, Scene
+from archiver.simulator.lines import CHANNEL_LINES, DIRECT_LINES, Line, Said, Scene
 from archiver.simulator.records import (
     Action,
     Channel,
@@ -49,6 +49,8 @@ _TO_BOT_SHARE = 0.02
 _EDITED_SHARE = 0.06
 _DELETED_SHARE = 0.03
 _UIDS_PER_ACTION = 20
+# People answer one of the last things that were said.
+_ANSWERED_AMONG = 5
 _ZONES = ("+05:30", "+00:00", "-08:00", "+09:00", "+05:45")
 
 
@@ -151,6 +153,7 @@ class _Script:
         self._days = days
         self._actions: list[tuple[int, int, Action]] = []
         self._members = {channel_id: list(channel.members) for channel_id, channel in scene.workspace.channels.items()}
+        self._said: dict[str, list[Said]] = {}
         self._direct: dict[tuple[str, str], list[Message]] = {}
         self._pairs = [*pairwise(team), (team[0], team[-1])]
         self._planned = 0
@@ -214,9 +217,13 @@ class _Script:
         channel_id = scene.random.choice(list(self._members))
         scene.members = self._members[channel_id]
         scene.sender = scene.random.choice(scene.members)
+        scene.said = self._said.setdefault(channel_id, [])
         line = _pick(scene, number, CHANNEL_LINES)
         message = self._compose(line, channel_id)
-        scene.previous_text = line.content.get("text", "")
+        message.answers = line.answers
+        if text := message.latest.text:
+            scene.said.append(Said(message.uid, message.sender, text))
+            del scene.said[:-_ANSWERED_AMONG]
         return message
 
     def _write_direct(self, pair: tuple[str, str]) -> Message:

@@ -7,7 +7,8 @@ Each row is a JSON object with a ``kind``:
 ``user``         ``user_id``, names, ``email``, ``role``, ``bot``, ``installed``, ``source_id``
 ``channel``      ``channel_id``, ``name``, ``names`` as ``[{at_ms, name}]``, ``purpose``, ``private``, ``source_id``
 ``membership``   ``channel_id``, ``user_id``, ``affiliation``, ``since_ms``, ``until_ms``
-``message``      ``uid``, ``chat_id``, ``from``, ``to``, ``position``, ``sent_at_ms``, ``deleted_at_ms``, ``feed``, ``source_id`` and
+``message``      ``uid``, ``chat_id``, ``from``, ``to``, ``position``, ``sent_at_ms``, ``deleted_at_ms``, ``feed``, ``source_id``,
+                 ``answers`` (the uid that a reply is to, which Flock shows to nobody) and
                  ``versions`` in order, each with the content fields of flock-api.md 6.1 and ``at_ms``
 ``file``         ``url``, ``path``, ``name``, ``mime``, ``size``, ``sha256``, ``mode``, ``requests``; those that messages offered
 ``push``         ``feed``, ``name`` of the event, ``uid``, ``status``, ``fault``: every delivery that was tried, in order of their ends
@@ -74,6 +75,7 @@ def message_row(message: Message) -> Json:
         "deleted_at_ms": message.deleted_at_ms,
         "feed": message.feed,
         "source_id": message.source_id,
+        "answers": message.answers,
         "versions": [_version(version) for version in message.versions],
     }
 
