@@ -61,7 +61,8 @@ def command(invocation: Invocation, *, sql: str, form: Format) -> int | None:
 
     Of messages: current_messages (the newest version of each), transcript (the same to read, with the names of then), notifications
     (what apps and bots posted), message_audience (who could see each), message_absences (what Flock did not return when asked),
-    unread_flockml (markup that could not be read), inferred_replies (what replies quote, as far as one can tell).
+    unread_flockml (markup that could not be read), inferred_replies (what replies quote, as far as one can tell),
+    identified_messages and provisional_uids (what came without a uid, and what it turned out to be).
 
     Of times: user_periods, channel_periods, conversation_periods, member_periods (from when until when), membership_changes,
     channel_renames, user_renames; and for one instant users_as_of('2026-11-22'), channels_as_of, conversations_as_of, members_as_of,

@@ -3,7 +3,8 @@
 A *period* is the time during which a state was known to hold: from ``valid_from``, when it was first seen, until ``valid_to``, when
 another state was first seen; null where it still holds. What happened between two looks at Flock is known only when it is seen, so an
 instant here is the latest at which something can have happened. ``is_first`` marks a state that we found when we first looked: it may
-have held before. Everything is plain SQL, windows and joins, with no function that is DuckDB's own; what takes an instant is in `macros`.
+have held before. Everything is plain SQL, windows and joins; only ``inferred_replies`` needs functions of DuckDB's own, to read JSON.
+What takes an instant is in `macros`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archiver.archive.schema import GAPS, MESSAGES
+from archiver.normalise.message import PROVISIONAL_PREFIX
 
 _MESSAGE_COLUMNS = (*MESSAGES.schema.names, "dt")
 
@@ -52,13 +54,85 @@ def _renames(periods: str, key: str) -> str:
         WHERE name <> old_name"""  # noqa: S608 - our own words
 
 
+# A range of uids and not a prefix, so that data objects without such uids are passed over by their statistics.
+_IS_PROVISIONAL = f"message_uid >= '{PROVISIONAL_PREFIX}' AND message_uid < '{PROVISIONAL_PREFIX[:-1]};'"
+_IS_FLOCKS_OWN = f"message_uid < '{PROVISIONAL_PREFIX}' OR message_uid >= '{PROVISIONAL_PREFIX[:-1]};'"
+
+# A push arrives within minutes of the sending, or never (flock-api.md 11.1); clocks differ by less. Where no time was told, sent_at is
+# that of the arrival.
+_ARRIVES_WITHIN = "INTERVAL '10' MINUTE"
+_CLOCKS_DIFFER_BY = "INTERVAL '1' MINUTE"
+_TOLD = "sent_at_basis <> 'observed'"
+
+_PROVISIONAL_UIDS = View(
+    "provisional_uids",
+    "messages that came without a uid, and the uid that each turned out to have: reconciled, ambiguous or apart",
+    f"""SELECT p.chat_id, p.message_uid AS provisional_uid, p.sender_id, p.client_id, p.sent_at, p.observed_at,
+        CASE WHEN f.is_clear THEN 'reconciled' WHEN f.candidates > 0 THEN 'ambiguous' ELSE 'apart' END AS outcome,
+        CASE WHEN f.is_clear THEN f.found_uid END AS message_uid,
+        CASE WHEN f.is_clear THEN f.found_version END AS version,
+        coalesce(f.candidates, 0) AS candidates
+        FROM (
+            SELECT chat_id, message_uid, sender_id, client_id, min(sent_at) AS sent_at, min(observed_at) AS observed_at
+            FROM messages WHERE {_IS_PROVISIONAL} GROUP BY chat_id, message_uid, sender_id, client_id
+        ) AS p
+        LEFT JOIN (
+            SELECT chat_id, provisional_uid, count(*) AS candidates, min(found_uid) AS found_uid,
+                min(found_version) AS found_version, count(*) = 1 AND min(rivals) = 1 AS is_clear
+            FROM (
+                SELECT *, max(is_exact) OVER (PARTITION BY chat_id, provisional_uid) AS best,
+                    CASE WHEN is_exact = 1 THEN 1
+                        ELSE count(*) OVER (PARTITION BY chat_id, found_uid, is_exact) END AS rivals
+                FROM (
+                    SELECT p.chat_id, p.message_uid AS provisional_uid, m.message_uid AS found_uid,
+                        CASE WHEN p.{_TOLD} AND m.{_TOLD} THEN 1 ELSE 0 END AS is_exact,
+                        min(m.version) AS found_version
+                    FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS p
+                    JOIN (SELECT * FROM messages WHERE {_IS_FLOCKS_OWN}) AS m
+                        ON m.chat_id = p.chat_id AND m.sender_id = p.sender_id AND m.client_id = p.client_id
+                        AND m.text = p.text AND CASE
+                            WHEN p.{_TOLD} AND m.{_TOLD} THEN m.sent_at = p.sent_at
+                            WHEN p.{_TOLD} THEN m.sent_at BETWEEN
+                                p.sent_at - {_CLOCKS_DIFFER_BY} AND p.sent_at + {_ARRIVES_WITHIN}
+                            WHEN m.{_TOLD} THEN p.sent_at BETWEEN
+                                m.sent_at - {_CLOCKS_DIFFER_BY} AND m.sent_at + {_ARRIVES_WITHIN}
+                            ELSE m.sent_at BETWEEN
+                                p.sent_at - {_ARRIVES_WITHIN} AND p.sent_at + {_ARRIVES_WITHIN} END
+                    GROUP BY 1, 2, 3, 4
+                ) AS pairs
+            ) AS rated
+            WHERE is_exact = best
+            GROUP BY chat_id, provisional_uid
+        ) AS f ON f.chat_id = p.chat_id AND f.provisional_uid = p.message_uid""",  # noqa: S608 - our own words
+)
+
+_RESOLVED = ", ".join(
+    {"message_uid": "coalesce(u.message_uid, m.message_uid)", "version": "coalesce(u.version, m.version)"}.get(
+        column, f"m.{column}"
+    )
+    for column in _MESSAGE_COLUMNS
+)
+
+# Two parts, so that a question about one uid is asked of the objects of the first and not of all that is in them.
+_IDENTIFIED_MESSAGES = View(
+    "identified_messages",
+    "every version of every message under the uid that it turned out to have; archived_as is its provisional one",
+    f"""SELECT {message_columns()}, CAST(NULL AS VARCHAR) AS archived_as FROM messages WHERE {_IS_FLOCKS_OWN}
+        UNION ALL
+        SELECT {_RESOLVED}, u.provisional_uid
+        FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS m
+        LEFT JOIN provisional_uids AS u
+            ON u.chat_id = m.chat_id AND u.provisional_uid = m.message_uid AND u.outcome = 'reconciled'""",  # noqa: S608 - ours
+)
+
 _CURRENT_MESSAGES = View(
     "current_messages",
     "the newest version of every message",
     f"""SELECT {message_columns()} FROM (
         SELECT {message_columns()}, row_number() OVER (
-            PARTITION BY chat_id, message_uid ORDER BY version DESC, observed_at DESC) AS place
-        FROM messages) AS ordered
+            PARTITION BY chat_id, message_uid ORDER BY version DESC,
+            CASE WHEN archived_as IS NULL THEN 0 ELSE 1 END, observed_at DESC) AS place
+        FROM identified_messages) AS ordered
         WHERE place = 1""",  # noqa: S608 - our own words
 )
 
@@ -66,9 +140,9 @@ _CURRENT_MESSAGES = View(
 _NOTIFICATIONS = View(
     "notifications",
     "what apps and bots posted",
-    """SELECT * FROM messages
-        WHERE app_id IS NOT NULL OR send_as_name IS NOT NULL OR on_behalf_of IS NOT NULL
-        OR starts_with(sender_id, 'u:B') OR starts_with(sender_id, 'b:')""",
+    f"""SELECT {message_columns()} FROM identified_messages
+        WHERE archived_as IS NULL AND (app_id IS NOT NULL OR send_as_name IS NOT NULL OR on_behalf_of IS NOT NULL
+        OR starts_with(sender_id, 'u:B') OR starts_with(sender_id, 'b:'))""",  # noqa: S608 - our own words
 )
 
 _OPEN_GAPS = View(
@@ -241,9 +315,11 @@ _INFERRED_REPLIES = View(
                                 THEN 0 ELSE 2 END) AS place
                     FROM ({_REPLIES}) AS r
                     JOIN (
-                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(text) AS said FROM messages
+                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(text) AS said
+                        FROM identified_messages
                         UNION
-                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(plain_text) FROM messages
+                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(plain_text)
+                        FROM identified_messages
                     ) AS o ON o.chat_id = r.chat_id AND substr(o.said, 1, 20) = r.opening
                         AND o.sent_at <= r.sent_at AND o.message_uid <> r.message_uid
                         AND (o.said = r.quote OR (length(r.beginning) >= 20 AND starts_with(o.said, r.beginning)))
@@ -260,6 +336,8 @@ _INFERRED_REPLIES = View(
 )
 
 DERIVED: tuple[View, ...] = (
+    _PROVISIONAL_UIDS,
+    _IDENTIFIED_MESSAGES,
     _CURRENT_MESSAGES,
     _NOTIFICATIONS,
     _UNREAD_FLOCKML,

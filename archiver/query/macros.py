@@ -34,8 +34,9 @@ _MESSAGES_AS_OF = f"""SELECT {message_columns("m")}, m.basis, a.valid_from AS no
             row_number() OVER (PARTITION BY chat_id, message_uid ORDER BY
                 CASE WHEN observed_at <= {_INSTANT} THEN 0 ELSE 1 END,
                 CASE WHEN observed_at <= {_INSTANT} THEN -version ELSE version END,
+                CASE WHEN archived_as IS NULL THEN 0 ELSE 1 END,
                 observed_at DESC) AS place
-        FROM messages
+        FROM identified_messages
         WHERE sent_at <= {_INSTANT} OR observed_at <= {_INSTANT}
     ) AS m
     LEFT JOIN message_absences AS a ON a.chat_id = m.chat_id AND a.message_uid = m.message_uid
