@@ -2,6 +2,8 @@
 
 A chat is a channel (``g:…``) or a one-to-one conversation. Flock names the latter by the *other* party, so the two
 sides see two names for one conversation; here its ``chat_id`` is both user ids in order, joined by a comma.
+
+What was imported from elsewhere has ids of its own, ``import:<origin>:<id>``, which Flock never gives and is never asked about.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ ChatKind = Literal["channel", "direct"]
 CHANNEL_PREFIX = "g:"
 USER_PREFIX = "u:"
 _BOT_PREFIXES = ("u:B", "b:")
+IMPORT_PREFIX = "import:"
 _DIRECT_SEPARATOR = ","
 _XMPP_USERS = "@go.to"
 _XMPP_CHANNELS = "@groups.go.to"
@@ -63,3 +66,16 @@ def parties_of(chat_id: str) -> tuple[str, str] | None:
         return None
     first, separator, second = chat_id.partition(_DIRECT_SEPARATOR)
     return (first, second) if separator else None
+
+
+def foreign_id(origin: str, identifier: str) -> str:
+    """Return the id of something of another system: it says where it is from and collides with none of Flock's.
+
+    A comma would make two users of one id, so it is written as ``%2C``, and ``%`` as ``%25``.
+    """
+    return f"{IMPORT_PREFIX}{origin}:{identifier.replace('%', '%25').replace(_DIRECT_SEPARATOR, '%2C')}"
+
+
+def is_foreign(identifier: str) -> bool:
+    """Tell whether an id, also that of a chat, was given to something of another system (`foreign_id`)."""
+    return identifier.startswith(IMPORT_PREFIX)

@@ -53,9 +53,11 @@ _CHAT_ID = _text(
     "chat_id", "channel id, or the two user ids of a one-to-one chat in order, joined by a comma", required=True
 )
 _CHAT_KIND = _text("chat_kind", "channel or direct", required=True)
-_MESSAGE_UID = _text("message_uid", "Flock's uid; a derived one starts with provisional:", required=True)
+_MESSAGE_UID = _text(
+    "message_uid", "Flock's uid, or that of an imported record; a derived one starts with provisional:", required=True
+)
 _VERSION = _column("version", pa.int32(), "1 for the first content seen of this message, counting up", required=True)
-_CAPTURED_BY = _text("captured_by", "the feed, or the user whose token saw it", required=True)
+_CAPTURED_BY = _text("captured_by", "the feed, the user whose token saw it, or the import", required=True)
 _OBSERVED_AT = _instant("observed_at", "when we received it", required=True)
 
 MESSAGES = Table(
@@ -66,7 +68,7 @@ MESSAGES = Table(
             _CHAT_KIND,
             _MESSAGE_UID,
             _VERSION,
-            _instant("sent_at", "when Flock says it was sent", required=True),
+            _instant("sent_at", "when Flock, or the imported record, says it was sent", required=True),
             _text(
                 "sent_at_basis",
                 "the fact that sent_at rests on: timestampInMillis, timestamp, uid or observed",
@@ -90,10 +92,14 @@ MESSAGES = Table(
             ),
             _column("mentions", _STRINGS, "user ids mentioned"),
             _column("visible_to", _STRINGS, "user ids that could see it, if limited"),
-            _text("attachments", "the attachments as received, JSON"),
+            _text("attachments", "the attachments as received, JSON; of an imported message in Flock's form"),
             _column("blob_digests", _STRINGS, "SHA-256 of the files stored with this version when it was committed"),
             _text("client_id", "the id the client chose; not unique"),
-            _text("raw", "the message exactly as received, JSON", required=True),
+            _text(
+                "raw",
+                "the message exactly as received, JSON; of an imported one its record as it stood in the file",
+                required=True,
+            ),
             _text("raw_digest", "SHA-256 of raw", required=True),
             _text("content_digest", "SHA-256 of the canonical form of what the message says", required=True),
             _text("supersedes", "content_digest of the version before"),
@@ -160,7 +166,11 @@ EVENTS = Table(
             _text("spool_id", "the spool that took it", required=True),
             _column("sequence", pa.int64(), "its place in that spool", required=True),
             _text("feed", "the door it came through", required=True),
-            _text("feed_kind", "webhook or event; fetch for an answer that could not be read", required=True),
+            _text(
+                "feed_kind",
+                "webhook or event; fetch for an answer that could not be read; import for a file that was brought",
+                required=True,
+            ),
             _text("verified", "how it was authenticated", required=True),
             _text("name", "the event's name"),
             _text("user_id", "the user an event speaks of"),
@@ -258,7 +268,9 @@ CHANNELS = Table(
         [
             _text("channel_id", "Flock's channel id", required=True),
             _VALID_FROM,
-            _text("state", "listed, or unlisted: no token sees it any more", required=True),
+            _text(
+                "state", "listed; unlisted: no token sees it any more; or imported: a file told of it", required=True
+            ),
             _text("name", "name"),
             _text("purpose", "purpose"),
             _text("profile_image", "picture URL"),

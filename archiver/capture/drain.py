@@ -1,7 +1,7 @@
 """A batch on its way into one commit: columns of messages and events.
 
 What needs a second look, a repeated uid or a message with files, is read again from its own raw bytes; reading is a
-pure function, so it says the same again.
+pure function, so it says the same again. What was imported is read again from its columns (`archiver.normalise.imported`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.schema import EVENTS
-from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table
+from archiver.archive.tables import UNDECIDED_MESSAGES, messages_to_table, rows_of
 from archiver.capture.reading import ReadCaptures, ReadItems
 from archiver.capture.versions import Key
 from archiver.model.message import Message
+from archiver.normalise.imported import IMPORT, message_of_row
 from archiver.normalise.message import Observed, carries_unknown_fields, read_message
 from archiver.normalise.redact import without_secrets
 
@@ -123,5 +124,8 @@ def repeated_keys(rows: pa.Table) -> set[Key]:
 def message_at(rows: pa.Table, row: int) -> Message:
     """Return the message that a row was made of."""
     source, captured_by, raw = (rows.column(name)[row].as_py() for name in ("source", "captured_by", "raw"))
+    if source == IMPORT:
+        [said] = rows_of(rows.slice(row, 1))
+        return message_of_row(said, observed_at_ms=said["observed_at"], sent_at_ms=said["sent_at"])
     observed_at_ms = pc.cast(rows.column("observed_at")[row], pa.int64()).as_py()
     return read_message(raw.encode(), Observed(observed_at_ms, source, captured_by))

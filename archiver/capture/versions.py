@@ -4,6 +4,9 @@ A push repeats if it says what *any* known version says: deliveries come late an
 history, is an answer about now, so it is held against the newest version alone: a message edited back to its first text is
 a new version then. A capture that only adds fields which the known one does not carry completes it, under the same version number (see
 `archiver.normalise.content.relation`).
+
+An imported record repeats what any version says, as a push does. Two of them state all they know, so they are compared
+whole; one that says the same in other bytes, such as with other reactions, is kept beside the first, under its version.
 """
 
 from __future__ import annotations
@@ -22,22 +25,36 @@ from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.tables import rows_of
 from archiver.model.message import Message
 from archiver.normalise.content import relation
+from archiver.normalise.imported import IMPORT, SAID_COLUMNS, said_columns, said_text
 from archiver.normalise.message import read_content
 from archiver.store import Store
 
 Key = tuple[str, str]
 
 _ABOUT_NOW = frozenset({"fetch", "history"})
-_VERSION_COLUMNS = ("chat_id", "message_uid", "version", "observed_at", "content_digest", "raw")
+_VERSION_COLUMNS = (
+    "chat_id",
+    "message_uid",
+    "version",
+    "observed_at",
+    "content_digest",
+    "source",
+    "raw_digest",
+)
 
 
 class KnownVersion(msgspec.Struct, frozen=True, gc=False):
-    """A version that the archive, or an earlier capture of the same batch, holds."""
+    """A version that the archive, or an earlier capture of the same batch, holds.
+
+    ``said`` is a JSON object whose content fields tell what it says: the ``raw`` of what Flock sent.
+    """
 
     version: int
     observed_at_ms: int
     content_digest: str
-    raw: str
+    said: str
+    raw_digest: str
+    is_imported: bool
 
 
 class NewVersion(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +79,21 @@ def find_repeats(store: Store, head: Head, rows: pa.Table) -> set[Key]:
     return {key for key, _ in _rows_of(store, records, uids, ("chat_id", "message_uid"))}
 
 
+def find_archived(store: Store, head: Head, keys: Collection[Key]) -> set[Key]:
+    """Return which of these keys the archive holds, where nothing but the uid can say when a message was sent."""
+    if not keys:
+        return set()
+    count = len(keys)
+    rows = pa.table(
+        {
+            "message_uid": pa.array([uid for _, uid in keys], pa.string()),
+            "sent_at_basis": pa.repeat("observed", count),
+            "sent_at": pa.nulls(count, pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    return find_repeats(store, head, rows) & set(keys)
+
+
 def find_known(store: Store, head: Head, rows: pa.Table, keys: Collection[Key]) -> dict[Key, list[KnownVersion]]:
     """Return every version that the archive holds of some of these message rows' keys, oldest first, with what it said.
 
@@ -69,10 +101,17 @@ def find_known(store: Store, head: Head, rows: pa.Table, keys: Collection[Key]) 
     """
     known: dict[Key, list[KnownVersion]] = {}
     uids = pa.array({uid for _, uid in keys}, type=pa.string())
-    for key, row in _rows_of(store, _candidates(head, rows), uids, _VERSION_COLUMNS):
+    records = _candidates(head, rows)
+    has_imported = False
+    for key, row in _rows_of(store, records, uids, (*_VERSION_COLUMNS, "raw")):
         if key in keys:
-            version = KnownVersion(row["version"], row["observed_at"], row["content_digest"], row["raw"])
-            known.setdefault(key, []).append(version)
+            has_imported = has_imported or row["source"] == IMPORT
+            if row["source"] != IMPORT:
+                known.setdefault(key, []).append(_known_version(row, row["raw"]))
+    if has_imported:  # rarely, and only then more columns are worth reading
+        for key, row in _rows_of(store, records, uids, (*_VERSION_COLUMNS, *SAID_COLUMNS)):
+            if key in keys and row["source"] == IMPORT:
+                known.setdefault(key, []).append(_known_version(row, said_text(row)))
     for versions in known.values():
         versions.sort(key=lambda version: (version.version, version.observed_at_ms))
     return known
@@ -137,20 +176,46 @@ def _rows_of(
             yield (row["chat_id"], row["message_uid"]), row
 
 
+def _known_version(row: Mapping[str, Any], said: str) -> KnownVersion:
+    return KnownVersion(
+        row["version"], row["observed_at"], row["content_digest"], said, row["raw_digest"], row["source"] == IMPORT
+    )
+
+
 def _as_known(message: Message, version: int) -> KnownVersion:
-    return KnownVersion(version, message.observed_at_ms, message.content_digest, message.raw)
+    is_imported = message.source == IMPORT
+    return KnownVersion(
+        version, message.observed_at_ms, message.content_digest, _said(message), message.raw_digest, is_imported
+    )
+
+
+def _said(message: Message) -> str:
+    return said_text(said_columns(message)) if message.source == IMPORT else message.raw
 
 
 def _judge(versions: Sequence[KnownVersion], message: Message) -> NewVersion | None:
     newest = versions[-1]
     rivals = [newest] if message.source in _ABOUT_NOW else versions[::-1]
-    if any(message.content_digest == version.content_digest for version in rivals):
-        return None
-    seen = read_content(message.raw)
     for rival in rivals:
-        how = relation(read_content(rival.raw), seen)
+        if message.content_digest == rival.content_digest:
+            return _in_other_bytes(versions, rival, message)
+    is_imported = message.source == IMPORT
+    seen = read_content(_said(message))
+    for rival in rivals:
+        if is_imported and rival.is_imported:
+            continue
+        how = relation(read_content(rival.said), seen)
         if how in ("same", "poorer"):
             return None
         if how in ("richer", "mixed"):
             return NewVersion(message, rival.version, rival.content_digest)
     return NewVersion(message, newest.version + 1, newest.content_digest)
+
+
+def _in_other_bytes(versions: Sequence[KnownVersion], same: KnownVersion, message: Message) -> NewVersion | None:
+    """Return what keeps an imported record whose bytes are new although what it says is known; None for anything else."""
+    if message.source != IMPORT or not same.is_imported:
+        return None
+    if any(message.raw_digest == version.raw_digest for version in versions):
+        return None
+    return NewVersion(message, same.version, same.content_digest)

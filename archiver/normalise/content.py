@@ -54,6 +54,9 @@ EXPIRING_PARAMETERS = frozenset(
 # A URL is a signed one only if it carries one of these; `policy` and `expires` alone may mean anything.
 _SIGNATURES = frozenset({"signature", "x-amz-signature"})
 
+# The token by which the links of a Slack export open; each export has another one.
+_EXPORT_TOKEN = "t=xoxe-"  # noqa: S105 - how one begins
+
 Relation = Literal["same", "richer", "poorer", "mixed", "different"]
 
 _encode_flat = msgspec.json.Encoder().encode
@@ -126,9 +129,15 @@ def without_signature(url: str) -> str:
     query, hash_sign, fragment = match[1].partition("#")
     parameters = query.split("&")
     names = [unquote_plus(parameter.partition("=")[0]).lower() for parameter in parameters]
-    if _SIGNATURES.isdisjoint(names):
+    has_token = any(parameter.startswith(_EXPORT_TOKEN) for parameter in parameters)
+    if _SIGNATURES.isdisjoint(names) and not has_token:
         return url
-    kept = [parameter for parameter, name in zip(parameters, names, strict=True) if name not in EXPIRING_PARAMETERS]
+    expiring = frozenset() if _SIGNATURES.isdisjoint(names) else EXPIRING_PARAMETERS
+    kept = [
+        parameter
+        for parameter, name in zip(parameters, names, strict=True)
+        if name not in expiring and not parameter.startswith(_EXPORT_TOKEN)
+    ]
     address = url[: match.start(1) - 1]
     return f"{address}{'?' if kept else ''}{'&'.join(kept)}{hash_sign}{fragment}"
 

@@ -131,7 +131,7 @@ def read_message(raw: bytes, observed: Observed) -> Message:
         text, wire.flockml or None, wire.notification or None, to_plain_text(wire.flockml) if wire.flockml else text,
         wire.mentions or None, wire.visibleTo or None,
         canonical_json(wire.attachments).decode() if wire.attachments else None,
-        tuple(_files_of(wire.attachments)) if wire.attachments else (),
+        tuple(files_of(wire.attachments)) if wire.attachments else (),
         client_id, raw_text, raw_digest, _content_digest(wire),
     )  # fmt: skip
 
@@ -159,6 +159,24 @@ def read_content(raw: str) -> dict[str, Any]:
     """Return the content fields that a message's raw JSON carries, for `archiver.normalise.content.relation`."""
     fields = _read_leniently(raw)
     return {name: fields[name] for name in CONTENT_FIELDS if name in fields}
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Return the fields of any JSON object as leniently as a message is read; raises `UnparseableError`."""
+    try:
+        if raw.count(b"{") + raw.count(b"[") > NESTING_MAX:
+            _refuse_deep_nesting(raw)
+        fields = msgspec.json.decode(raw)
+    except UnicodeDecodeError as error:
+        raise UnparseableError(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    except msgspec.MsgspecError:
+        try:
+            return _read_leniently(raw.decode())
+        except UnicodeDecodeError as error:
+            raise UnparseableError(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    if not isinstance(fields, dict):
+        raise UnparseableError(f"a JSON {type(fields).__name__} where an object was expected")
+    return fields
 
 
 def carries_unknown_fields(raw: bytes) -> bool:
@@ -305,7 +323,7 @@ def _instant_of(value: Any) -> int | None:
         return None
 
 
-def _files_of(attachments: list[Any]) -> Iterator[Attachment]:
+def files_of(attachments: list[Any]) -> Iterator[Attachment]:
     """Yield every file the attachments point to: downloads, then the original and the thumbnail of an image view."""
     ordinal = 0
     for attachment in attachments:

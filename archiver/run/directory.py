@@ -72,10 +72,10 @@ def every_token_refused(session: Session) -> TokenRefusedError | None:
 
 def _known(session: Session) -> DirectoryKnown:
     return DirectoryKnown(
-        users={key[0]: row for key, row in session.states("users").items()},
-        channels={key[0]: row for key, row in session.states("channels").items()},
-        groups={(key[0], key[1]): row for key, row in session.states("groups").items()},
-        conversations={key[0]: row for key, row in session.states("conversations").items()},
+        users={key[0]: row for key, row in session.states_of_flock("users").items()},
+        channels={key[0]: row for key, row in session.states_of_flock("channels").items()},
+        groups={(key[0], key[1]): row for key, row in session.states_of_flock("groups").items()},
+        conversations={key[0]: row for key, row in session.states_of_flock("conversations").items()},
     )
 
 

@@ -19,7 +19,7 @@ from archiver.archive.ledger import Entry, FileRecord, Gap
 from archiver.archive.reader import Archive, Head, read_rows
 from archiver.archive.tables import rows_of
 from archiver.capture.feeds import Delivery
-from archiver.capture.versions import Key, find_repeats
+from archiver.capture.versions import Key, find_archived
 from archiver.store import Store
 
 CURSOR: Final = "gaps"
@@ -147,23 +147,8 @@ def _read_observations(news: News, store: Store, head: Head, records: Sequence[F
         for row in rows_of(batch):
             news.not_returned.setdefault((row["chat_id"], row["message_uid"]), row["observed_at"])
     # What the archive holds is not missing: it was deleted in Flock, or is no longer shown.
-    for key in _archived(store, head, news.not_returned):
+    for key in find_archived(store, head, news.not_returned):
         news.not_returned.pop(key, None)
-
-
-def _archived(store: Store, head: Head, keys: Collection[Key]) -> set[Key]:
-    if not keys:
-        return set()
-    count = len(keys)
-    rows = pa.table(
-        {
-            "message_uid": pa.array([uid for _, uid in keys], pa.string()),
-            # Only the uid itself can say when the message was sent.
-            "sent_at_basis": pa.repeat("observed", count),
-            "sent_at": pa.nulls(count, pa.timestamp("ms", tz="UTC")),
-        }
-    )
-    return find_repeats(store, head, rows)
 
 
 def _arrived(store: Store, records: Sequence[FileRecord], awaited: Collection[Key]) -> set[Key]:

@@ -130,7 +130,7 @@ def _of_states(session: Session, fed: Feeds) -> list[Gap]:
     """Return the gaps that the newest states of the directory, the tokens and the feeds show."""
     tokens = session.tokens
     usable = frozenset(tokens.usable_users())
-    channels = session.states("channels")
+    channels = session.states_of_flock("channels")
     last_push = feeds.last_push_by_chat(fed)
     refused = gaps.still_refused(
         gaps.open_gaps(session.states("gaps"), gaps.TOKEN_REFUSED),
@@ -141,13 +141,13 @@ def _of_states(session: Session, fed: Feeds) -> list[Gap]:
     return [
         *([] if tokens.users else [gaps.without_token()]),
         *refused,
-        *gaps.users_without_token(session.states("users"), usable=usable, refused=refused),
+        *gaps.users_without_token(session.states_of_flock("users"), usable=usable, refused=refused),
         *gaps.channels_without_feed(channels, last_push),
         *gaps.silent_channels(channels, last_push, days_max=session.ports.gap_rules.silent_days_max),
         *gaps.unreadable_chats(
             channels=channels,
-            groups=session.states("groups"),
-            conversations=session.states("conversations"),
+            groups=session.states_of_flock("groups"),
+            conversations=session.states_of_flock("conversations"),
             usable=usable,
         ),
     ]

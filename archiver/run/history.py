@@ -353,8 +353,8 @@ def _chats(
     session: Session, source: HistorySource, tokens: TokenPool, *, is_shared: bool
 ) -> dict[str, tuple[str, ...]]:
     """Return the chats to read, and whom to ask as for each; those of a source with its own credential need no user."""
-    known = {chat_id for (chat_id,) in session.states("conversations")}
-    known |= {channel_id for (channel_id,) in session.states("channels")}
+    known = {chat_id for (chat_id,) in session.states_of_flock("conversations")}
+    known |= {channel_id for (channel_id,) in session.states_of_flock("channels")}
     chats = source.chats if source.chats is not None else known
     if is_shared:
         return dict.fromkeys(sorted(chats), tokens.users)
@@ -364,7 +364,7 @@ def _chats(
 
 def _members(session: Session) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
-    for (channel_id, user_id), row in session.states("groups").items():
+    for (channel_id, user_id), row in session.states_of_flock("groups").items():
         of_channel = members.setdefault(channel_id, [])
         if row["state"] == "member":
             of_channel.append(user_id)

@@ -21,6 +21,7 @@ from archiver.capture.token_keeper import TokenKeeper
 from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.flock.client import FlockClient
+from archiver.ids import is_foreign
 from archiver.run.result import Progress, StageResult
 from archiver.spool import Spool
 
@@ -104,6 +105,10 @@ class Session:
         if table not in self._states:
             self._states[table] = latest_states(self.ports.archive.store, self.head, table, STATE_KEYS[table])
         return self._states[table]
+
+    def states_of_flock(self, table: str) -> States:
+        """Return `states` without what was imported from another system, of which Flock knows nothing."""
+        return {key: row for key, row in self.states(table).items() if not is_foreign(key[0])}
 
     def sender_names(self) -> dict[str, str]:
         """Return the names of all known users by user id."""

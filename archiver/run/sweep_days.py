@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,6 +19,7 @@ from archiver.capture.sweep import DAY_CURSOR, ArchivedDay, Conversation, Place,
 from archiver.capture.swept import SweptConversation, settled_part
 from archiver.capture.versions import Key
 from archiver.clock import from_text
+from archiver.ids import IMPORT_PREFIX, is_foreign
 from archiver.normalise.message import PROVISIONAL_PREFIX
 from archiver.store import Store
 
@@ -30,7 +31,7 @@ def archived_days(archive: Archive, head: Head) -> list[ArchivedDay]:
     """
     rows: Counter[date] = Counter()
     firsts: dict[date, int] = {}
-    for record in files_of(head, "messages"):
+    for record in _of_flock(head):
         day = layout.partition_of(record.key)[1]
         rows[day] += record.rows
         sequence = layout.sequence_of_data(record.key)
@@ -173,16 +174,28 @@ def progress(
 def records_by_day(head: Head) -> dict[date, list[FileRecord]]:
     """Return the data objects of messages by day."""
     found: dict[date, list[FileRecord]] = {}
-    for record in files_of(head, "messages"):
+    for record in _of_flock(head):
         found.setdefault(layout.partition_of(record.key)[1], []).append(record)
     return found
 
 
+def _of_flock(head: Head) -> Iterator[FileRecord]:
+    """Yield the data objects of messages, without those that hold nothing but imported chats of another system."""
+    for record in files_of(head, "messages"):
+        # What lies between two texts with one beginning begins so too.
+        if not all(is_foreign(str(chat_id)) for chat_id in record.ranges["chat_id"]):
+            yield record
+
+
 def _keys_of(store: Store, records: list[FileRecord]) -> pa.Table:
-    """Return the chat and uid of each message of a day, once and in order, without the uids that are only ours."""
+    """Return the chat and uid of each message of a day, once and in order, without uids and chats that are only ours."""
 
     def keep(batch: pa.RecordBatch) -> pa.Array:
-        return pc.invert(pc.starts_with(batch.column("message_uid"), pattern=PROVISIONAL_PREFIX))
+        ours = pc.or_(
+            pc.starts_with(batch.column("message_uid"), pattern=PROVISIONAL_PREFIX),
+            pc.starts_with(batch.column("chat_id"), pattern=IMPORT_PREFIX),
+        )
+        return pc.invert(ours)
 
     columns = ("chat_id", "message_uid")
     schema = pa.schema([(name, pa.string()) for name in columns])

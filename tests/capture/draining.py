@@ -15,6 +15,7 @@ from archiver.capture.drain import Batch
 from archiver.capture.files import Downloader, WantedFile
 from archiver.capture.token_pool import TokenPool
 from archiver.model.capture import Capture, SpooledCapture
+from archiver.model.message import Message
 from archiver.normalise.message import Observed, read_message
 from archiver.run.batch import prepare
 from archiver.run.drain import drain
@@ -122,9 +123,13 @@ class Draining:
 
     def fetched(self, *raws: bytes, at_ms: int = NOW_MS) -> None:
         """Archive messages that Flock returned when asked by uid."""
+        self.brought(*(read_message(raw, Observed(at_ms, "fetch", "u:reader")) for raw in raws), at_ms=at_ms)
+
+    def brought(self, *messages: Message, at_ms: int = NOW_MS) -> None:
+        """Archive messages that no push brought, in one commit."""
         session = self._session()
         batch = Batch()
-        batch.add_messages([read_message(raw, Observed(at_ms, "fetch", "u:reader")) for raw in raws])
+        batch.add_messages(messages)
 
         def draft_for(head: Any) -> Draft:
             with session.file_fetches() as fetches:

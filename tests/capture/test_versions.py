@@ -17,6 +17,8 @@ from archiver.capture.drain import Batch
 from archiver.capture.versions import find_known, find_repeats
 from archiver.clock import DAY_MS
 from archiver.model.capture import Capture
+from archiver.model.message import Message
+from archiver.normalise.imported import ImportedMessage, to_message
 from archiver.normalise.message import Observed, read_message
 from archiver.store.memory import MemoryStore
 from tests.capture.draining import NOW_MS, SENT_AT_MS, Draining, event, raw_of, webhook
@@ -404,3 +406,54 @@ def moved(pushes: list[Capture]) -> set[tuple[str, str]]:
         if row["sent_at_basis"].startswith("timestamp") and not row["message_uid"].startswith(("169", "170")):
             days.setdefault((row["chat_id"], row["message_uid"]), set()).add(row["sent_at"] // DAY_MS)
     return {key for key, stated in days.items() if len(stated) > 1}
+
+
+class TestImports:
+    """What somebody brings is judged with everything else, by what its columns say."""
+
+    @staticmethod
+    def record(text: str = "hello", raw: str = "1", at_ms: int = LATER_MS, **further: Any) -> Message:
+        said = {
+            "chat_id": "g:general",
+            "chat_kind": "channel",
+            "uid": UID,
+            "sent_at_ms": SENT_AT_MS,
+            "sender_id": "u:ann",
+        }
+        return to_message(
+            ImportedMessage(**said, raw=raw, text=text, **further), observed_at_ms=at_ms, captured_by="import:x"
+        )
+
+    def test_what_flock_showed_already_adds_nothing(self, archive: Draining) -> None:
+        archive.fetched(raw_of(UID, to="g:general", mentions=["u:bob"]))
+        archive.brought(self.record(), at_ms=LATER_MS)
+        assert archive.versions("version", "source") == [(1, "fetch")]
+
+    def test_what_flock_shows_later_adds_nothing_either(self, archive: Draining) -> None:
+        archive.brought(self.record(at_ms=NOW_MS))
+        archive.fetched(raw_of(UID, to="g:general"), at_ms=LATER_MS)
+        archive.night([webhook(raw_of(UID, to="g:general"), LATER_MS)])
+        assert archive.versions("version", "source") == [(1, "import")]
+
+    def test_flock_completes_what_a_file_did_not_carry(self, archive: Draining) -> None:
+        archive.brought(self.record(at_ms=NOW_MS))
+        archive.fetched(raw_of(UID, to="g:general", mentions=["u:bob"]), at_ms=LATER_MS)
+        assert archive.versions("version", "source") == [(1, "import"), (1, "fetch")]
+
+    def test_other_content_is_another_version(self, archive: Draining) -> None:
+        archive.brought(self.record("one"))
+        archive.brought(self.record("two", "2"))
+        archive.brought(self.record("one"))
+        assert archive.versions("version", "text") == [(1, "one"), (2, "two")]
+
+    def test_a_file_that_is_gone_is_another_version(self, archive: Draining) -> None:
+        """Two records state all they know, so what the second lacks was taken away."""
+        archive.brought(self.record(attachments=[{"downloads": [{"filename": "a"}]}]))
+        archive.brought(self.record(raw="2"))
+        assert archive.versions("version", "attachments")[1] == (2, None)
+
+    def test_other_bytes_are_kept_once_beside_what_says_the_same(self, archive: Draining) -> None:
+        for raw in ("1", "2", "2", "1"):
+            archive.brought(self.record(raw=raw))
+        archive.brought(self.record(raw="2"), self.record(raw="3"), self.record(raw="3"))
+        assert archive.versions("version", "raw") == [(1, "1"), (1, "2"), (1, "3")]
