@@ -20,7 +20,7 @@ import duckdb
 import pytest
 
 from archiver.archive.schema import TABLES
-from archiver.cli import COMMANDS
+from archiver.cli import COMMANDS, MODULES
 from archiver.errors import EXIT_DONE, EXIT_GAPS
 from archiver.query.derived import DERIVED
 from archiver.query.macros import MACROS
@@ -79,7 +79,7 @@ def of_language(language: str) -> list[pytest.param]:
 def understood(words: list[str]) -> None:
     """Parse a command line of ours as click would, without running it."""
     name, *rest = words
-    command = importlib.import_module(f"archiver.cli.{name}").command
+    command = importlib.import_module(f"archiver.cli.{MODULES.get(name, name)}").command
     if isinstance(command, click.Group) and rest and rest[0] in command.commands:
         name = rest.pop(0)
         command = command.commands[name]
@@ -173,7 +173,7 @@ def test_a_service_s_command_is_understood(line: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_a_command_s_help_are_understood(name: str) -> None:
-    command = importlib.import_module(f"archiver.cli.{name}").command
+    command = importlib.import_module(f"archiver.cli.{MODULES.get(name, name)}").command
     assert isinstance(command, click.Command)
     lines = [line.strip() for line in (command.epilog or "").splitlines() if " archiver " in f" {line} "]
     assert lines

@@ -1,8 +1,9 @@
 """The command line: the only floor that prints. `main` is the console script.
 
-Each command lives in ``archiver/cli/<name>.py`` as ``command``, and `COMMANDS` names it with the sentence that ``archiver --help``
-shows, so that the help of the program imports nothing but click. A command takes its shared options from `archiver.cli.options`,
-prints through `archiver.cli.output` and returns its exit code (or None for 0); errors end in `archiver.cli.failures`.
+Each command lives in ``archiver/cli/<name>.py`` (or as `MODULES` says) as ``command``, and `COMMANDS` names it with the sentence that
+``archiver --help`` shows, so that the help of the program imports nothing but click. A command takes its shared options from
+`archiver.cli.options`, prints through `archiver.cli.output` and returns its exit code (or None for 0); errors end in
+`archiver.cli.failures`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "init": "Write a commented archiver.yaml and secrets folder.",
     "listen": "Receive Flock's webhooks and events into the spool.",
     "run": "The nightly run: crawl, drain, fetch and commit.",
+    "import": "Archive what somebody brings: uids, messages, a Slack export.",
     "status": "Show the archive's head, runs, counts and spool.",
     "gaps": "List what may be missing, and what to do about it.",
     "query": "Ask the archive in SQL.",
@@ -31,6 +33,9 @@ COMMANDS: dict[str, str] = {
     "webhooks": "Plan outgoing webhooks, and check which deliver.",
     "simulate": "A faithful Flock on this machine, to try things on.",
 }
+
+# A module cannot be called by a word of Python.
+MODULES: dict[str, str] = {"import": "import_"}
 
 _EPILOG = """\b
 Examples:
@@ -58,7 +63,7 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        found = importlib.import_module(f"{__name__}.{cmd_name}").command
+        found = importlib.import_module(f"{__name__}.{MODULES.get(cmd_name, cmd_name)}").command
         if not isinstance(found, click.Command):
             raise TypeError(f"archiver.cli.{cmd_name}.command must be a click command")
         return found

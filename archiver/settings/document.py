@@ -49,7 +49,16 @@ class Document:
 
 def read(path: Path) -> Document:
     """Read a configuration file; raises `ConfigError` with the line of whatever cannot be used."""
-    text = _text(path)
+    missing = ConfigError(
+        f"there is no configuration at {path}",
+        next_step="write one with `archiver init`, or name yours with --config or ARCHIVER_CONFIG",
+    )
+    return parse(path, data_of(path, missing=missing))
+
+
+def parse(path: Path, data: bytes) -> Document:
+    """Read what stood in a file; raises `ConfigError` with the line of whatever cannot be used."""
+    text = _decoded(path, data)
     try:
         _refuse_traps(path, text)
         loader = yaml.SafeLoader(text)
@@ -70,21 +79,24 @@ def read(path: Path) -> Document:
     return Document(path=path, values=values, lines=lines)
 
 
-def _text(path: Path) -> str:
+def data_of(path: Path, *, missing: ConfigError) -> bytes:
+    """Return the bytes of a file of ours; raises ``missing`` if it is not there, `ConfigError` if it cannot be read or is too large."""
     try:
         with path.open("rb") as file:
             data = file.read(DOCUMENT_BYTES_MAX + 1)
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no configuration at {path}",
-            next_step="write one with `archiver init`, or name yours with --config or ARCHIVER_CONFIG",
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        raise missing from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} cannot be read: {reason}") from None
     if len(data) > DOCUMENT_BYTES_MAX:
         raise ConfigError(
             f"{path} is larger than {DOCUMENT_BYTES_MAX} bytes, which no configuration of the archiver is"
         )
+    return data
+
+
+def _decoded(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

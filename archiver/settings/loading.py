@@ -117,13 +117,14 @@ def _parts(annotation: object) -> Iterable[object]:
 
 def _unknown_at_top(written: Document) -> list[tuple[str, Location]]:
     return [
-        (f"{written.place((key,))}: {key}: {_unknown_key(key, Settings.model_fields)}", (key,))
+        (f"{written.place((key,))}: {key}: {unknown_key(key, Settings.model_fields)}", (key,))
         for key in written.values
         if key not in Settings.model_fields
     ]
 
 
-def _unknown_key(key: str, siblings: Iterable[str]) -> str:
+def unknown_key(key: str, siblings: Iterable[str]) -> str:
+    """Return what to say of a key that nobody knows."""
     close = difflib.get_close_matches(key, list(siblings), n=1)
     return f"unknown key; did you mean {close[0]}?" if close else "unknown key"
 
@@ -134,13 +135,18 @@ def _sentence(detail: ErrorDetails, written: Document, environment: Mapping[str,
     place = _variable(location) if _reaches(environment, location) else f"{written.place(location)}: {dotted}"
     if detail["type"] == "extra_forbidden":
         key = str(location[-1])
-        return f"{place}: {_HINTS.get(dotted) or _unknown_key(key, _siblings(location))}"
+        return f"{place}: {_HINTS.get(dotted) or unknown_key(key, _siblings(location))}"
+    return f"{place}: {reason_of(detail)}{_shown(detail, location)}"
+
+
+def reason_of(detail: ErrorDetails) -> str:
+    """Return what is wrong with a value, as the end of a sentence that begins with its key."""
     reason = _SENTENCES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix(
         "Input should be "
     )
     if detail["type"] not in _SENTENCES and detail["msg"].startswith("Input should be "):
         reason = f"must be {reason}"
-    return f"{place}: {reason}{_shown(detail, location)}"
+    return reason
 
 
 def _shown(detail: ErrorDetails, location: Location) -> str:
