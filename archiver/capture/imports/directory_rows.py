@@ -1,12 +1,12 @@
 """People and chats that a file tells of, as rows for what the archive does not know yet.
 
-What a file says may be older than what is known: then it adds nothing. What it dates itself, such as a channel's former name,
-has that date as its ``valid_from``, so that a question about a past day finds the name of that day.
+What a file dates itself, such as a channel's former name, has that date as its ``valid_from``, so that a question about a past day
+finds the name of that day; everything else holds as of the newest instant in the file. What is older than what is known adds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from archiver.capture.directory_changes import (
@@ -26,23 +26,16 @@ Row = dict[str, Any]
 States = Mapping[tuple[str, ...], Mapping[str, Any]]
 
 
-def people_rows(people: Iterable[Person], known: States, *, at_ms: int, captured_by: str) -> Iterator[Row]:
+def people_rows(people: Iterable[Person], known: States, *, as_of_ms: int, captured_by: str) -> Iterator[Row]:
     """Yield a row of ``users`` for everybody who is new or newer than known."""
     for person in people:
-        last = known.get((person.user_id,))
         row: Row = {column: person.state.get(column) for column in USER_STATE}
         row |= {"user_id": person.user_id, "captured_by": captured_by, "raw": person.raw}
-        row["state_digest"] = state_digest(row, USER_STATE)
-        changed_at_ms = min(at_ms if person.changed_at_ms is None else person.changed_at_ms, at_ms)
-        if last is not None:
-            if row["state_digest"] == last["state_digest"] or changed_at_ms < last["valid_from"]:
-                continue
-            if changed_at_ms == last["valid_from"]:  # it was read more fully
-                changed_at_ms = at_ms
-        yield {**row, "valid_from": changed_at_ms}
+        row |= {"state_digest": state_digest(row, USER_STATE), "valid_from": _since(person.changed_at_ms, as_of_ms)}
+        yield from _newer([row], known.get((person.user_id,)), as_of_ms=as_of_ms)
 
 
-def channel_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captured_by: str) -> Iterator[Row]:
+def channel_rows(rooms: Iterable[Room], known: States, *, as_of_ms: int, captured_by: str) -> Iterator[Row]:
     """Yield rows of ``channels``, one for each name that a channel had."""
     for room in rooms:
         if room.chat_kind == "direct":
@@ -59,11 +52,11 @@ def channel_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captured_b
             row = {**facts, "name": name}
             digest = state_digest(row, CHANNEL_STATE)
             row |= {"captured_by": captured_by, "raw": room.raw, "state_digest": digest}
-            rows.append({**row, "valid_from": min(at_ms if since_ms is None else since_ms, at_ms)})
-        yield from _newer(rows, known.get((room.chat_id,)))
+            rows.append({**row, "valid_from": _since(since_ms, as_of_ms)})
+        yield from _newer(rows, known.get((room.chat_id,)), as_of_ms=as_of_ms)
 
 
-def conversation_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captured_by: str) -> Iterator[Row]:
+def conversation_rows(rooms: Iterable[Room], known: States, *, as_of_ms: int, captured_by: str) -> Iterator[Row]:
     """Yield rows of ``conversations``, one for each name that a chat had."""
     for room in rooms:
         rows = [
@@ -73,14 +66,14 @@ def conversation_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captu
                 name=name,
                 participants=room.participants,
                 captured_by=captured_by,
-                seen_at_ms=min(at_ms if since_ms is None else since_ms, at_ms),
+                seen_at_ms=_since(since_ms, as_of_ms),
             )
             for since_ms, name in room.names
         ]
-        yield from _newer(rows, known.get((room.chat_id,)))
+        yield from _newer(rows, known.get((room.chat_id,)), as_of_ms=as_of_ms)
 
 
-def group_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captured_by: str) -> Iterator[Row]:
+def group_rows(rooms: Iterable[Room], known: States, *, as_of_ms: int, captured_by: str) -> Iterator[Row]:
     """Yield rows of ``groups`` for who is in a channel that was not, and who is in it no more."""
     before: dict[str, set[str]] = {}
     for (channel_id, user_id), row in known.items():
@@ -94,18 +87,29 @@ def group_rows(rooms: Iterable[Room], known: States, *, at_ms: int, captured_by:
             row = {
                 "channel_id": room.chat_id,
                 "user_id": user_id,
-                "valid_from": at_ms,
+                "valid_from": as_of_ms,
                 "state": MEMBER if user_id in now else LEFT,
                 "affiliation": None,
                 "captured_by": captured_by,
             }
-            yield {**row, "state_digest": state_digest(row, GROUP_STATE)}
+            row |= {"state_digest": state_digest(row, GROUP_STATE)}
+            yield from _newer([row], known.get((room.chat_id, user_id)), as_of_ms=as_of_ms)
 
 
-def _newer(rows: Iterable[Row], last: Mapping[str, Any] | None) -> Iterator[Row]:
-    """Yield rows that differ from the one before and are newer than what is known."""
+def _since(since_ms: int | None, as_of_ms: int) -> int:
+    return as_of_ms if since_ms is None else min(since_ms, as_of_ms)
+
+
+def _newer(rows: Sequence[Row], last: Mapping[str, Any] | None, *, as_of_ms: int) -> Iterator[Row]:
+    """Yield rows that differ from the one before and are newer than what is known; the last of them holds as of the file."""
     digest = None if last is None else last["state_digest"]
-    for row in rows:
-        if row["state_digest"] != digest and (last is None or row["valid_from"] > last["valid_from"]):
+    for number, row in enumerate(rows, 1):
+        if row["state_digest"] == digest:
+            continue
+        if last is None or row["valid_from"] > last["valid_from"]:
             yield row
-            digest = row["state_digest"]
+        elif number == len(rows) and as_of_ms >= last["valid_from"]:
+            yield {**row, "valid_from": as_of_ms}
+        else:
+            continue
+        digest = row["state_digest"]

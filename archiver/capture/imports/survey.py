@@ -17,7 +17,10 @@ _TELL_EVERY: Final = 1_000
 
 @dataclass(slots=True)
 class Survey:
-    """What a source holds. ``by_day`` counts messages by days since 1970 UTC; ``errors`` are the first of ``bad``."""
+    """What a source holds.
+
+    ``by_day`` counts messages by days since 1970 UTC, ``newest_at_ms`` is when the last was sent; ``errors`` are the first of ``bad``.
+    """
 
     tally: Tally = field(default_factory=Tally)
     records: int = 0
@@ -27,11 +30,19 @@ class Survey:
     bad: int = 0
     without_text: int = 0
     files: int = 0
+    newest_at_ms: int | None = None
     by_day: Counter[int] = field(default_factory=Counter)
     chat_ids: set[str] = field(default_factory=set)
     sender_ids: set[str] = field(default_factory=set)
     errors: list[Unreadable] = field(default_factory=list)
     directory: Directory = field(default_factory=Directory)
+
+    @property
+    def as_of_ms(self) -> int | None:
+        """The newest instant that the file tells of, which is as of when it is; None if it tells of none."""
+        dated = [person.changed_at_ms for person in self.directory.people]
+        dated += [since_ms for room in self.directory.rooms for since_ms, _ in room.names]
+        return max(filter(None, [self.newest_at_ms, *dated]), default=None)
 
     @property
     def chats(self) -> int:
@@ -53,6 +64,7 @@ def survey(source: Source, *, progress: Callable[[int], None]) -> Survey:
         if isinstance(item, Said):
             message = item.message
             found.messages += 1
+            found.newest_at_ms = max(found.newest_at_ms or message.sent_at_ms, message.sent_at_ms)
             found.by_day[message.sent_at_ms // DAY_MS] += 1
             found.chat_ids.add(message.chat_id)
             found.sender_ids.add(message.sender_id)
