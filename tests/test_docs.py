@@ -25,7 +25,9 @@ from archiver.errors import EXIT_DONE, EXIT_GAPS
 from archiver.query.derived import DERIVED
 from archiver.query.macros import MACROS
 from archiver.settings import load
+from archiver.settings.mapping import CsvMapping, FieldsMapping, Mapping, TimeMapping, load_mapping
 from tests import doc_tables
+from tests.brought import message, slack_zip
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"])
@@ -37,9 +39,11 @@ pytestmark = pytest.mark.xdist_group("docs")
 _BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # Those that run against an archive and need nothing else.
-_RUN_HERE = {"gaps", "init", "query", "status", "verify", "webhooks"}
+_RUN_HERE = {"gaps", "import", "init", "query", "status", "verify", "webhooks"}
 # Their answer may be that something is missing, which it is in the demo.
 _MAY_END_WITH_GAPS = {"gaps", "webhooks"}
+# A mapping of `archiver import` is no configuration; it says so in its first line.
+_MAPPING = "# mapping.yaml\n"
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m archiver "$@"\n')
     shim.chmod(0o755)
+    _bring_files(folder)
     return folder
+
+
+def _bring_files(folder: Path) -> None:
+    """Write the files that ``docs/import.md`` imports: its own records and their mapping, and some of the other kinds."""
+    shown = [block for block in blocks() if block.place.startswith("docs/import.md")]
+    (folder / "old-chat.jsonl").write_text(next(block.text for block in shown if block.language == "jsonl"))
+    (folder / "mapping.yaml").write_text(next(block.text for block in shown if block.text.startswith(_MAPPING)))
+    (folder / "uids.csv").write_text("chat,uid\ng:0123456789abcdef,1700000000000-abc-m201\n")
+    slack_zip(folder / "export.zip", {"general/2023-11-14.json": [message()]})
 
 
 @pytest.mark.parametrize(("line", "not_run"), commands())
@@ -154,6 +168,10 @@ def test_python_runs_with_nothing_of_ours(code: str, demo: Path, monkeypatch: py
 
 @pytest.mark.parametrize("text", of_language("yaml"))
 def test_a_configuration_is_one(text: str, tmp_path: Path) -> None:
+    if text.startswith(_MAPPING):
+        (tmp_path / "mapping.yaml").write_text(text)
+        assert load_mapping(tmp_path / "mapping.yaml")
+        return
     (tmp_path / "archiver.yaml").write_text(text)
     assert load(tmp_path / "archiver.yaml").workspace
 
@@ -216,3 +234,9 @@ def test_the_readme_shows_the_exit_codes_and_the_two_commands() -> None:
     assert "make demo" in readme[:900]
     assert "make test" in readme[:900]
     assert all(f"\n| {code} | " in readme for code in range(8))
+
+
+def test_the_import_page_names_every_key_of_a_mapping() -> None:
+    page = (ROOT / "docs" / "import.md").read_text("utf-8")
+    keys = {*FieldsMapping.model_fields, *CsvMapping.model_fields, *TimeMapping.model_fields, *Mapping.model_fields}
+    assert not {key for key in keys if f"`{key}`" not in page and f"`fields.{key}`" not in page} - {"fields", "field"}

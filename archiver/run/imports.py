@@ -142,7 +142,7 @@ class _Import:
 
     def go(self, progress: Progress) -> None:
         """Read on from the place and commit whenever there is enough."""
-        if _cursor_of(self._source) not in self._session.head.cursors:
+        if _place_from(self._session.head.cursors.get(_cursor_of(self._source))) is None:
             self._open()
         position = 0
         for item in self._source.items(Tally()):
@@ -172,7 +172,8 @@ class _Import:
         }
         told = self._found.directory
 
-        def draft_for(_head: Head) -> Draft:
+        def draft_for(head: Head) -> Draft:
+            self._refuse_if_moved(head, None)
             rows: dict[str, list[dict[str, Any]]] = {"events": [opening]}
             for name, told_by in _DIRECTORY.items():
                 known = self._session.states(name)
@@ -219,11 +220,7 @@ class _Import:
         with self._session.file_fetches() as fetches:
 
             def draft_for(head: Head) -> Draft:
-                if place_of(head, self._source, now_ms=at_ms).items != start.items:
-                    raise RefusedError(
-                        f"{self._source.file.name} is being imported on another machine too",
-                        next_step="let one of them come to its end",
-                    )
+                self._refuse_if_moved(head, start)
                 prepared = prepare(self._session, head, batch, fetches, at_ms=at_ms)
                 wanted = list(self._wanted(head, rows.wanted))
                 events = [*rows.events, *wanted]
@@ -245,6 +242,14 @@ class _Import:
     def _draft(self, place: Place, **what: Any) -> Draft:
         cursor = {_cursor_of(self._source): msgspec.json.encode(place).decode()}
         return Draft(at_ms=self._session.ports.clock.now_ms(), inputs=self._source.inputs, cursors=cursor, **what)
+
+    def _refuse_if_moved(self, head: Head, place: Place | None) -> None:
+        """Raise `RefusedError` if the cursor is not where this import left it: then somebody else imports this file too."""
+        if _place_from(head.cursors.get(_cursor_of(self._source))) != place:
+            raise RefusedError(
+                f"{self._source.file.name} is being imported on another machine too",
+                next_step="let that import come to its end, then import the file again",
+            )
 
     def _try(self, draft_for: Callable[[Head], Draft]) -> None:
         """Commit, and count what the draft counted that became the commit."""
