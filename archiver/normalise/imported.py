@@ -15,7 +15,7 @@ import msgspec
 
 from archiver.ids import ChatKind
 from archiver.model.message import Message, Source
-from archiver.normalise.content import canonical_json, digest_of
+from archiver.normalise.content import canonical_json, digest_of, digest_of_text
 from archiver.normalise.flockml import to_plain_text
 from archiver.normalise.message import PROVISIONAL_PREFIX, files_of
 
@@ -67,8 +67,20 @@ def to_message(said: ImportedMessage, *, observed_at_ms: int, captured_by: str) 
     plain = said.plain_text
     if plain is None:
         plain = to_plain_text(said.flockml) if said.flockml else said.text
-    attachments = canonical_json(said.attachments).decode() if said.attachments else None
-    message = Message(
+    columns: dict[str, Any] = {
+        "text": said.text,
+        "send_as_name": said.send_as_name or None,
+        "attachments": canonical_json(said.attachments).decode() if said.attachments else None,
+        "app_id": said.app_id or None,
+        "flockml": said.flockml or None,
+        "mentions": said.mentions or None,
+        "notification": said.notification or None,
+        "on_behalf_of": said.on_behalf_of or None,
+        "visible_to": said.visible_to or None,
+    }
+    # Most messages say nothing but a text, and telling that is quicker than writing it out.
+    says_more = any(value for column, value in columns.items() if column != "text")
+    return Message(
         chat_id=said.chat_id,
         chat_kind=said.chat_kind,
         message_uid=said.uid,
@@ -79,24 +91,14 @@ def to_message(said: ImportedMessage, *, observed_at_ms: int, captured_by: str) 
         source=IMPORT,
         captured_by=captured_by,
         sender_id=said.sender_id,
-        send_as_name=said.send_as_name or None,
-        on_behalf_of=said.on_behalf_of or None,
-        app_id=said.app_id or None,
-        text=said.text,
-        flockml=said.flockml or None,
-        notification=said.notification or None,
         plain_text=plain,
-        mentions=said.mentions or None,
-        visible_to=said.visible_to or None,
-        attachments=attachments,
         files=tuple(files_of(said.attachments)) if said.attachments else (),
         client_id=said.client_id,
         raw=said.raw,
         raw_digest=sha256(said.raw.encode()).hexdigest(),
-        content_digest="",
+        content_digest=digest_of(_content(columns)) if says_more else digest_of_text(said.text),
+        **columns,
     )
-    fields = _content(said_columns(message))
-    return msgspec.structs.replace(message, content_digest=digest_of(fields))
 
 
 def message_of_row(row: Mapping[str, Any], *, observed_at_ms: int, sent_at_ms: int) -> Message:

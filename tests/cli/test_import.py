@@ -18,6 +18,7 @@ from archiver.archive.reader import Archive, files_of, read_rows
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import rows_of
 from archiver.cli import main
+from archiver.run.lock import hold
 from archiver.store.local import LocalStore
 from tests.brought import ANN, GENERAL, TEAM, message, slack_zip
 from tests.servers.scripted import Answer, Received, ScriptedServer
@@ -237,6 +238,14 @@ class TestMessages:
     ) -> None:
         assert main(["import", *words]) == code
         assert "Traceback" not in capsys.readouterr().err
+        assert not (folder / "archive").exists()
+
+    def test_an_import_waits_for_no_run_and_no_run_for_it(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with hold(folder / "state"):
+            assert mapped(capsys, "old.jsonl")["exit_code"] == 0
+            assert mapped(capsys, "old.jsonl", "--apply", code=5)["error"]["kind"] == "ArchiveBusy"
         assert not (folder / "archive").exists()
 
     def test_the_schema_of_a_mapping_is_printed(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
