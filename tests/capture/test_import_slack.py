@@ -15,14 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.capture.imports import slack_zip as limits
+from archiver.capture.imports.json_lists import elements_of
 from archiver.capture.imports.opened import opened
-from archiver.capture.imports.records import Directory, Item, Tally
+from archiver.capture.imports.records import Directory, Item, Tally, Unreadable
 from archiver.capture.imports.slack import slack_export
+from archiver.capture.imports.slack_people import UNREAD_MAX
 from archiver.capture.imports.survey import Survey, survey
 from archiver.errors import UsageError
 from tests.brought import ANN, BOB, GENERAL, NOW_MS, TEAM, bad, message, noted, said, slack_zip
 
 DAY = "general/2023-11-14.json"
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def read(path: Path, *, team: str | None = None) -> list[Item]:
@@ -325,12 +332,33 @@ class TestHostileZips:
         path.write_bytes(data)
         assert bad(read(path)) == [(DAY, "it is encrypted")]
 
-    @pytest.mark.parametrize("data", [b"", b"{}", b"[", b"[1,]", b"\xff", b"nonsense", b"[" * 100_000])
+    @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"nonsense"])
     def test_a_day_that_is_no_list_is_kept_whole(self, data: bytes, tmp_path: Path) -> None:
         items = read(slack_zip(tmp_path / "x.zip", {DAY: data}))
         [(place, _)] = bad(items)
         assert place == DAY
         assert [item.raw for item in items] == [data]
+
+    @pytest.mark.parametrize(
+        ("tail", "rest"),
+        [
+            (b"", b""), (b",", b""), (b", {", b"{"), (b" x]", b"x]"), (b"] x", b"x"), (b",]", b"]"),
+            (b',{"text":"cut', b'{"text":"cut'), (b"," + b"[" * 100_000, b"[" * 100_000),
+        ],
+    )  # fmt: skip
+    def test_of_a_day_that_is_cut_or_damaged_everything_before_is_read(
+        self, tail: bytes, rest: bytes, tmp_path: Path
+    ) -> None:
+        data = b"[" + json.dumps(message()).encode() + tail
+        items = read(slack_zip(tmp_path / "x.zip", {DAY: data}))
+        assert len(said(items)) == 1
+        [broken] = [item for item in items if isinstance(item, Unreadable)]
+        assert (broken.place, broken.raw) == (f"{DAY}[1]", rest)
+
+    @given(st.lists(json_values, max_size=5), st.sampled_from([None, 1]))
+    def test_the_elements_of_a_list_are_its_own_text(self, values: list[Any], indent: int | None) -> None:
+        found = list(elements_of(json.dumps(values, indent=indent).encode()))
+        assert [json.loads(raw) for raw in found] == values
 
     def test_broken_lists_cost_their_own_entries_alone(self, tmp_path: Path) -> None:
         lists = {
@@ -347,6 +375,13 @@ class TestHostileZips:
             "users.json[3]",
             "channels.json[1]",
         ]
+
+    def test_a_list_of_nonsense_comes_to_an_end(self, tmp_path: Path) -> None:
+        items = read(
+            slack_zip(tmp_path / "x.zip", {DAY: [message()]}, lists={"dms.json": b"[" + b"1," * 100_000 + b"1]"})
+        )
+        assert len(said(items)) == 1
+        assert len(bad(items)) == UNREAD_MAX + 1
 
     def test_what_is_not_read_is_named(self, tmp_path: Path) -> None:
         further = [

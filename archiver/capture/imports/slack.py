@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archiver.capture.imports.opened import OpenedFile
-from archiver.capture.imports.records import Item, Noted, Said, Source, Tally, unreadable
+from archiver.capture.imports.records import Item, Noted, Said, Source, Tally, Unreadable, unreadable
 from archiver.capture.imports.slack_messages import rename_of, said_by
-from archiver.capture.imports.slack_people import ORIGIN_PREFIX, SlackDirectory, elements_of, read_directory
+from archiver.capture.imports.slack_people import ORIGIN_PREFIX, SlackDirectory, read_directory
 from archiver.capture.imports.slack_zip import DayFile, SlackZip, open_zip
 from archiver.errors import UnparseableError
 from archiver.normalise.message import read_object
@@ -36,15 +36,11 @@ def _day(export: SlackZip, day: DayFile, directory: SlackDirectory, tally: Tally
     if day.error:
         yield unreadable(day.name, day.error, export.bytes_of(day.info))
         return
-    data = b""
-    try:
-        data = export.read(day.info)
-        elements = elements_of(data)
-    except UnparseableError as error:
-        yield unreadable(day.name, error.what, data)
-        return
     room = directory.room_of(day.folder)
-    for number, raw in enumerate(elements):
+    for number, raw in enumerate(export.elements(day.info)):
+        if isinstance(raw, Unreadable):
+            yield raw
+            continue
         place = f"{day.name}[{number}]"
         try:
             fields = read_object(raw)

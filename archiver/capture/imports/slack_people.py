@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from zipfile import ZipInfo
 
-import msgspec
-
 from archiver.capture.imports.records import Directory, Person, Room, Tally, Unreadable, unreadable
 from archiver.capture.imports.slack_zip import LISTS, SlackZip
 from archiver.clock import LATEST_MS
@@ -20,6 +18,8 @@ from archiver.normalise.message import read_object
 
 ORIGIN_PREFIX: Final = "slack-"
 _TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+# These are remembered, so there is an end to them: a list like that is none of people or chats.
+UNREAD_MAX: Final = 1_000
 _TEXT_CHARACTERS_MAX: Final = 65_536
 
 
@@ -78,14 +78,6 @@ def read_directory(export: SlackZip, *, team: str | None) -> SlackDirectory:
     return found
 
 
-def elements_of(data: bytes) -> list[bytes]:
-    """Return the elements of a JSON list, each exactly as it stands; raises `UnparseableError`."""
-    try:
-        return [bytes(raw) for raw in msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=list[msgspec.Raw])]
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise UnparseableError(f"it is no JSON list: {error}") from None
-
-
 def text_of(fields: Mapping[str, Any], name: str) -> str | None:
     """Return a field's text, None if it has none or something else."""
     value = fields.get(name)
@@ -95,14 +87,15 @@ def text_of(fields: Mapping[str, Any], name: str) -> str | None:
 def _entries(
     name: str, export: SlackZip, info: ZipInfo, unread: list[Unreadable]
 ) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    data = b""
-    try:
-        data = export.read(info)
-        elements = elements_of(data)
-    except UnparseableError as error:
-        unread.append(unreadable(name, error.what, data))
-        return
-    for number, raw in enumerate(elements):
+    already = len(unread)
+    for number, raw in enumerate(export.elements(info)):
+        if len(unread) - already >= UNREAD_MAX:
+            error = f"{UNREAD_MAX} of its entries cannot be read; the rest of them is not looked at"
+            unread.append(unreadable(name, error, export.bytes_of(info)))
+            return
+        if isinstance(raw, Unreadable):
+            unread.append(raw)
+            continue
         place = f"{name}[{number}]"
         try:
             fields = read_object(raw)

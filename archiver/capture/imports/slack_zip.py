@@ -11,16 +11,18 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Final
 from unicodedata import normalize
 
+from archiver.capture.imports.json_lists import BrokenListError, elements_of
+from archiver.capture.imports.records import Unreadable, unreadable
 from archiver.errors import UnparseableError, UsageError
 
-MEMBER_BYTES_MAX: Final = 256 * 1024 * 1024
-MEMBERS_MAX: Final = 1_000_000
+MEMBER_BYTES_MAX: Final = 128 * 1024 * 1024
+MEMBERS_MAX: Final = 10_000_000
 # JSON of chats packs to a tenth or so; what claims to be so much smaller than it is, is a bomb.
 RATIO_MAX: Final = 400
 RATIO_BYTES_MIN: Final = 8 * 1024 * 1024
@@ -76,6 +78,18 @@ class SlackZip:
             return self.read(info)
         except UnparseableError:
             return b""
+
+    def elements(self, info: zipfile.ZipInfo) -> Iterator[bytes | Unreadable]:
+        """Yield the elements of the JSON list in a member, and at its end what of it cannot be read."""
+        name, number = name_of(info), 0
+        try:
+            for raw in elements_of(self.read(info)):
+                yield raw
+                number += 1
+        except BrokenListError as error:
+            yield unreadable(f"{name}[{number}]" if number else name, error.what, error.rest)
+        except UnparseableError as error:
+            yield unreadable(name, error.what, b"")
 
     def read(self, info: zipfile.ZipInfo) -> bytes:
         """Return a member's bytes; raises `UnparseableError` with the reason where it cannot or must not be read."""
