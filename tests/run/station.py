@@ -33,9 +33,7 @@ from archiver.archive.tables import rows_of
 from archiver.capture.files import Downloader, FileOptions
 from archiver.capture.gaps import GapRules
 from archiver.capture.listener import ListenerOptions, listener_app
-from archiver.capture.listener_server import ListenerServer
 from archiver.capture.token_pool import TokenPool
-from archiver.clock import Clock
 from archiver.custody.findings import Verification
 from archiver.custody.verify import verify
 from archiver.flock.client import FlockClient, FlockOptions
@@ -54,9 +52,9 @@ from archiver.spool.group_commit import GroupCommitter
 from archiver.spool.sqlite import SqliteSpool
 from archiver.store import Store
 from archiver.store.memory import MemoryStore
+from tests.run.listening import Listening
 
 PATH_SECRET = "path-secret-0123456789abcdef"
-DEADLINE_SECONDS = 20
 Row = dict[str, Any]
 
 # On a clock that jumps ahead a listener's beats are far apart.
@@ -66,14 +64,15 @@ _attempts = itertools.count(1)
 
 
 class HurriedClock:
-    """The machine's clock, on which waiting takes no time: it goes forward by as much instead."""
+    """The machine's clock, on which waiting takes no time: it goes forward by as much instead. ``at_ms`` is what it shows at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_ms: int | None = None) -> None:
         self._lock = threading.Lock()
         self._skipped = 0.0
+        self._set_by_ms = 0 if at_ms is None else at_ms - time.time_ns() // 1_000_000
 
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000 + int(self._skipped * 1000)
+        return time.time_ns() // 1_000_000 + self._set_by_ms + int(self._skipped * 1000)
 
     def monotonic(self) -> float:
         return time.monotonic() + self._skipped
@@ -81,6 +80,11 @@ class HurriedClock:
     def sleep(self, seconds: float) -> None:
         with self._lock:
             self._skipped += seconds
+
+    def set(self, seconds: float) -> None:
+        """Set it forward, or back, as somebody does whose clock was wrong."""
+        with self._lock:
+            self._set_by_ms += int(seconds * 1000)
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,12 @@ class Station:
     flock: Simulator
     state: Path
     store: Store
-    clock: Clock
+    clock: HurriedClock
     tap: Tap
     url: str
     token_key: Secret
     client: TappedClient
+    listening: Listening
     feeds: dict[str, str] = field(default_factory=dict)
     gap_rules: GapRules = PATIENT
     shown: list[Shown] = field(default_factory=list)
@@ -298,9 +303,9 @@ def found_or_open(store: Store) -> Archive:
 
 
 @contextlib.contextmanager
-def flock_in_a_hurry(**how: Any) -> Iterator[tuple[Simulator, HurriedClock]]:
-    """Start a Flock whose waits, as those of whoever shares its clock, take no time."""
-    clock = HurriedClock()
+def flock_in_a_hurry(*, at_ms: int | None = None, **how: Any) -> Iterator[tuple[Simulator, HurriedClock]]:
+    """Start a Flock whose waits, as those of whoever shares its clock, take no time; the clock shows ``at_ms`` at first, else now."""
+    clock = HurriedClock(at_ms=at_ms)
     with Simulator(clock=clock, **how) as flock:
         yield flock, clock
 
@@ -309,7 +314,7 @@ def flock_in_a_hurry(**how: Any) -> Iterator[tuple[Simulator, HurriedClock]]:
 def station(
     folder: Path,
     *,
-    on: tuple[Simulator, Clock] | None = None,
+    on: tuple[Simulator, HurriedClock] | None = None,
     store: Store | None = None,
     shape: PushShape = "observed",
     tries_max: int = 6,
@@ -327,20 +332,27 @@ def station(
         token_key = Secret(Fernet.generate_key().decode())
         tokens = stack.enter_context(TokenStore(state / "tokens.sqlite", key=token_key))
         tap = Tap()
-        server = ListenerServer(tap, host="127.0.0.1", port=0)
-        feeds = _lead_to(flock, server.url, state.parent.name, shape=shape)
-        flock.set_listener(f"{server.url}/events")
-        tap.app = listener_app(
-            ListenerOptions(
-                path_secret=Secret(PATH_SECRET),
-                webhook_tokens={name: Secret(token) for name, token in feeds.items()},
-                app_id=flock.app_id,
-                app_secret=Secret(flock.app_secret),
-            ),
-            committer=GroupCommitter(spool),
-            clock=clock,
-            tokens=tokens,
-        )
+        feeds: dict[str, str] = {}
+
+        def listener() -> Tap:
+            tap.app = listener_app(
+                ListenerOptions(
+                    path_secret=Secret(PATH_SECRET),
+                    webhook_tokens={name: Secret(token) for name, token in feeds.items()},
+                    app_id=flock.app_id,
+                    app_secret=Secret(flock.app_secret),
+                ),
+                committer=GroupCommitter(spool),
+                clock=clock,
+                tokens=tokens,
+            )
+            return tap
+
+        listening = Listening(listener)
+        stack.callback(listening.close)
+        feeds |= _lead_to(flock, listening.url, state.parent.name, shape=shape)
+        flock.set_listener(f"{listening.url}/events")
+        listening.start()
         # Other threads' waits move the clock too, so patience with one request is long.
         options = FlockOptions(
             base_url=flock.base_url,
@@ -349,20 +361,16 @@ def station(
             timeout_seconds=10_000.0,
             tries_max=tries_max,
         )
-        started = threading.Event()
-        thread = threading.Thread(target=server.run, kwargs={"announce": lambda _: started.set()})
-        thread.start()
-        stack.callback(_stop, server, thread)
-        assert started.wait(DEADLINE_SECONDS)
         yield Station(
             flock=flock,
             state=state,
             store=store or MemoryStore(),
             clock=clock,
             tap=tap,
-            url=server.url,
+            url=listening.url,
             token_key=token_key,
             client=stack.enter_context(TappedClient(options, clock=clock)),
+            listening=listening,
             feeds=feeds,
         )
 
@@ -383,9 +391,3 @@ def _lead_to(flock: Simulator, url: str, machine: str, *, shape: PushShape) -> d
 def _tls_context() -> ssl.SSLContext:
     """Return one context for all runs: making one takes longer than everything else about opening a run."""
     return ssl.create_default_context()
-
-
-def _stop(server: ListenerServer, thread: threading.Thread) -> None:
-    server.stop()
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
