@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zlib import crc32
 
 import msgspec
 
 from archiver.archive.ledger import Gap
-from archiver.clock import DAY_MS, day_of, to_text
+from archiver.clock import DAY_MS, day_of, to_ms, to_text
 from archiver.flock.client import UIDS_PER_FETCH_MAX
 
 # The cursor of a day is named by its prefix and the day; the night's own says what the night has cost until now.
@@ -122,6 +122,18 @@ def night_from(text: str | None) -> Night | None:
         return None if text is None else msgspec.json.decode(text, type=Night)
     except (msgspec.MsgspecError, UnicodeError):
         return None
+
+
+def believable(day: date, place: Place, *, now_ms: int, rules: SweepRules) -> Place:
+    """Return how far a day was read as far as that can be believed: what a clock wrote that was ahead tells no time.
+
+    Such a day would count as just read until the clock comes there, and nobody would ask for it meanwhile. It counts as unread since it
+    was sent, and is read from its beginning. A clock that is ahead by less than the time between two readings does no harm.
+    """
+    latest_ms = now_ms + rules.between_ms
+    if max(place.since_ms, place.began_ms or 0) <= latest_ms:
+        return place
+    return Place(min(now_ms, to_ms(datetime(day.year, day.month, day.day, tzinfo=UTC))))
 
 
 def cursor_text(state: Place | Night) -> str:

@@ -9,7 +9,7 @@ budget: of messages it reads the two columns that name them, of the days that ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -43,7 +43,6 @@ from archiver.capture.sweep import (
     cursor_text,
     due_days,
     night_from,
-    place_from,
     sweep_bound,
     tonight,
 )
@@ -74,9 +73,8 @@ _OBSERVED_COLUMNS: Final = ("observed_at", "chat_id", "message_uid", "outcome", 
 def sweep(session: Session) -> StageResult:
     """Read again what is due, inside the night's budget, and commit what changed and what did not come back."""
     rules = session.limits.sweep
-    days = archived_days(session.ports.archive, session.head)
     client = session.ports.client
-    work = _Sweep(session, days)
+    work = _Sweep(session)
     can_ask = client is not None and bool(session.tokens.usable_users())
     if client is not None and can_ask:
         work.go(client)
@@ -110,14 +108,17 @@ class _Answers:
 class _Sweep:
     """One night's sweep under way."""
 
-    def __init__(self, session: Session, days: Iterable[ArchivedDay]) -> None:
+    def __init__(self, session: Session) -> None:
         self.counts: Counter[str] = Counter()
         self.stopped_by_time = False
         self._session = session
         self._rules = session.limits.sweep
         self._began_ms = session.ports.clock.now_ms()
+        days = archived_days(session.ports.archive, session.head, now_ms=self._began_ms, rules=self._rules)
         self._places: dict[date, ArchivedDay] = {item.day: item for item in days}
-        self._unmet = {day for day in self._places if f"{DAY_CURSOR}{day}" not in session.head.cursors}
+        # What each day's cursor says as far as we know: if it says anything else, another machine has moved it.
+        self._texts = {day: session.head.cursors.get(f"{DAY_CURSOR}{day}") for day in self._places}
+        self._unmet = {day for day, text in self._texts.items() if text is None}
         self._night = tonight(
             night_from(session.head.cursors.get(NIGHT_CURSOR)), now_ms=self._began_ms, rules=self._rules
         )
@@ -294,6 +295,8 @@ class _Sweep:
         gone_after(self._gone, done.rows)
         self._gone_as_of = self._session.head.digest
         self._reasons |= done.reasons
+        met = {day: self._places[day].place for day in self._unmet} | dict(places)
+        self._texts |= {day: cursor_text(place) for day, place in met.items()}
         self._unmet.clear()
         finished = 0
         for day, place in places.items():
@@ -310,8 +313,7 @@ class _Sweep:
         cursors = {}
         for day, place in moved.items():
             key = f"{DAY_CURSOR}{day}"
-            there = head.cursors.get(key)
-            if there is None or place_from(there) in (None, self._places[day].place):
+            if head.cursors.get(key) == self._texts[day]:
                 cursors[key] = cursor_text(place)
         night = Night(self._night.began_ms, self._night.requests + self._budget.spent)
         return {**cursors, NIGHT_CURSOR: cursor_text(night)}

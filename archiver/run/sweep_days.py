@@ -15,7 +15,16 @@ from archiver.archive import layout
 from archiver.archive.ledger import FileRecord, read_entry
 from archiver.archive.reader import Archive, Head, files_of, read_rows
 from archiver.capture.fetch import UidOutcome
-from archiver.capture.sweep import DAY_CURSOR, ArchivedDay, Conversation, Place, cut, place_from
+from archiver.capture.sweep import (
+    DAY_CURSOR,
+    ArchivedDay,
+    Conversation,
+    Place,
+    SweepRules,
+    believable,
+    cut,
+    place_from,
+)
 from archiver.capture.swept import SweptConversation, settled_part
 from archiver.capture.versions import Key
 from archiver.clock import from_text
@@ -24,7 +33,7 @@ from archiver.normalise.message import PROVISIONAL_PREFIX
 from archiver.store import Store
 
 
-def archived_days(archive: Archive, head: Head) -> list[ArchivedDay]:
+def archived_days(archive: Archive, head: Head, *, now_ms: int, rules: SweepRules) -> list[ArchivedDay]:
     """Return every day of messages with how far it was read again; of one never read, when its first message was archived.
 
     Reads the ledger entries that brought days which no sweep has met yet, and nothing else.
@@ -46,7 +55,7 @@ def archived_days(archive: Archive, head: Head) -> list[ArchivedDay]:
             if first not in archived_at_ms:
                 archived_at_ms[first] = from_text(read_entry(archive.store, first)[0].at)
             place = Place(archived_at_ms[first])
-        found.append(ArchivedDay(day, count, place))
+        found.append(ArchivedDay(day, count, believable(day, place, now_ms=now_ms, rules=rules)))
     return found
 
 

@@ -17,6 +17,7 @@ from archiver.capture.sweep import (
     Night,
     Place,
     SweepRules,
+    believable,
     bound_gaps,
     cursor_text,
     cut,
@@ -127,6 +128,24 @@ class TestANight:
     def test_a_cursor_that_cannot_be_read_is_none(self, text: str) -> None:
         assert place_from(text) is None
         assert night_from(text) is None
+
+
+class TestAClockThatWasAhead:
+    def test_tells_no_time_so_what_it_read_counts_as_unread_since_it_was_sent(self) -> None:
+        ahead = Place(NOW_MS + 400 * DAY_MS, is_swept=True)
+        sent_on = TODAY - timedelta(days=50)
+        place = believable(sent_on, ahead, now_ms=NOW_MS, rules=RULES)
+        assert place == Place(to_ms(datetime(2026, 10, 4, tzinfo=UTC)))
+        assert due(replace(day(50), place=place)) == [50]
+        assert believable(TODAY + timedelta(days=3), ahead, now_ms=NOW_MS, rules=RULES) == Place(NOW_MS)
+
+    def test_begins_a_reading_that_is_begun_anew(self) -> None:
+        begun = Place(NOW_MS - DAY_MS, is_swept=True, began_ms=NOW_MS + DAY_MS, after=("g:1", "7"))
+        assert believable(TODAY, begun, now_ms=NOW_MS, rules=RULES).after is None
+
+    def test_by_a_little_is_believed(self) -> None:
+        place = Place(NOW_MS + RULES.between_ms, is_swept=True)
+        assert believable(TODAY, place, now_ms=NOW_MS, rules=RULES) == place
 
 
 class TestWhatFits:

@@ -22,6 +22,10 @@ _KINDS = (
 )
 
 
+# The label of a moment that is counted over all operations, whatever they are about.
+ANY = "any"
+
+
 @dataclass(frozen=True)
 class Moment:
     """The ``number``-th operation under a label, and whether the operation takes effect before the power goes."""
@@ -55,7 +59,8 @@ class Power:
                 raise Stopped(label)
             self.counts[label] += 1
             moment = self._moment
-            if moment is None or (moment.label, moment.number) != (label, self.counts[label]):
+            reached = self.counts.total() if moment is not None and moment.label == ANY else self.counts[label]
+            if moment is None or moment.label not in (ANY, label) or moment.number != reached:
                 moment = None
             else:
                 self.went_off = True

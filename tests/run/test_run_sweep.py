@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from archiver.clock import day_of
 from archiver.run.result import RunResult, StageResult
 from tests.run import truth
-from tests.run.station import Row, Station, station
-
-NIGHT_SECONDS = 24 * 3_600
-FETCH = "chat.fetchMessages"
-SMALL = {"seed": 11, "people": 6, "channels": 3, "messages": 0}
+from tests.run.nights import calls, channel_of, night, truth_of, workplace
+from tests.run.station import Row, Station
 
 
 @pytest.fixture
@@ -27,38 +21,8 @@ def machine(tmp_path: Path) -> Iterator[Station]:
         yield running
 
 
-@contextlib.contextmanager
-def workplace(folder: Path, **how: Any) -> Iterator[Station]:
-    with station(folder, **{**SMALL, "day": date(2026, 1, 1), **how}) as running:
-        pass_time(running)
-        yield running
-
-
-def pass_time(machine: Station, *, nights: int = 0) -> None:
-    """Let nights go by, for us and for Flock."""
-    machine.clock.sleep(nights * NIGHT_SECONDS)
-    machine.flock.play_until(machine.clock.now_ms() - 3_600_000)
-
-
-def night(machine: Station, **how: Any) -> RunResult:
-    """Let a night go by, then run."""
-    pass_time(machine, nights=1)
-    return machine.run(**how)
-
-
 def of_sweep(result: RunResult) -> StageResult:
     return next(stage for stage in result.stages if stage.stage == "sweep")
-
-
-def channel_of(machine: Station) -> tuple[str, list[str]]:
-    """Return the channel with the most members, and these."""
-    channel = max(machine.flock.channels.values(), key=lambda item: len(item.members))
-    return channel.channel_id, list(channel.members)
-
-
-def calls(machine: Station) -> int:
-    """Return how many calls fetched messages since the counters were reset."""
-    return sum(machine.flock.counters()["methods"].get(FETCH, {}).values())
 
 
 def versions(machine: Station, uid: str) -> list[str]:
@@ -157,7 +121,3 @@ class TestANight:
             result = night(machine)
             assert (calls(machine), of_sweep(result).counts["days"]) == (0, 1)
             assert machine.run().commits == 0
-
-
-def truth_of(machine: Station, uid: str) -> Row:
-    return next(row for row in machine.flock.truth("message") if row["uid"] == uid)
