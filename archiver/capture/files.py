@@ -282,6 +282,11 @@ def retry_at_ms(attempts: int, *, now_ms: int) -> int:
     return now_ms + RETRY_HOURS[attempts - 1] * _HOUR_MS
 
 
+def is_due(retry_at_ms: int | None, *, now_ms: int) -> bool:
+    """Tell whether a file's time has come; one that lies further ahead than any wait was written by a clock that was ahead."""
+    return retry_at_ms is None or not now_ms < retry_at_ms <= now_ms + max(RETRY_HOURS) * _HOUR_MS
+
+
 class _FailedError(Exception):
     """One try did not bring the file; ``try_now`` says that another at once may, ``final`` that none ever will."""
 

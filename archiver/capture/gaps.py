@@ -275,6 +275,11 @@ def unreadable_chats(
 _STAYS: Final[Row] = {"state": MEMBER}
 
 
+def believable(uptimes: Iterable[Uptime], *, now_ms: int, rules: GapRules) -> list[Uptime]:
+    """Return the uptimes without those that a clock wrote which was ahead: they would hide every hole until that time comes."""
+    return [item for item in uptimes if item.from_at_ms - now_ms <= rules.listener_hole_ms_max]
+
+
 def listener_gaps(
     uptimes: Iterable[Uptime], *, spool_id: str, now_ms: int, rules: GapRules
 ) -> tuple[list[Gap], list[Gap]]:

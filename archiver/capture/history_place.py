@@ -102,9 +102,9 @@ def begins_with_tip(now_ms: int) -> bool:
     return now_ms // DAY_MS % 2 == 0
 
 
-def full_due_at_ms(place: Place, source: HistorySource, chat_id: str) -> int:
+def full_due_at_ms(place: Place, source: HistorySource, chat_id: str, *, now_ms: int) -> int:
     """Return when the next full reading is to begin, so that it ends within its time if it takes as long as the last one."""
-    if place.full is not None or place.full_started_at_ms is None:
+    if place.full is not None or place.full_started_at_ms is None or _is_ahead(place.full_started_at_ms, now_ms):
         return 0
     within_ms = source.full_within_days * DAY_MS
     spare_ms = max(place.full_took_ms, DAY_MS) + crc32(chat_id.encode()) % max(1, within_ms // SPREAD_SHARE)
@@ -114,7 +114,9 @@ def full_due_at_ms(place: Place, source: HistorySource, chat_id: str) -> int:
 def is_overdue(place: Place, source: HistorySource, *, now_ms: int) -> bool:
     """Tell whether some message of the chat may not have been read again within ``full_within_days``."""
     started_at_ms = place.full_started_at_ms
-    return started_at_ms is not None and now_ms - started_at_ms > source.full_within_days * DAY_MS
+    if started_at_ms is None:
+        return False
+    return now_ms - started_at_ms > source.full_within_days * DAY_MS or _is_ahead(started_at_ms, now_ms)
 
 
 def begun_tip(place: Place, source: HistorySource, *, now_ms: int) -> Walk:
@@ -193,6 +195,11 @@ def thinned(trail: tuple[Mark, ...], source: HistorySource, *, newest_ms: int | 
         if mark.before_ms is not None and (last_ms is None or mark.before_ms - last_ms >= step_ms):
             kept.append(mark)
     return tuple(kept[:MARKS_MAX])
+
+
+def _is_ahead(at_ms: int, now_ms: int) -> bool:
+    """Tell whether an instant was written by a clock that was ahead: when that was, nobody knows."""
+    return at_ms > now_ms + DAY_MS
 
 
 def _past(times_ms: Iterable[int], walk: Walk) -> list[int]:

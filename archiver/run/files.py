@@ -16,7 +16,7 @@ from archiver.archive.reader import Head, files_of, open_files, read_rows
 from archiver.archive.schema import FILES
 from archiver.archive.tables import rows_of, rows_to_table
 from archiver.capture.file_rows import FACT_COLUMNS, FileFetches, FileRow, blobs_of, row_after
-from archiver.capture.files import WantedFile
+from archiver.capture.files import WantedFile, is_due
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
@@ -36,7 +36,7 @@ def retry_files(session: Session) -> StageResult:
         session.progress.start("files", total=len(records))
     for record in records:
         now_ms = session.ports.clock.now_ms()
-        due = [row for row in _open_rows(session, record).values() if (row["retry_at"] or 0) <= now_ms]
+        due = [row for row in _open_rows(session, record).values() if is_due(row["retry_at"], now_ms=now_ms)]
         while due and not session.out_of_time:
             due = _try(session, record, due, counts=counts)
         if due:

@@ -77,7 +77,8 @@ def list_gaps(session: Session) -> StageResult:
     """
     session.progress.start("gaps", total=None)
     spool = session.ports.spool
-    uptimes = spool.uptimes()
+    rules = session.ports.gap_rules
+    uptimes = gaps.believable(spool.uptimes(), now_ms=session.ports.clock.now_ms(), rules=rules)
     look = _Look()
 
     def draft_for(head: Head) -> Draft:
@@ -87,9 +88,7 @@ def list_gaps(session: Session) -> StageResult:
         news = read_news(session.ports.archive, head, awaited=_awaited(known))
         before = feeds.read_feeds(head.cursors)
         fed = feeds.after(before, news.deliveries.values())
-        present, past = gaps.listener_gaps(
-            uptimes, spool_id=spool.spool_id, now_ms=at_ms, rules=session.ports.gap_rules
-        )
+        present, past = gaps.listener_gaps(uptimes, spool_id=spool.spool_id, now_ms=at_ms, rules=rules)
         present += _of_states(session, fed)
         present += _of_news(known, news)
         stated, momentary = _stated(session, news)
@@ -114,7 +113,7 @@ def list_gaps(session: Session) -> StageResult:
         return Draft(at_ms=at_ms, tables={"gaps": rows_to_table(GAPS, rows)}, cursors=cursors)
 
     session.commit(draft_for)
-    since = gaps.newest_uptime_from(uptimes, rules=session.ports.gap_rules)
+    since = gaps.newest_uptime_from(uptimes, rules=rules)
     if since is not None and any(uptime.to_at_ms < since for uptime in uptimes):
         spool.forget_uptimes(before_ms=since)
     counts = Counter(row["state"] for row in look.rows)

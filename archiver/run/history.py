@@ -182,7 +182,7 @@ class _Crawl:
         """Return the chats whose full reading is due, those first that were never read, then the longest waiting."""
 
         def due_at_ms(chat_id: str) -> int:
-            return places.full_due_at_ms(self._places[chat_id], self._source, chat_id)
+            return places.full_due_at_ms(self._places[chat_id], self._source, chat_id, now_ms=self._now_ms)
 
         chats = [
             chat_id

@@ -247,6 +247,14 @@ class TestListeners:
         _, past = gaps.listener_gaps(both, spool_id="s", now_ms=DAY_MS, rules=RULES)
         assert gap_id(present[0]) == gap_id(past[0])
 
+    def test_a_beat_of_a_clock_that_was_ahead_hides_no_hole_and_makes_none(self) -> None:
+        """Somebody set a clock right that was a year ahead: until that year comes, its beats say nothing of now."""
+        uptimes = [Uptime("a", 0, 10), Uptime("a", 365 * DAY_MS, 365 * DAY_MS), Uptime("a", 20, 30)]
+        kept = gaps.believable(uptimes, now_ms=31, rules=RULES)
+        assert self.found(*kept, now_ms=31) == ([], [])
+        assert self.found(*kept, now_ms=31 + MINUTE_MS) == ([("listener-down", 30, None)], [])
+        assert gaps.newest_uptime_from(kept, rules=RULES) == 0
+
     def test_while_another_one_listens_nothing_is_missed(self) -> None:
         uptimes = Uptime("a", 0, 10), Uptime("b", 5, 5 * MINUTE_MS), Uptime("a", 4 * MINUTE_MS, 9 * MINUTE_MS)
         assert self.found(*uptimes, now_ms=9 * MINUTE_MS) == ([], [])

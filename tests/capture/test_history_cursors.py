@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiver.capture import history_place as places
@@ -45,6 +45,7 @@ class Model:
     archived: dict[str, set[str]] = field(default_factory=dict)
     newest: dict[str, str] = field(default_factory=dict)
     place: str | None = None
+    ahead_ms: int = 0
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -55,6 +56,16 @@ class Model:
     @property
     def now_ms(self) -> int:
         return self.clock.now_ms()
+
+    @property
+    def true_now_ms(self) -> int:
+        """What the gateway's clock says, by which messages are sent, whatever ours says."""
+        return self.now_ms - self.ahead_ms
+
+    def set_clock(self, *, ahead_ms: int) -> None:
+        """Set our clock so far ahead of the gateway's."""
+        self.clock.turn((ahead_ms - self.ahead_ms) / 1000)
+        self.ahead_ms = ahead_ms
 
     def standing(self) -> Place:
         return places.from_text(self.place, self.gateway.source)
@@ -69,7 +80,8 @@ class Model:
         for depth in ("tip", "full") if places.begins_with_tip(self.now_ms) else ("full", "tip"):
             if depth == "tip" and not has_tip:
                 continue
-            if depth == "full" and places.full_due_at_ms(place, self.gateway.source, CHAT) > self.now_ms:
+            due_at_ms = places.full_due_at_ms(place, self.gateway.source, CHAT, now_ms=self.now_ms)
+            if depth == "full" and due_at_ms > self.now_ms:
                 continue
             for step in read_chat(world, Chat(CHAT, place, (READER,)), depth, budget):
                 if steps_left == 0:
@@ -128,14 +140,26 @@ happenings = st.one_of(
     st.tuples(st.just("between pages"), st.lists(deeds, min_size=1, max_size=3)),
     st.tuples(st.just("time"), st.sampled_from([1, HOUR_MS, DAY_MS])),
     st.tuples(st.just("night"), nights),
+    st.tuples(
+        st.just("night under a clock that is ahead"), nights, st.sampled_from([HOUR_MS, 3 * DAY_MS, 400 * DAY_MS])
+    ),
 )
+
+# What a wrong clock says was read next year is edited: too old for the tip, and the full reading must not wait for next year.
+READ_AHEAD_THEN_EDITED = [
+    ("say", 30 * DAY_MS, 1),
+    ("night under a clock that is ahead", Night(), 400 * DAY_MS),
+    *[("say", days * DAY_MS, 3) for days in (10, 5, 1, 0)],
+    ("night", Night()),
+    ("edit", 0),
+]
 
 
 def do(model: Model, deed: tuple, number: int) -> None:
     gateway = model.gateway
     if deed[0] == "say":
         for _ in range(deed[2]):
-            gateway.say(model.now_ms - deed[1], f"text {number}")
+            gateway.say(model.true_now_ms - deed[1], f"text {number}")
         return
     live = sorted(gateway.shown())
     if not live:
@@ -150,6 +174,8 @@ def do(model: Model, deed: tuple, number: int) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @settings(deadline=None, max_examples=150)
 @given(order=orders, history=st.lists(happenings, max_size=25))
+@example(order="newest_first", history=READ_AHEAD_THEN_EDITED)
+@example(order="oldest_first", history=READ_AHEAD_THEN_EDITED)
 def test_nothing_makes_a_message_unreachable_for_ever(style: Style, order: str, history: list[tuple]) -> None:
     model = Model.of(style, order, page_size=6 if "timestamp" in style else 3)
     for number, what in enumerate(history):
@@ -157,6 +183,10 @@ def test_nothing_makes_a_message_unreachable_for_ever(style: Style, order: str, 
             model.pass_time(what[1])
         elif what[0] == "night":
             model.run(what[1])
+        elif what[0] == "night under a clock that is ahead":
+            model.set_clock(ahead_ms=what[2])
+            model.run(what[1])
+            model.set_clock(ahead_ms=0)
         elif what[0] == "between pages":
             model.gateway.between += [lambda deed=deed, number=number: do(model, deed, number) for deed in what[1]]
         else:

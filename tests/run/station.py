@@ -167,6 +167,7 @@ class Station:
     listening: Listening
     feeds: dict[str, str] = field(default_factory=dict)
     gap_rules: GapRules = PATIENT
+    trusted_origins: tuple[str, ...] = ()
     shown: list[Shown] = field(default_factory=list)
     _taken: int = 0
 
@@ -226,7 +227,7 @@ class Station:
             self.client.fetched = self.shown
             files = FileOptions(
                 hosts_allowed=("flockusercontent.com",),
-                trusted_origins=(self.flock.files_url, self.flock.signed_url),
+                trusted_origins=(self.flock.files_url, self.flock.signed_url, *self.trusted_origins),
                 timeout_seconds=1_000,
             )
             downloader = Downloader(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from archiver.capture.gaps import GapRules
 from archiver.run.result import RunResult, StageResult
 from archiver.run.session import Limits
 from archiver.store.memory import MemoryStore
@@ -22,6 +23,7 @@ from tests.run import accounts, truth
 from tests.run.nights import DAY, EVENING_MS, NIGHT_SECONDS, SMALL, calls, channel_of, night, pass_time, workplace
 from tests.run.power import Moment, Power
 from tests.run.station import HurriedClock, Station, flock_in_a_hurry, station
+from tests.servers.scripted import Answer, ScriptedServer
 
 
 @pytest.fixture
@@ -150,6 +152,33 @@ class TestAClock:
         assert texts(machine, uid) == ["at noon", "at one"]
         truth.check(machine)
         assert machine.run().commits == 0
+
+    def test_that_was_ahead_and_is_set_right_keeps_no_file_waiting(self, machine: Station) -> None:
+        channel, (one, *_) = channel_of(machine)
+        with ScriptedServer(lambda _: Answer(b"minutes", headers={"Content-Type": "text/plain"})) as host:
+            machine.flock.send(one, channel, text="", attachments=[{"downloads": [{"src": f"{host.origin}/minutes"}]}])
+            machine.trusted_origins = (host.origin,)
+            host.script = lambda _: Answer(b"", status=404)
+            machine.clock.set(400 * NIGHT_SECONDS)
+            machine.run()
+            machine.clock.set(-400 * NIGHT_SECONDS)
+            host.script = lambda _: Answer(b"minutes", headers={"Content-Type": "text/plain"})
+            night(machine)
+        assert [row["status"] for row in machine.rows("files")] == ["failed", "stored"]
+
+    def test_that_was_ahead_and_is_set_right_hides_no_listener_that_is_down(self, machine: Station) -> None:
+        machine.gap_rules = GapRules(listener_hole_ms_max=NIGHT_SECONDS * 1000)
+        machine.clock.set(400 * NIGHT_SECONDS)
+        machine.listening.stop()
+        machine.listening.start()
+        machine.clock.set(-400 * NIGHT_SECONDS)
+        machine.listening.stop()
+        machine.run()
+        assert not [row for row in accounts.gaps_of(machine) if row["kind"] == "listener-down"]
+        machine.clock.sleep(2 * NIGHT_SECONDS)
+        machine.run()
+        (down,) = [row for row in accounts.gaps_of(machine) if row["kind"] == "listener-down"]
+        assert (down["state"], down["to_at"]) == ("open", None)
 
 
 class TestAUserWhoLeaves:
