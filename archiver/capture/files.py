@@ -20,6 +20,7 @@ import httpx
 import structlog
 import tenacity
 
+from archiver.capture.file_decoding import ENCODINGS, BadEncodingError, decoded
 from archiver.capture.file_hosts import HostPolicy, Refusal, UrlRefusedError, check_url, without_secrets
 from archiver.capture.file_network import (
     CONNECT_SECONDS_MAX,
@@ -29,6 +30,7 @@ from archiver.capture.file_network import (
     Resolve,
     resolve_addresses,
 )
+from archiver.capture.file_pages import LoginPageError, is_page, is_page_expected, without_page
 from archiver.capture.parallel import map_unordered
 from archiver.clock import Clock
 from archiver.errors import StorageError, StoreFullError
@@ -67,9 +69,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A signed URL that has expired says one of these; a new way from the start may get a fresh one.
 _EXPIRED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
-_HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
-_HTML_NAMES: Final = (".html", ".htm", ".xhtml", ".shtml")
-_ENCODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 log = structlog.get_logger(__name__)
@@ -248,13 +247,19 @@ class Downloader:
     def _save(self, response: httpx.Response, url: httpx.URL, wanted: WantedFile, destination: Path) -> FileResult:
         mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()[:MIME_CHARACTERS_MAX] or None
         announced = _announced_bytes(response)
-        if mime in _HTML and not _is_html_expected(wanted) and (announced is None or announced != wanted.size):
+        is_expected = is_page_expected(wanted.name, wanted.mime) or (announced is not None and announced == wanted.size)
+        if is_page(mime) and not is_expected:
             raise _FailedError("login_page", http_status=_OK)
         if announced is not None and announced > self._options.size_bytes_max:
             raise _FailedError("too_large", http_status=_OK, final=True)
-        if response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ENCODINGS:
             raise _FailedError("bad_encoding", http_status=_OK)
-        digest, size = _write(response, destination, self._options.size_bytes_max)
+        body = decoded(response.iter_raw(), encoding, bytes_max=_CHUNK_BYTES)
+        try:
+            digest, size = _write(without_page(body, declared=wanted.mime), destination, self._options.size_bytes_max)
+        except LoginPageError:
+            raise _FailedError("login_page", http_status=_OK) from None
         if _is_short(size, announced, response, wanted):
             _remove(destination)
             raise _FailedError("truncated", http_status=_OK, try_now=True)
@@ -300,7 +305,7 @@ class _FailedError(Exception):
         self.final = final
 
 
-def _write(response: httpx.Response, destination: Path, size_bytes_max: int) -> tuple[str, int]:
+def _write(body: Iterable[bytes], destination: Path, size_bytes_max: int) -> tuple[str, int]:
     """Stream a body to a new file and return its SHA-256 and size; leaves no file behind if it raises."""
     try:
         file = destination.open("xb")
@@ -308,7 +313,7 @@ def _write(response: httpx.Response, destination: Path, size_bytes_max: int) -> 
         raise _storage_error(error, destination) from error
     try:
         with file:
-            return _copy(response, file, size_bytes_max)
+            return _copy(body, file, size_bytes_max)
     except BaseException as error:
         _remove(destination)
         if isinstance(error, OSError):
@@ -316,11 +321,11 @@ def _write(response: httpx.Response, destination: Path, size_bytes_max: int) -> 
         raise
 
 
-def _copy(response: httpx.Response, file: BinaryIO, size_bytes_max: int) -> tuple[str, int]:
+def _copy(body: Iterable[bytes], file: BinaryIO, size_bytes_max: int) -> tuple[str, int]:
     digest = sha256()
     size = 0
     try:
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
+        for chunk in body:
             size += len(chunk)
             if size > size_bytes_max:
                 raise _FailedError("too_large", http_status=_OK, final=True)
@@ -330,8 +335,9 @@ def _copy(response: httpx.Response, file: BinaryIO, size_bytes_max: int) -> tupl
         raise _FailedError("timed_out", http_status=_OK) from None
     except httpx.TransportError:
         raise _FailedError("truncated", http_status=_OK, try_now=True) from None
-    except httpx.DecodingError:
-        raise _FailedError("bad_encoding", http_status=_OK) from None
+    except BadEncodingError as error:
+        reason: FileReason = "truncated" if error.is_cut else "bad_encoding"
+        raise _FailedError(reason, http_status=_OK, try_now=error.is_cut) from None
     return digest.hexdigest(), size
 
 
@@ -348,14 +354,6 @@ def _is_short(size: int, announced: int | None, response: httpx.Response, wanted
     if not wanted.size or size == wanted.size:
         return False
     return size == 0 or (announced is None and "Transfer-Encoding" not in response.headers)
-
-
-def _is_html_expected(wanted: WantedFile) -> bool:
-    """Tell whether the message itself declares HTML; if not, HTML is the host asking for a login."""
-    mime = (wanted.mime or "").partition(";")[0].strip().lower()
-    if mime in {"", "application/octet-stream"}:
-        return (wanted.name or "").lower().endswith(_HTML_NAMES)
-    return mime in _HTML
 
 
 def _storage_error(error: OSError, path: Path) -> StorageError:
