@@ -22,7 +22,8 @@ from archiver.flock.answers import read_object
 from archiver.flock.client import UIDS_PER_FETCH_MAX, FlockClient
 from archiver.ids import ChatKind, direct_chat_id, is_channel, parties_of
 
-# A uid that one member is not shown is asked for as so many members in all: it may be visible to few (visibleTo).
+# A uid that one member is not shown is asked for as so many members in all: it may be visible to few (visibleTo). Whoever named it to
+# us has seen it, and is asked as beside these.
 READERS_PER_UID_MAX: Final = 2
 UNKNOWN_CHAT: Final = "UnknownChat"
 # The reason of a ``failed`` outcome where Flock could not be reached; every other one is about this chat or uid.
@@ -142,6 +143,7 @@ class _Chat:
         self.chat_kind: ChatKind = "channel" if is_channel(chat_id) else "direct"
         self.uids: list[str] = []
         self.named_by: dict[str, None] = {}
+        self.witnesses: dict[str, str] = {}
         self.likely: tuple[str, ...] = ()
         self.others: tuple[str, ...] = ()
         self.strangers_max: int | None = None
@@ -164,6 +166,16 @@ class _Chat:
     def is_given_up(self) -> bool:
         """Tell whether so many users do not know the chat that nobody else is tried."""
         return self.strangers_max is not None and len(self._strangers) >= self.strangers_max
+
+    def named_as(self, uids: Iterable[str]) -> dict[str, list[str]]:
+        """Return the users who named these uids, each with what they named, of those who may be able to read the chat."""
+        strangers = self.strangers()
+        named: dict[str, list[str]] = {}
+        for uid in uids:
+            user_id = self.witnesses.get(uid, "")
+            if user_id in self.likely and user_id not in strangers:
+                named.setdefault(user_id, []).append(uid)
+        return named
 
     def strangers(self) -> list[str]:
         """Return the users to whom Flock calls the chat unknown, in the order we learnt it."""
@@ -196,6 +208,9 @@ def _chats(wanted: Iterable[WantedMessages], tokens: TokenPool, readers: Mapping
         chat = chats.setdefault(chat_id, _Chat(chat_id))
         chat.named_by[item.user_id] = None
         uids.setdefault(chat_id, {}).update(dict.fromkeys(item.uids))
+        if tokens.can_ask_as(item.user_id):
+            for uid in item.uids:
+                chat.witnesses.setdefault(uid, item.user_id)
     for chat_id, chat in chats.items():
         chat.uids = list(uids[chat_id])
         parties = parties_of(chat_id)
@@ -245,9 +260,12 @@ def _fetch_batch(client: FlockClient, budget: RequestBudget | None, batch: _Batc
     """Ask for a batch as one reader after the other until every uid is accounted for."""
     result = _Answers(batch, budget)
     for user_id in batch.chat.readers(batch.number):
-        if not result.left or result.asked >= READERS_PER_UID_MAX or batch.chat.is_given_up:
+        if not result.left or len(result.asked_as) >= READERS_PER_UID_MAX or batch.chat.is_given_up:
             break
-        yield from result.ask(client, user_id)
+        yield from result.ask(client, user_id, list(result.left))
+    for user_id, uids in batch.chat.named_as(list(result.left)).items():
+        if user_id not in result.asked_as and not batch.chat.is_given_up:
+            yield from result.ask(client, user_id, uids)
     return result.result()
 
 
@@ -259,7 +277,7 @@ class _Answers:
         self._budget = budget
         sendable = all(_is_sendable(part) for part in parties_of(batch.chat.chat_id) or (batch.chat.chat_id,))
         self.left = {uid: None for uid in batch.uids if sendable and _is_sendable(uid)}
-        self.asked = 0
+        self.asked_as: set[str] = set()
         self._returned = [
             UidOutcome(uid, "failed", "", "chat or uid cannot be sent") for uid in batch.uids if uid not in self.left
         ]
@@ -270,10 +288,10 @@ class _Answers:
         self._unreadable = 0
         self._repeated = 0
 
-    def ask(self, client: FlockClient, user_id: str) -> Dialogue[None]:
-        """Ask for what is left as one more user, in halves where the whole is refused."""
+    def ask(self, client: FlockClient, user_id: str, wanted: list[str]) -> Dialogue[None]:
+        """Ask for some of what is left as one more user, in halves where the whole is refused."""
         chat = self._chat.name_for(user_id)
-        pieces = [list(self.left)]
+        pieces = [wanted]
         while pieces:
             uids = pieces.pop()
             if self._budget is not None and not self._budget.take():
@@ -296,7 +314,7 @@ class _Answers:
                     self._fail(uids, user_id, error.code or f"HTTP {error.status}")
             else:
                 self._take(answer, uids, user_id)
-        self.asked += 1
+        self.asked_as.add(user_id)
 
     def result(self) -> FetchedBatch:
         """Return every uid with what became of it."""

@@ -104,6 +104,34 @@ def test_a_call_asks_for_25_at_most_and_for_each_uid_once(chats, flock, ask):
     assert Counter(uid for batch in asked for uid in batch) == Counter(uids)
 
 
+def test_what_others_are_not_shown_is_asked_for_as_the_user_who_named_it(chats, flock, ask):
+    """A message may be visible to few (visibleTo): whoever selected it has seen it, wherever they stand in the order of readers."""
+    everybody = [f"u:{name}" for name in ("ada", "bob", "cleo", "dan", "eve")]
+    chats.add(everybody, "g:1", *"12345")
+    chats.add(["u:eve"], "g:1", "for eve")
+    chats.add(["u:dan"], "g:1", "for dan")
+    tellers = [wanted("g:1", str(n), by=user) for n, user in enumerate(everybody, 1)]
+    outcomes, _ = ask(
+        *tellers, wanted("g:1", "for eve", by="u:eve"), wanted("g:1", "for dan", by="u:dan"), tokens=everybody
+    )
+    assert {uid: outcome.outcome for uid, outcome in outcomes.items()} == dict.fromkeys(
+        [*"12345", "for eve", "for dan"], "returned"
+    )
+    assert (outcomes["for eve"].asked_as, outcomes["for dan"].asked_as) == ("u:eve", "u:dan")
+    # As the one who named it only for what they named, and never twice for the same.
+    asked = [(request.form["token"], uid) for request in flock.requests for uid in json.loads(request.form["uids"])]
+    assert len(asked) == len(set(asked))
+    assert len(flock.requests) == 4
+
+
+def test_what_is_not_there_costs_one_call_more_at_most_for_each_who_named_it(chats, flock, ask):
+    everybody = [f"u:{n}" for n in range(9)]
+    chats.add(everybody, "g:1", "there")
+    outcomes, _ = ask(*(wanted("g:1", "gone", by=user) for user in everybody), tokens=everybody)
+    assert outcomes["gone"].outcome == "not_returned"
+    assert len(flock.requests) <= 3
+
+
 def test_the_users_of_the_events_are_asked_as_first_then_known_members_then_anybody(chats, flock, ask):
     chats.add(["u:eve"], "g:1", "1")
     everybody = ("u:ada", "u:bob", "u:cleo", "u:eve")
