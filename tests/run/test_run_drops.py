@@ -15,7 +15,7 @@ from tests.run.accounts import Diary, Phase
 from tests.run.deeds import act, behave
 from tests.run.station import Station, station
 
-SEEDS = 4
+SEEDS = 3
 SEEDS_SLOW = 120
 TURNS = 6
 DAY_SECONDS = 86_400
