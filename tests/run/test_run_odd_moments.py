@@ -362,8 +362,8 @@ class TestARunThatIsKilledInTheMiddleOfASweep:
 
     @staticmethod
     def sampled(label: str, total: int) -> tuple[int, ...]:
-        """Return one moment in the middle for each kind of writing: what the power does to a reader, a writer has seen too."""
-        return ((total + 1) // 2,) if label.startswith("create") else ()
+        """Return one moment in the middle of writing the data, and of the entry that makes it count."""
+        return ((total + 1) // 2,) if label in ("create data", "create entry") else ()
 
     @staticmethod
     def readings(machine: Station) -> Counter[tuple[Any, ...]]:
