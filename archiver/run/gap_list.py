@@ -284,7 +284,7 @@ def _summaries(found: list[ListedGap]) -> Iterator[KindSummary]:
 
 
 def _promise(archive: Archive, head: Head, *, now_ms: int, rules: SweepRules) -> SweepPromise:
-    days = archived_days(archive, head)
+    days = archived_days(archive, head, now_ms=now_ms, rules=rules)
     bound = sweep_bound(days, now_ms=now_ms, rules=rules)
     return SweepPromise(
         full_within_days=rules.full_within_days,
