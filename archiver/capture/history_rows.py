@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from archiver.capture.drain import Batch
 from archiver.capture.history_source import Path, text_at
-from archiver.capture.reading import Item, read_shown
+from archiver.capture.reading import ShownPage, read_shown
 from archiver.errors import UnparseableError
-from archiver.normalise.message import IDENTIFIER_LENGTH_MAX_CHARACTERS, Observed, read_message, read_place
+from archiver.normalise.message import IDENTIFIER_LENGTH_MAX_CHARACTERS, Observed, read_message, read_places
 
 FLOCKS_OWN_UID: Final = ("uid",)
 # So many items become columns at a time.
@@ -43,16 +43,11 @@ class PageItems:
 
 def place_items(raws: Sequence[bytes], *, at_ms: int, uid: Path) -> PageItems:
     """Find out where the items of a page stand; their uid stands at a path."""
-    uids: list[str | None] = []
-    times_ms: list[int | None] = []
-    for raw in raws:
-        try:
-            found, sent_at_ms = read_place(raw, at_ms) if uid == FLOCKS_OWN_UID else _declared_place(raw, uid, at_ms)
-        except UnparseableError:
-            found, sent_at_ms = None, None
-        uids.append(found)
-        times_ms.append(sent_at_ms)
-    return PageItems(raws, uids, times_ms)
+    own = uid == FLOCKS_OWN_UID
+    places = read_places(raws, at_ms) if own else [_declared_place(raw, uid, at_ms) for raw in raws]
+    return PageItems(
+        raws, [place[0] if place else None for place in places], [place[1] if place else None for place in places]
+    )
 
 
 class HistoryRows:
@@ -63,20 +58,22 @@ class HistoryRows:
         self.unread: dict[str, Mapping[str, Any]] = {}
         self.bytes = 0
         self._uid = uid
-        self._waiting: list[Item] = []
+        self._waiting: list[ShownPage] = []
         self._chats: list[tuple[str, str]] = []
+        self._items_waiting = 0
 
     @property
     def count(self) -> int:
         """The number of items, repetitions included."""
-        return self.batch.message_count + len(self._waiting) + len(self.unread)
+        return self.batch.message_count + self._items_waiting + len(self.unread)
 
     def add(self, items: PageItems, *, feed: str, chat_id: str, asked_as: str, at_ms: int) -> None:
         """Take the items of a page of a chat."""
-        self._waiting += [Item(raw, at_ms, asked_as) for raw in items.raws]
-        self._chats += [(feed, chat_id)] * len(items.raws)
+        self._waiting.append(ShownPage(items.raws, at_ms, asked_as))
+        self._chats.append((feed, chat_id))
+        self._items_waiting += len(items.raws)
         self.bytes += sum(map(len, items.raws))
-        if len(self._waiting) >= ITEMS_PER_BLOCK:
+        if self._items_waiting >= ITEMS_PER_BLOCK:
             self._flush()
 
     def finished(self) -> Batch:
@@ -87,23 +84,31 @@ class HistoryRows:
     def _flush(self) -> None:
         """Read what waits as columns."""
         waiting, chats = self._waiting, self._chats
-        self._waiting, self._chats = [], []
+        self._waiting, self._chats, self._items_waiting = [], [], 0
         if not waiting:
             return
         uid_of = None if self._uid == FLOCKS_OWN_UID else partial(_declared_uid, self._uid)
         read = read_shown(waiting, uid_of, without_uid=f"the item has no {'.'.join(self._uid)}")
         self.batch.add_shown(read)
-        for number, error in read.unread.items():
-            item, (feed, chat_id) = waiting[number], chats[number]
-            digest = sha256(item.raw).hexdigest()
-            self.unread[digest] = _event_of(item, digest, error=error, feed=feed, chat_id=chat_id)
+        if not read.unread:
+            return
+        items = [(raw, number) for number, page in enumerate(waiting) for raw in page.raws]
+        for place, error in read.unread.items():
+            raw, number = items[place]
+            digest = sha256(raw).hexdigest()
+            feed, chat_id = chats[number]
+            self.unread[digest] = _event_of(raw, digest, shown=waiting[number], error=error, feed=feed, chat_id=chat_id)
 
 
-def _declared_place(raw: bytes, uid: Path, at_ms: int) -> tuple[str | None, int | None]:
-    message = read_message(raw, Observed(at_ms, "history", ""))
+def _declared_place(raw: bytes, uid: Path, at_ms: int) -> tuple[str, int | None] | None:
+    try:
+        message = read_message(raw, Observed(at_ms, "history", ""))
+    except UnparseableError:
+        return None
     declared = _declared_uid(uid, raw)
-    told = declared is not None and message.sent_at_basis != "observed"
-    return declared, message.sent_at_ms if told else None
+    if declared is None:
+        return None
+    return declared, None if message.sent_at_basis == "observed" else message.sent_at_ms
 
 
 def _declared_uid(uid: Path, raw: bytes) -> str | None:
@@ -111,18 +116,18 @@ def _declared_uid(uid: Path, raw: bytes) -> str | None:
     return declared if declared is not None and len(declared) <= IDENTIFIER_LENGTH_MAX_CHARACTERS else None
 
 
-def _event_of(item: Item, digest: str, *, error: str, feed: str, chat_id: str) -> Mapping[str, Any]:
+def _event_of(raw: bytes, digest: str, *, shown: ShownPage, error: str, feed: str, chat_id: str) -> Mapping[str, Any]:
     return {
-        "received_at": item.at_ms,
+        "received_at": shown.at_ms,
         "spool_id": "",
         "sequence": 0,
         "feed": feed,
         "feed_kind": "fetch",
         "verified": "api-answer",
-        "user_id": item.asked_as,
+        "user_id": shown.asked_as,
         "chat_id": chat_id,
         "outcome": "unparsed",
         "error": error,
         "body_digest": digest,
-        "body": item.raw,
+        "body": raw,
     }

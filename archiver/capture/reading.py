@@ -69,10 +69,10 @@ def read_blocks(blocks: Iterable[SpooledBlock], *, spool_id: str) -> ReadCapture
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A message of a page of history, exactly as received: when, and the user who was shown it."""
+class ShownPage:
+    """Messages of a page of history, exactly as received: when, and the user who was shown it."""
 
-    raw: bytes
+    raws: Sequence[bytes]
     at_ms: int
     asked_as: str
 
@@ -92,28 +92,30 @@ class ReadItems:
 
 
 def read_shown(
-    items: Sequence[Item],
+    pages: Sequence[ShownPage],
     uid_of: Callable[[bytes], str | None] | None = None,
     *,
     without_uid: str = "the item has no uid",
 ) -> ReadItems:
-    """Read items of pages of history.
+    """Read the items of pages of history; they are numbered through all pages.
 
     ``uid_of`` returns the uid that an item's source declares, where that is not Flock's own. An item without a uid is not read
     as a message, because it would be another one each time that its page is read; ``without_uid`` is then the reason.
     """
-    plain = PlainRows([], {}) if uid_of else read_plain([item.raw for item in items], [item.at_ms for item in items])
+    raws = [raw for page in pages for raw in page.raws]
+    at_ms = [at_ms for page in pages for at_ms in [page.at_ms] * len(page.raws)]
+    askers = [asker for page in pages for asker in [page.asked_as] * len(page.raws)]
+    plain = PlainRows([], {}) if uid_of else read_plain(raws, at_ms)
     messages: dict[int, Message] = {}
     unread: dict[int, str] = {}
-    for number in _missing(plain.places, len(items)):
-        item = items[number]
+    for number in _missing(plain.places, len(raws)):
         try:
-            message = read_message(item.raw, Observed(item.at_ms, "history", item.asked_as))
+            message = read_message(raws[number], Observed(at_ms[number], "history", askers[number]))
         except UnparseableError as error:
             unread[number] = error.what
             continue
         if uid_of is not None:
-            declared = uid_of(item.raw)
+            declared = uid_of(raws[number])
             message = msgspec.structs.replace(
                 message, message_uid=declared or message.message_uid, uid_provisional=declared is None
             )
@@ -121,11 +123,12 @@ def read_shown(
             unread[number] = without_uid
         else:
             messages[number] = message
+    numbers = pa.array(plain.places, pa.int32())
     table = plain_rows_to_table(
         plain,
-        observed_at_ms=pa.array([items[place].at_ms for place in plain.places], pa.int64()),
+        observed_at_ms=pa.array(at_ms, pa.int64()).take(numbers),
         source="history",
-        captured_by=pa.array([items[place].asked_as for place in plain.places], pa.string()),
+        captured_by=pa.array(askers, pa.string()).take(numbers),
     )
     others = list(messages.values())
     if others:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NoReturn
@@ -83,7 +83,7 @@ _KNOWN_FIELDS = frozenset({"type", *(field.encode_name for field in msgspec.stru
 _TYPE_OF_A_MESSAGE = "message"
 
 _decode = msgspec.json.Decoder(_Wire).decode
-_decode_placed = msgspec.json.Decoder(_Placed).decode
+_decode_places = msgspec.json.Decoder(list[_Placed]).decode
 
 
 def read_message(raw: bytes, observed: Observed) -> Message:
@@ -136,23 +136,45 @@ def read_message(raw: bytes, observed: Observed) -> Message:
     )  # fmt: skip
 
 
-def read_place(raw: bytes, observed_at_ms: int) -> tuple[str, int | None]:
-    """Return a message's uid, and when it was sent if it tells: what `read_message` would say, in a fraction of its time.
+def read_places(raws: Sequence[bytes], observed_at_ms: int) -> list[tuple[str, int | None] | None]:
+    """Return each message's uid, and when it was sent if it tells: what `read_message` would say, in a fraction of its time.
 
-    A field that does not matter here may be unreadable all the same. Raises `UnparseableError` as that does, also where the
-    message has no uid.
+    None stands for what shows no message, or has no uid. A field that does not matter here may be unreadable all the same.
     """
     try:
-        placed = _decode_placed(raw)
+        placed = _decode_places(b"[" + b",".join(raws) + b"]")
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        placed = None
-    if placed is None or not (placed.uid and placed.from_ and placed.to):
+        placed = []
+    if len(placed) != len(raws):
+        return [_read_place(raw, observed_at_ms) for raw in raws]
+    latest = observed_at_ms + PLAUSIBLE_AHEAD_MS
+    found: list[tuple[str, int | None] | None] = []
+    for raw, message in zip(raws, placed, strict=True):
+        uid, at_ms = message.uid, message.timestampInMillis
+        if at_ms is None:
+            at_ms = message.timestamp
+        if (
+            uid
+            and message.from_
+            and message.to
+            and len(uid) <= IDENTIFIER_LENGTH_MAX_CHARACTERS
+            and type(at_ms) is int
+            and PLAUSIBLE_FROM_MS <= at_ms <= latest
+        ):
+            found.append((uid, at_ms))
+        else:
+            found.append(_read_place(raw, observed_at_ms))
+    return found
+
+
+def _read_place(raw: bytes, observed_at_ms: int) -> tuple[str, int | None] | None:
+    try:
         message = read_message(raw, Observed(observed_at_ms, "history", ""))
-        if message.uid_provisional:
-            raise UnparseableError("field 'uid' is missing or empty, expected an identifier")
-        return message.message_uid, None if message.sent_at_basis == "observed" else message.sent_at_ms
-    at_ms, basis = _sent_at(placed, _identifier(placed.uid, "uid"), observed_at_ms)
-    return placed.uid, None if basis == "observed" else at_ms
+    except UnparseableError:
+        return None
+    if message.uid_provisional:
+        return None
+    return message.message_uid, None if message.sent_at_basis == "observed" else message.sent_at_ms
 
 
 def read_content(raw: str) -> dict[str, Any]:
@@ -285,7 +307,7 @@ def _provisional_uid(wire: _Wire, observed_at_ms: int) -> str:
     return PROVISIONAL_PREFIX + sha256(canonical_json(parts)).hexdigest()[:PROVISIONAL_DIGITS]
 
 
-def _sent_at(wire: _Wire | _Placed, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
+def _sent_at(wire: _Wire, uid: str, observed_at_ms: int) -> tuple[int, SentAtBasis]:
     latest = observed_at_ms + PLAUSIBLE_AHEAD_MS
     at = wire.timestampInMillis
     if type(at) is int and PLAUSIBLE_FROM_MS <= at <= latest:

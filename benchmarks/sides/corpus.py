@@ -61,6 +61,11 @@ _WORDS = [
 ]
 
 
+def text(chance: random.Random) -> str:
+    """Return what somebody might say."""
+    return " ".join(chance.choices(_WORDS, k=min(40, 2 + int(chance.expovariate(0.12)))))
+
+
 def bodies(count: int, *, seed: int = 1) -> Iterator[bytes]:
     """Yield this many bodies, in the order of their sending times."""
     chance = random.Random(seed)
@@ -69,12 +74,12 @@ def bodies(count: int, *, seed: int = 1) -> Iterator[bytes]:
     step_ms = DAYS * 86_400_000 / count
     for number in range(count):
         at_ms = FIRST_AT_MS + int(number * step_ms)
-        text = " ".join(chance.choices(_WORDS, k=min(40, 2 + int(chance.expovariate(0.12)))))
+        said = text(chance)
         message: dict[str, object] = {
             "id": f"d_{at_ms}_{chance.getrandbits(32):08x}",
             "to": chance.choice(channels),
             "from": chance.choice(people),
-            "text": text,
+            "text": said,
             "timestamp": datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
             "timestampInMillis": at_ms,
             "uid": f"{at_ms}-{number % 46_656:03x}{number // 46_656:x}-m20{number % 3 + 1}",
@@ -87,9 +92,9 @@ def bodies(count: int, *, seed: int = 1) -> Iterator[bytes]:
         elif kind < 0.08:
             message |= {
                 "text": "",
-                "flockml": f"<flockml>{text} <b>now</b></flockml>",
+                "flockml": f"<flockml>{said} <b>now</b></flockml>",
                 "appId": "a1b2",
-                "notification": text,
+                "notification": said,
             }
         elif kind < 0.10:
             message |= {"appId": "c3d4", "sendAs": {"name": "Build", "profileImage": "https://example.com/b.png"}}

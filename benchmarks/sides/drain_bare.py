@@ -52,7 +52,7 @@ def main(lines: Path, folder: Path, *, digests: bool) -> None:
     started = time.perf_counter()
     for number, start in enumerate(range(0, len(bodies), ROWS_PER_FILE)):
         chunk = bodies[start : start + ROWS_PER_FILE]
-        columns = _columns([decode(body) for body in chunk], chunk, digests=digests)
+        columns = columns_of([decode(body) for body in chunk], chunk, digests=digests)
         table = pa.table([pa.array(columns[field.name], type=field.type) for field in schema], schema=schema)
         pq.write_table(
             table,
@@ -64,7 +64,7 @@ def main(lines: Path, folder: Path, *, digests: bool) -> None:
     print(json.dumps({"seconds": time.perf_counter() - started}))
 
 
-def _columns(messages: list[Message], bodies: list[bytes], *, digests: bool) -> dict[str, Any]:
+def columns_of(messages: list[Message], bodies: list[bytes], *, digests: bool) -> dict[str, Any]:
     count = len(messages)
     columns: dict[str, Any] = {
         "chat_id": [message.to for message in messages],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from archiver.archive.tables import messages_to_table, rows_of
 from archiver.capture.history_rows import FLOCKS_OWN_UID, HistoryRows, place_items
-from archiver.capture.reading import Item, read_shown
+from archiver.capture.reading import ShownPage, read_shown
 from archiver.errors import UnparseableError
 from archiver.normalise.message import Observed, read_message
 from tests.capture.test_reading import AT_MS, PLAIN, bodies
@@ -40,7 +40,7 @@ def test_items_are_read_as_if_one_by_one(raws: list[bytes]) -> None:
         else:
             messages.append(message)
             numbers.append(number)
-    read = read_shown([Item(each, AT_MS + number, f"u:{number}") for number, each in enumerate(raws)])
+    read = read_shown([ShownPage([each], AT_MS + number, f"u:{number}") for number, each in enumerate(raws)])
     rows = dict(zip(read.item_of_row, rows_of(read.messages), strict=True))
     assert [rows[number] for number in numbers] == rows_of(messages_to_table(messages))
     assert sorted(read.unread) == unread
