@@ -1,7 +1,8 @@
 """Calling Flock's methods that read, as a user who installed the app; nothing here can write to Flock.
 
-A call is one form POST to ``<base_url>/<method>`` (flock-api.md 1). It travels through one shared synchronous
-`httpx.Client`, which any number of threads may use at once: threads were measured to be faster than asyncio here.
+A call is one form POST to ``<base_url>/<method>`` (flock-api.md 1). It travels through one shared synchronous transport of
+httpx, which any number of threads may use at once: threads were measured to be faster than asyncio here. What `httpx.Client`
+would put around it, cookies, redirects and authentication, is what must not happen here, and half the time of a call.
 Answers come back as the very bytes that Flock sent, cut into elements where the answer is an array.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, Literal, Self, TypeVar
@@ -21,7 +23,7 @@ from archiver.clock import Clock
 from archiver.errors import ConfigError, FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.flock.answers import read_object, split_array
 from archiver.flock.error_answers import describe, error_fields, redact, refusal
-from archiver.flock.http_privacy import no_cookies, silence_http_logs
+from archiver.flock.http_privacy import silence_http_logs
 from archiver.flock.limits import Permit, RateLimiter, parse_retry_after
 from archiver.flock.stats import CallCounter, MethodStats
 from archiver.flock.tokens import UserToken
@@ -40,6 +42,7 @@ WAIT_SECONDS_MAX: Final = 5.0
 UNREACHABLE_IN_A_ROW_MAX: Final = 5
 
 _RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "flock-archiver"}
 _OK: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
 _BASE_URL: Final = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
@@ -103,14 +106,11 @@ class FlockClient:
         self._counter = CallCounter()
         self._unreachable_in_a_row = 0
         self._unreachable_lock = Lock()
-        self._http = httpx.Client(
-            base_url=options.base_url.rstrip("/") + "/",
-            # A thread may wait for a free connection as long as the others' own timeouts let them take.
-            timeout=httpx.Timeout(options.timeout_seconds, pool=None),
+        # A thread may wait for a free connection as long as the others' own timeouts let them take.
+        self._extensions = {"timeout": httpx.Timeout(options.timeout_seconds, pool=None).as_dict()}
+        # The bare transport keeps no cookies, and follows no redirect: that would carry the token to wherever it points.
+        self._transport = httpx.HTTPTransport(
             limits=httpx.Limits(max_connections=options.connections, max_keepalive_connections=options.connections),
-            headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
-            cookies=no_cookies(),
-            follow_redirects=False,  # a redirect would carry the token to wherever it points
             trust_env=False,  # only settings read the environment
         )
 
@@ -127,7 +127,7 @@ class FlockClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        self._transport.close()
 
     def stats(self) -> Mapping[str, MethodStats]:
         """Return a snapshot of what was called so far, by method."""
@@ -288,17 +288,19 @@ class FlockClient:
     def _exchange(self, request: _Request, token: UserToken) -> tuple[httpx.Response | None, bytes, str]:
         """Send one request and return the response, its body up to the limit, and what is wrong with them if anything."""
         parameters = dict(request.parameters)
-        headers = {}
+        headers = dict(_HEADERS)
         in_header_alone = not request.is_flocks or request.verb == "GET"
         if self._options.auth != "header" and not in_header_alone:
             parameters["token"] = token.secret.reveal()
         if self._options.auth != "body" or in_header_alone:
             headers["Authorization"] = f"Bearer {token.secret.reveal()}"
+        url = f"{self._options.base_url.rstrip('/')}/{request.url}" if request.is_flocks else request.url
         sent: dict[str, Any] = {"params": parameters} if request.verb == "GET" else {"data": parameters}
         started = self._clock.monotonic()
         body = bytearray()
         try:
-            with self._http.stream(request.verb, request.url, headers=headers, **sent) as response:
+            asked = httpx.Request(request.verb, url, headers=headers, extensions=self._extensions, **sent)
+            with closing(self._transport.handle_request(asked)) as response:
                 bytes_max = ANSWER_BYTES_MAX if response.status_code == _OK else ERROR_BODY_BYTES_MAX
                 for chunk in response.iter_bytes():
                     body += chunk
