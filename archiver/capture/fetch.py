@@ -14,6 +14,8 @@ from functools import partial
 from threading import Lock
 from typing import Final, Literal
 
+import msgspec
+
 from archiver.capture.asking import Ask, Dialogue, ask_unordered
 from archiver.capture.directory_seen import ID_CHARACTERS_MAX
 from archiver.capture.token_pool import TokenPool
@@ -364,7 +366,20 @@ class _Answers:
         return UidOutcome(uid, "unknown_chat", "", "there is no token of anybody who could be in this chat")
 
 
+class _Named(msgspec.Struct, gc=False):
+    """A message of which nothing is read but its uid; a third of the time that all of it takes."""
+
+    uid: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
 def _uid_of(raw: bytes) -> str | None:
+    try:
+        return _decode_named(raw).uid
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # the slower reader knows more of what Flock may send
     try:
         uid = read_object(raw).get("uid")
     except ValueError:

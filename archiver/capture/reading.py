@@ -21,7 +21,7 @@ from archiver.archive.schema import EVENTS
 from archiver.archive.tables import messages_to_table, plain_rows_to_table
 from archiver.errors import UnparseableError
 from archiver.model.capture import Capture, FeedKind, SpooledCapture
-from archiver.model.message import Message
+from archiver.model.message import Message, Source
 from archiver.normalise.message import Observed, read_message
 from archiver.normalise.plain import PlainRows, read_plain
 from archiver.normalise.push import Push, read_push
@@ -70,7 +70,7 @@ def read_blocks(blocks: Iterable[SpooledBlock], *, spool_id: str) -> ReadCapture
 
 @dataclass(frozen=True, slots=True)
 class ShownPage:
-    """Messages of a page of history, exactly as received: when, and the user who was shown it."""
+    """Messages that Flock showed together, on a page of history or by uid, exactly as received: when, and the user who was shown them."""
 
     raws: Sequence[bytes]
     at_ms: int
@@ -95,9 +95,10 @@ def read_shown(
     pages: Sequence[ShownPage],
     uid_of: Callable[[bytes], str | None] | None = None,
     *,
+    source: Source = "history",
     without_uid: str = "the item has no uid",
 ) -> ReadItems:
-    """Read the items of pages of history; they are numbered through all pages.
+    """Read the items of pages of history, or of what was fetched by uid; they are numbered through all pages.
 
     ``uid_of`` returns the uid that an item's source declares, where that is not Flock's own. An item without a uid is not read
     as a message, because it would be another one each time that its page is read; ``without_uid`` is then the reason.
@@ -110,7 +111,7 @@ def read_shown(
     unread: dict[int, str] = {}
     for number in _missing(plain.places, len(raws)):
         try:
-            message = read_message(raws[number], Observed(at_ms[number], "history", askers[number]))
+            message = read_message(raws[number], Observed(at_ms[number], source, askers[number]))
         except UnparseableError as error:
             unread[number] = error.what
             continue
@@ -127,7 +128,7 @@ def read_shown(
     table = plain_rows_to_table(
         plain,
         observed_at_ms=pa.array(at_ms, pa.int64()).take(numbers),
-        source="history",
+        source=source,
         captured_by=pa.array(askers, pa.string()).take(numbers),
     )
     others = list(messages.values())

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive import layout
 from archiver.archive.commit import Draft
 from archiver.archive.ledger import FileRecord, Gap
 from archiver.archive.reader import Head, files_of, open_files, read_rows
 from archiver.archive.schema import EVENTS, OBSERVATIONS
 from archiver.archive.tables import rows_of, rows_to_table
-from archiver.capture.drain import Batch
 from archiver.capture.fetch import NO_USABLE_ANSWER, FetchedBatch, UidOutcome, WantedMessages, fetch
-from archiver.errors import FlockError, FlockUnreachableError, UnparseableError
+from archiver.capture.fetched_rows import FetchedRows
+from archiver.errors import FlockError, FlockUnreachableError
 from archiver.flock.client import FlockClient
-from archiver.model.message import Message
-from archiver.normalise.message import Observed, read_message
 from archiver.run.batch import prepare
 from archiver.run.directory import every_token_refused
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 
-FEED = "chat.fetchMessages"
+# The listener that received an event and the run that asks may be machines whose clocks are not quite the same.
+CLOCK_DIFFERENCE_MAX = timedelta(days=1)
 _UNASKED = "events name messages that could not be asked for: no token works"
 _WANTED = pa.array(["wanted"])
 
@@ -36,8 +36,7 @@ _WANTED = pa.array(["wanted"])
 class _Answers:
     """What came of the uids that one data object of events names; ``missing`` counts by outcome and chat."""
 
-    messages: list[Message] = field(default_factory=list)
-    unread: list[dict[str, Any]] = field(default_factory=list)
+    rows: FetchedRows = field(default_factory=FetchedRows)
     observations: list[dict[str, Any]] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     missing: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -112,40 +111,15 @@ def _ask(session: Session, client: FlockClient, wanted: Sequence[WantedMessages]
         for outcome in batch.outcomes:
             answers.outcomes[outcome.outcome] += 1
             if outcome.raw is not None:
-                _take_message(answers, outcome, outcome.raw, at_ms)
+                answers.rows.add(outcome, outcome.raw, at_ms=at_ms)
             else:
                 answers.missing[outcome.outcome, batch.chat_id] += 1
                 answers.reasons.setdefault(outcome.outcome, outcome.reason)
                 answers.unreachable += outcome.reason == NO_USABLE_ANSWER
                 if outcome.outcome != "failed":
                     answers.observations.append(_observation(batch, outcome, at_ms))
+    answers.outcomes["unparsed"] = len(answers.rows.unread())
     return answers
-
-
-def _take_message(answers: _Answers, outcome: UidOutcome, raw: bytes, at_ms: int) -> None:
-    try:
-        answers.messages.append(read_message(raw, Observed(at_ms, "fetch", outcome.asked_as)))
-    except UnparseableError as error:
-        answers.outcomes["unparsed"] += 1
-        answers.unread.append(unread_event(outcome, raw, error, at_ms=at_ms))
-
-
-def unread_event(outcome: UidOutcome, raw: bytes, error: UnparseableError, *, at_ms: int) -> dict[str, Any]:
-    """Return the row of ``events`` that keeps a message which Flock returned and nobody can read."""
-    return {
-        "received_at": at_ms,
-        "spool_id": "",
-        "sequence": 0,
-        "feed": FEED,
-        "feed_kind": "fetch",
-        "verified": "api-answer",
-        "user_id": outcome.asked_as,
-        "message_uid": outcome.uid,
-        "outcome": "unparsed",
-        "error": error.what,
-        "body_digest": sha256(raw).hexdigest(),
-        "body": raw,
-    }
 
 
 def _observation(batch: FetchedBatch, outcome: UidOutcome, at_ms: int) -> dict[str, Any]:
@@ -161,19 +135,19 @@ def _observation(batch: FetchedBatch, outcome: UidOutcome, at_ms: int) -> dict[s
 
 def _commit(session: Session, record: FileRecord, answers: _Answers) -> Mapping[str, int]:
     """Commit the answers about one data object of events; it is settled if there is nothing left to ask."""
-    batch = Batch()
-    batch.add_messages(answers.messages)
+    batch = answers.rows.batch()
+    since = layout.partition_of(record.key)[1] - CLOCK_DIFFERENCE_MAX
     counts: dict[str, int] = {}
     with session.file_fetches() as fetches:
 
         def draft_for(head: Head) -> Draft:
             at_ms = session.ports.clock.now_ms()
             prepared = prepare(session, head, batch, fetches, at_ms=at_ms)
-            observations = _new_observations(session, head, answers.observations)
+            observations = _new_observations(session, head, answers.observations, since=since)
             counts.update(messages=prepared.counts["messages"], files_stored=prepared.counts["files_stored"])
             tables = {
                 **prepared.tables,
-                "events": rows_to_table(EVENTS, answers.unread),
+                "events": rows_to_table(EVENTS, answers.rows.unread()),
                 "observations": rows_to_table(OBSERVATIONS, observations),
             }
             settled = (record.key,) if answers.is_final and record.key not in head.settled else ()
@@ -183,8 +157,13 @@ def _commit(session: Session, record: FileRecord, answers: _Answers) -> Mapping[
     return counts
 
 
-def _new_observations(session: Session, head: Head, observed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the observations that say something new: being refused again tonight is no news."""
+def _new_observations(
+    session: Session, head: Head, observed: Sequence[dict[str, Any]], *, since: date
+) -> list[dict[str, Any]]:
+    """Return the observations that say something new: being refused again tonight is no news.
+
+    ``since`` is the day from which on these events can have been asked about: what was observed before is not read.
+    """
     if not observed:
         return []
     uids = pa.array({row["message_uid"] for row in observed}, type=pa.string())
@@ -194,7 +173,8 @@ def _new_observations(session: Session, head: Head, observed: Sequence[dict[str,
 
     columns = ("chat_id", "message_uid", "outcome", "observed_at")
     last: dict[tuple[str, str], tuple[int, str]] = {}
-    for rows in read_rows(session.ports.archive.store, files_of(head, "observations"), columns, keep=keep):
+    records = [item for item in files_of(head, "observations") if layout.partition_of(item.key)[1] >= since]
+    for rows in read_rows(session.ports.archive.store, records, columns, keep=keep):
         for row in rows_of(rows):
             key = (row["chat_id"], row["message_uid"])
             last[key] = max(last.get(key, (row["observed_at"], row["outcome"])), (row["observed_at"], row["outcome"]))

@@ -23,7 +23,6 @@ from archiver.archive.ledger import FileRecord, Gap
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.schema import EVENTS, OBSERVATIONS
 from archiver.archive.tables import rows_of, rows_to_table
-from archiver.capture.drain import Batch
 from archiver.capture.fetch import (
     NO_USABLE_ANSWER,
     TOKENS_REFUSED,
@@ -33,6 +32,7 @@ from archiver.capture.fetch import (
     WantedMessages,
     fetch,
 )
+from archiver.capture.fetched_rows import FetchedRows
 from archiver.capture.sweep import (
     DAY_CURSOR,
     NIGHT_CURSOR,
@@ -49,14 +49,12 @@ from archiver.capture.sweep import (
 from archiver.capture.swept import SweptRows, gone_after, observe
 from archiver.capture.versions import Key
 from archiver.clock import day_of
-from archiver.errors import FlockError, FlockUnreachableError, UnparseableError
+from archiver.errors import FlockError, FlockUnreachableError
 from archiver.flock.client import FlockClient
 from archiver.ids import is_channel, parties_of
-from archiver.model.message import Message
-from archiver.normalise.message import Observed, read_message
 from archiver.run.batch import prepare
 from archiver.run.directory import every_token_refused
-from archiver.run.fetch import known_readers, unread_event
+from archiver.run.fetch import known_readers
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 from archiver.run.sweep_days import DueDays, Slice, archived_days, progress
@@ -95,14 +93,12 @@ def sweep(session: Session) -> StageResult:
 class _Answers:
     """What came since the last commit, and what became of every uid that was asked for."""
 
-    messages: list[Message] = field(default_factory=list)
-    unread: list[dict[str, Any]] = field(default_factory=list)
-    message_bytes: int = 0
+    rows: FetchedRows = field(default_factory=FetchedRows)
     replies: dict[Key, UidOutcome] = field(default_factory=dict)
 
     def drop_messages(self) -> None:
         """Forget what is committed now."""
-        self.messages, self.unread, self.message_bytes = [], [], 0
+        self.rows = FetchedRows()
 
 
 class _Sweep:
@@ -147,13 +143,13 @@ class _Sweep:
             return
         session = self._session
         session.progress.start("sweep", total=len(due))
-        self._gone_since = min(item.place.since_ms for item in due)
         readers = known_readers(session)
         days = DueDays(session.ports.archive.store, session.head, due, began_ms=self._began_ms)
         while days and self._can_go_on():
             chunk = days.next_slices(uids_max=session.limits.messages_per_commit, requests_max=self._budget.left)
             if not chunk:
                 break
+            self._reach_back(min(part.reading.place.since_ms for part in chunk))
             left: list[Slice] = chunk
             while left and self._can_go_on():
                 # Again only where a token was refused meanwhile: somebody else may know the chat.
@@ -208,7 +204,7 @@ class _Sweep:
                 self._take(answers, batch)
                 if not self._can_go_on():
                     break
-                if answers.message_bytes >= limits.bytes_per_commit or clock.monotonic() >= deadline:
+                if answers.rows.bytes >= limits.bytes_per_commit or clock.monotonic() >= deadline:
                     self._commit(chunk, answers, is_last=False)
                     deadline = clock.monotonic() + limits.seconds_per_commit
         finally:
@@ -243,11 +239,7 @@ class _Sweep:
         unanswered = 0
         for outcome in batch.outcomes:
             if outcome.raw is not None:
-                answers.message_bytes += len(outcome.raw)
-                try:
-                    answers.messages.append(read_message(outcome.raw, Observed(at_ms, "fetch", outcome.asked_as)))
-                except UnparseableError as error:
-                    answers.unread.append(unread_event(outcome, outcome.raw, error, at_ms=at_ms))
+                answers.rows.add(outcome, outcome.raw, at_ms=at_ms)
             unanswered += outcome.reason == NO_USABLE_ANSWER
             if outcome.outcome == "unknown_chat":
                 self._unreadable[batch.chat_id] = outcome
@@ -261,8 +253,7 @@ class _Sweep:
     def _commit(self, chunk: list[Slice], answers: _Answers, *, is_last: bool) -> None:
         """Commit what came, with how far each day was read by it; what came beyond that is archived and asked for again."""
         swept, places = progress(chunk, answers.replies, is_last=is_last)
-        batch = Batch()
-        batch.add_messages(answers.messages)
+        batch = answers.rows.batch()
         done: SweptRows = SweptRows()
         counts: Counter[str] = Counter()
         with self._session.file_fetches() as fetches:
@@ -272,7 +263,7 @@ class _Sweep:
                 at_ms = self._session.ports.clock.now_ms()
                 self._learn_gone(head)
                 prepared = prepare(self._session, head, batch, fetches, at_ms=at_ms)
-                unread = self._new_unread(head, answers.unread)
+                unread = self._new_unread(head, answers.rows.unread())
                 done = observe(swept, gone=self._gone, at_ms=at_ms)
                 counts.clear()
                 counts.update(messages=prepared.counts["messages"], unparsed=len(unread))
@@ -318,6 +309,11 @@ class _Sweep:
         night = Night(self._night.began_ms, self._night.requests + self._budget.spent)
         return {**cursors, NIGHT_CURSOR: cursor_text(night)}
 
+    def _reach_back(self, since_ms: int) -> None:
+        """See to it that what was observed since an instant will be known; what waits for another night need not be."""
+        if since_ms < self._gone_since:
+            self._gone_since, self._gone_as_of = since_ms, ""
+
     def _learn_gone(self, head: Head) -> None:
         """Read which uids did not come back when last asked for; again only if somebody else has committed meanwhile."""
         if self._gone_as_of == head.digest:
@@ -329,7 +325,7 @@ class _Sweep:
         gone_after(self._gone, sorted(rows, key=lambda row: (row["observed_at"], row["message_uid"] is not None)))
         self._gone_as_of = head.digest
 
-    def _new_unread(self, head: Head, unread: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _new_unread(self, head: Head, unread: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return those of the unreadable messages that are not kept since the days were read last."""
         if not unread:
             return []

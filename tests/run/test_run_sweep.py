@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from archiver.capture.sweep import SweepRules
 from archiver.clock import day_of
 from archiver.run.result import RunResult, StageResult
+from archiver.run.session import Limits
+from archiver.store.memory import MemoryStore
 from tests.run import truth
 from tests.run.nights import calls, channel_of, night, truth_of, workplace
 from tests.run.station import Row, Station
@@ -121,3 +126,37 @@ class TestANight:
             result = night(machine)
             assert (calls(machine), of_sweep(result).counts["days"]) == (0, 1)
             assert machine.run().commits == 0
+
+
+class Watched(MemoryStore):
+    """A store that tells which objects were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+
+    def open(self, key: str) -> BinaryIO:
+        self.opened.append(key)
+        return super().open(key)
+
+
+class TestCost:
+    def test_days_that_wait_for_another_night_make_nothing_old_be_read(self, tmp_path: Path) -> None:
+        """What was observed is read since the days of tonight were read last, however long others have waited."""
+        store = Watched()
+        rules = SweepRules(hot_days=2, full_within_days=3, requests_max=1)
+        with workplace(tmp_path, store=store) as machine:
+            channel, (one, *_) = channel_of(machine)
+            for number in range(8):
+                machine.flock.send(one, channel, text=f"night {number}")
+                night(machine, limits=Limits(sweep=rules))
+            machine.flock.send(one, channel, text="tonight")
+            store.opened.clear()
+            result = night(machine, limits=Limits(sweep=rules))
+            opened = {
+                date.fromisoformat(key.split("/")[1][3:]) for key in store.opened if key.startswith("observations/")
+            }
+            assert of_sweep(result).counts["overdue"] > 0
+            nights = sorted({row["observed_at"] for row in readings(machine)})
+            assert len(nights) > 5
+            assert min(opened, default=day_of(nights[-1])) >= day_of(nights[-3])
