@@ -139,6 +139,21 @@ def decide(messages: Iterable[Message], known: Mapping[Key, list[KnownVersion]])
     return decisions
 
 
+def repetitions(rows: pa.Table, numbers: Sequence[int], known: Mapping[Key, list[KnownVersion]]) -> set[int]:
+    """Return those of these message rows that say what is known, by their digests alone; `decide` would say no other.
+
+    That holds for a row whose key no other row of the batch has, and that was not imported: of a record the bytes count too.
+    """
+    some = rows.select(["chat_id", "message_uid", "source", "content_digest"]).take(pa.array(numbers, pa.int64()))
+    columns = (column.to_pylist() for column in some.columns)
+    return {
+        number
+        for number, chat_id, uid, source, digest in zip(numbers, *columns, strict=True)
+        if source != IMPORT
+        and any(digest == version.content_digest for version in _rivals(known.get((chat_id, uid), ()), source))
+    }
+
+
 def _candidates(head: Head, rows: pa.Table) -> list[FileRecord]:
     if not rows.num_rows or not head.rows.get("messages"):
         return []
@@ -193,9 +208,14 @@ def _said(message: Message) -> str:
     return said_text(said_columns(message)) if message.source == IMPORT else message.raw
 
 
+def _rivals(versions: Sequence[KnownVersion], source: str) -> Sequence[KnownVersion]:
+    """Return the versions that a capture may repeat, newest first."""
+    return versions[-1:] if source in _ABOUT_NOW else versions[::-1]
+
+
 def _judge(versions: Sequence[KnownVersion], message: Message) -> NewVersion | None:
     newest = versions[-1]
-    rivals = [newest] if message.source in _ABOUT_NOW else versions[::-1]
+    rivals = _rivals(versions, message.source)
     for rival in rivals:
         if message.content_digest == rival.content_digest:
             return _in_other_bytes(versions, rival, message)

@@ -21,7 +21,7 @@ from archiver.archive.tables import decided_messages, rows_to_table
 from archiver.capture.conversations import new_conversations
 from archiver.capture.drain import Batch, message_at, repeated_keys
 from archiver.capture.file_rows import FileFetches, blobs_of, digests_by_owner, rows_of_versions, wanted_of
-from archiver.capture.versions import NewVersion, decide, find_known, find_repeats
+from archiver.capture.versions import NewVersion, decide, find_known, find_repeats, repetitions
 from archiver.model.message import Message
 from archiver.run.session import Session
 
@@ -82,11 +82,17 @@ def _decide(session: Session, head: Head, batch: Batch, rows: pa.Table) -> tuple
     """
     versions = [1] * rows.num_rows
     store = session.ports.archive.store
-    doubtful = find_repeats(store, head, rows) | repeated_keys(rows)
+    repeated = repeated_keys(rows)
+    doubtful = find_repeats(store, head, rows) | repeated
     if not doubtful:
         return versions, {}
-    suspects = batch.in_order(_rows_with(doubtful, rows))
     known = find_known(store, head, rows, doubtful)
+    suspects = batch.in_order(_rows_with(doubtful, rows))
+    # What is read again every night says nearly always what it said: that is told by its digest, without a second look.
+    alike = repetitions(rows, suspects, known) - set(_rows_with(repeated, rows) if repeated else ())
+    for row in alike:
+        versions[row] = 0
+    suspects = [row for row in suspects if row not in alike]
     supersedes: dict[int, str] = {}
     decisions = decide([_message_at(rows, row) for row in suspects], known)
     for row, decision in zip(suspects, decisions, strict=True):
