@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -148,11 +149,10 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
 
 def files_of(head: Head, table: str, *, days: frozenset[date] | None = None) -> list[FileRecord]:
     """Return the live data objects of a table in key order, of these days only if any are given."""
-    return [
-        record
-        for key, record in sorted(head.files.items())
-        if record.table == table and (days is None or layout.partition_of(key)[1] in days)
-    ]
+    found = [record for record in head.files.values() if record.table == table]
+    if days is not None:
+        found = [record for record in found if layout.partition_of(record.key)[1] in days]
+    return sorted(found, key=attrgetter("key"))
 
 
 def open_files(head: Head, table: str) -> list[FileRecord]:
@@ -193,11 +193,22 @@ def read_rows(
 def latest_states(store: Store, head: Head, table: str, key: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, Any]]:
     """Return the newest row for each key of a table that has one row per change, instants as milliseconds."""
     states: dict[tuple[str, ...], dict[str, Any]] = {}
-    schema = TABLES[table].schema
-    for batch in read_rows(store, files_of(head, table), schema.names):
-        for row in rows_of(batch):
-            name = tuple(row[column] for column in key)
-            known = states.get(name)
-            if known is None or known["valid_from"] <= row["valid_from"]:
-                states[name] = row
+    add_states(states, key, read_states(store, files_of(head, table), table))
     return states
+
+
+def add_states(
+    states: dict[tuple[str, ...], dict[str, Any]], key: tuple[str, ...], rows: Iterable[dict[str, Any]]
+) -> None:
+    """Bring the newest row for each key up to date with further rows; of two from one instant the later given counts."""
+    for row in rows:
+        name = tuple(row[column] for column in key)
+        known = states.get(name)
+        if known is None or known["valid_from"] <= row["valid_from"]:
+            states[name] = row
+
+
+def read_states(store: Store, records: Sequence[FileRecord], table: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of data objects of a table that has one row per change, instants as milliseconds."""
+    for batch in read_rows(store, records, TABLES[table].schema.names):
+        yield from rows_of(batch)

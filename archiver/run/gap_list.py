@@ -24,7 +24,8 @@ from archiver.clock import from_text, to_text
 from archiver.errors import UsageError
 from archiver.ids import direct_chat_id, parties_of
 from archiver.run.gap_news import CURSOR, NEWS_TABLES
-from archiver.run.session import STATE_KEYS, States
+from archiver.run.known_states import States
+from archiver.run.session import STATE_KEYS
 from archiver.run.sweep_days import archived_days
 
 

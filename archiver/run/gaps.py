@@ -22,8 +22,9 @@ from archiver.capture.gaps import Findings, gap_id
 from archiver.capture.history import HISTORY_KINDS
 from archiver.capture.versions import Key
 from archiver.run.gap_news import CURSOR, News, read_news
+from archiver.run.known_states import States
 from archiver.run.result import StageResult
-from archiver.run.session import Session, States
+from archiver.run.session import Session
 
 # These the stage tells by itself, each time anew or from what it knew and what is new.
 _ALWAYS_JUDGED: Final = frozenset(

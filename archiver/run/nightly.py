@@ -56,6 +56,7 @@ def run_nightly(ports: Ports, *, author: Author, limits: Limits, selection: Sele
         _settle_tokens(ports, at_ms=started_at_ms)
         if ports.state is not None:
             last_head.remember(ports.state, ports.archive, session.head)
+            session.keep_states()
     return RunResult(
         run=author.run,
         started_at_ms=started_at_ms,

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from archiver.archive.commit import Author, Draft, commit
 from archiver.archive.ledger import HeadMovedError
-from archiver.archive.reader import Archive, Head, latest_states
+from archiver.archive.reader import Archive, Head, add_states, files_of, read_states
 from archiver.archive.tables import rows_of
 from archiver.capture.file_rows import FileFetches
 from archiver.capture.files import Downloader
@@ -22,6 +21,8 @@ from archiver.capture.token_pool import TokenPool
 from archiver.clock import Clock
 from archiver.flock.client import FlockClient
 from archiver.ids import is_foreign
+from archiver.run import known_states
+from archiver.run.known_states import States
 from archiver.run.result import Progress, StageResult
 from archiver.spool import Spool
 
@@ -34,8 +35,6 @@ STATE_KEYS = {
     "conversations": ("chat_id",),
     "gaps": ("gap_id",),
 }
-
-States = dict[tuple[str, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +102,23 @@ class Session:
     def states(self, table: str) -> States:
         """Return the newest row of everything in a table of states; read once a run and kept up by `commit`."""
         if table not in self._states:
-            self._states[table] = latest_states(self.ports.archive.store, self.head, table, STATE_KEYS[table])
+            key, state = STATE_KEYS[table], self.ports.state
+            known: States = {}
+            records = files_of(self.head, table)
+            if state is not None:
+                known, records = known_states.recall(state, self.head, table, key)
+            add_states(known, key, read_states(self.ports.archive.store, records, table))
+            self._states[table] = known
         return self._states[table]
 
     def states_of_flock(self, table: str) -> States:
         """Return `states` without what was imported from another system, of which Flock knows nothing."""
         return {key: row for key, row in self.states(table).items() if not is_foreign(key[0])}
+
+    def keep_states(self) -> None:
+        """Keep what the run knew in the end for the next one on this machine."""
+        if self.ports.state is not None:
+            known_states.keep(self.ports.state, self.head, self._states)
 
     def sender_names(self) -> dict[str, str]:
         """Return the names of all known users by user id."""
@@ -155,8 +165,7 @@ class Session:
     def _learn(self, draft: Draft) -> None:
         for table, states in self._states.items():
             if table in draft.tables:
-                for row in rows_of(draft.tables[table]):
-                    states[tuple(row[column] for column in STATE_KEYS[table])] = row
+                add_states(states, STATE_KEYS[table], rows_of(draft.tables[table]))
         if "users" in draft.tables:
             self._names = None
 

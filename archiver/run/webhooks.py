@@ -17,7 +17,8 @@ from archiver.capture.webhook_coverage import WEBHOOK_STATES, Webhook, WebhookSt
 from archiver.capture.webhook_plan import INSTALLED, WORKING_TOKEN, Rank, UncoveredReason, webhook_name
 from archiver.clock import to_text
 from archiver.ids import is_bot
-from archiver.run.session import STATE_KEYS, States
+from archiver.run.known_states import States
+from archiver.run.session import STATE_KEYS
 
 # What stands in an address where the path secret belongs.
 PATH_SECRET_PLACE = "<path secret>"  # noqa: S105 - the place of a secret
