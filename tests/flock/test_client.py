@@ -69,6 +69,13 @@ class TestTheWire:
         assert form["chat"] == "u:bo b&c"
         assert json.loads(form["uids"]) == ["1-ä-m201", 'q"']
 
+    @pytest.mark.parametrize(
+        "chat", ["".join(map(chr, range(1, 128))), "ä=&+ \U0001f600", "%41+"], ids=["ascii", "beyond", "escapes"]
+    )
+    def test_every_character_arrives_as_it_was(self, flock, client, chat):
+        client.fetch_messages(TOKEN, chat, ["1"])
+        assert flock.requests[0].form["chat"] == chat
+
     @pytest.mark.parametrize(("auth", "in_body", "in_header"), [("both", 1, 1), ("body", 1, 0), ("header", 0, 1)])
     def test_the_token_travels_where_the_setting_says_and_never_in_the_url(
         self, flock, clock, auth, in_body, in_header
