@@ -9,7 +9,6 @@ import getpass
 import os
 import platform
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -45,9 +44,6 @@ SPOOL_FILE = "spool.sqlite"
 TOKENS_FILE = "tokens.sqlite"
 REFUSALS_FILE = "refused-tokens.json"
 DOWNLOADS_FOLDER = "downloads"
-# While one thread reads captures another commits: that one needs the interpreter briefly and often, and would wait Python's usual
-# 5 ms for it each time.
-SWITCH_SECONDS = 0.0005
 # Keys of a history source that are paths in an answer.
 _HISTORY_PATHS = ("items", "next_cursor", "more", "uid")
 SOFTWARE = f"flock-archiver {__version__}"
@@ -225,13 +221,13 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
     from archiver.capture.files import Downloader, FileOptions  # noqa: PLC0415 - see the module's docstring
     from archiver.capture.gaps import GapRules  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.client import FlockClient, FlockOptions  # noqa: PLC0415 - see the module's docstring
+    from archiver.run.interpreter import tuned_for_runs  # noqa: PLC0415 - see the module's docstring
     from archiver.run.session import Ports  # noqa: PLC0415 - see the module's docstring
 
     give_memory_back()
     clock = SystemClock()
     with ExitStack() as stack:
-        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
-        sys.setswitchinterval(SWITCH_SECONDS)
+        stack.enter_context(tuned_for_runs())
         archive = open_or_found_archive(settings, clock=clock)
         _leave_nothing_behind(settings)
         spool = open_spool(settings)

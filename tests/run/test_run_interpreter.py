@@ -1,0 +1,27 @@
+"""A run may change how the interpreter works for as long as it lasts, and no longer."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from archiver.run.interpreter import COLLECT_AFTER_OBJECTS, SWITCH_SECONDS, tuned_for_runs
+
+
+def state() -> tuple[float, tuple[int, int, int], int]:
+    return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
+
+
+def test_within_threads_take_turns_sooner_and_cycles_are_looked_for_later() -> None:
+    with tuned_for_runs():
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+        assert gc.get_threshold()[0] == COLLECT_AFTER_OBJECTS
+
+
+def test_afterwards_all_is_as_it_was_also_where_the_run_failed() -> None:
+    before = state()
+    with pytest.raises(ZeroDivisionError), tuned_for_runs():
+        raise ZeroDivisionError
+    assert state() == before
