@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from archiver.simulator.faults import DELAY_SECONDS, Fault
 from archiver.simulator.player import CONNECTIONS, PlayReport
-from archiver.simulator.records import Affiliation, Channel, FileMode, Person
+from archiver.simulator.records import Affiliation, Channel, FileMode, HostedFile, Person
 from archiver.simulator.render import Json
 from archiver.simulator.stage import Stage
 from archiver.simulator.webhooks import PushShape
@@ -126,6 +126,10 @@ class Verbs(abc.ABC):
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
         self._do(lambda stage: stage.faults.clear())
+
+    def host(self, files: Iterable[HostedFile]) -> None:
+        """Put further files on the file host; no message names them yet."""
+        self._do(lambda stage: stage.workspace.host(files))
 
     def set_file_mode(self, path: str, mode: FileMode) -> None:
         """Choose how a file answers, by its path or URL."""
