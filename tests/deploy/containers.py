@@ -191,7 +191,7 @@ class Machine:
         """Ask a service to end, as an engine does, and return its exit code."""
         process = self._running.pop(service)
         process.terminate()
-        return process.wait(10)
+        return process.wait(60)
 
     def _stage(self, service: str) -> Stage:
         return self._stages[self._services[service]["build"]["target"]]
