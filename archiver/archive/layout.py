@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
+from typing import Final
 
 ARCHIVE_KEY = "archive.json"
 LEDGER_PREFIX = "ledger/"
 PENDING_PREFIX = "ledger/pending/"
 CHECKPOINT_PREFIX = "ledger/checkpoints/"
 BLOB_PREFIX = "blobs/sha256/"
+
+# A run asks the same keys for their days again and again, of a large archive some ten thousand.
+_KEYS_REMEMBERED_MAX: Final = 65_536
 
 _ENTRY_KEY = re.compile(r"ledger/(\d{12})\.json")
 _CHECKPOINT_KEY = re.compile(r"ledger/checkpoints/(\d{12})\.json")
@@ -53,6 +58,7 @@ def data_key(table: str, day: date, *, sequence: int, attempt: str, number: int)
     return f"{table}/dt={day.isoformat()}/{sequence:012d}-{attempt}-{number:05d}.parquet"
 
 
+@lru_cache(_KEYS_REMEMBERED_MAX)
 def partition_of(key: str) -> tuple[str, date]:
     """Return the table and the day of a data object's key; raises `ValueError` for any other key."""
     match = _DATA_KEY.fullmatch(key)
@@ -61,6 +67,7 @@ def partition_of(key: str) -> tuple[str, date]:
     return match[1], date.fromisoformat(match[2])
 
 
+@lru_cache(_KEYS_REMEMBERED_MAX)
 def sequence_of_data(key: str) -> int:
     """Return the commit that added a data object, by its key; raises `ValueError` for any other key."""
     match = _DATA_KEY.fullmatch(key)
