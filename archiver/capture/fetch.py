@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -376,15 +377,12 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 
 def _uid_of(raw: bytes) -> str | None:
-    try:
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_named(raw).uid
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass  # the slower reader knows more of what Flock may send
-    try:
+    with suppress(ValueError):  # the slower reader knows more of what Flock may send
         uid = read_object(raw).get("uid")
-    except ValueError:
-        return None
-    return uid if isinstance(uid, str) else None
+        return uid if isinstance(uid, str) else None
+    return None
 
 
 def _is_sendable(text: str) -> bool:
