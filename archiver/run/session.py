@@ -26,7 +26,9 @@ from archiver.run.known_states import States
 from archiver.run.result import Progress, StageResult
 from archiver.spool import Spool
 
-COMMIT_TRIES_MAX = 20  # another writer may be quicker many times in a row; each time costs one more look at what it added
+COMMIT_TRIES_MAX = (
+    20  # another writer may be quicker many times in a row; each time costs one more look at what it added
+)
 
 STATE_KEYS = {
     "users": ("user_id",),
