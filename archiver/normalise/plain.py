@@ -38,6 +38,10 @@ BLOCK_MESSAGES_MIN: Final = 32
 _TEXT: Final = pa.string()
 _TEXTS: Final = pa.list_(pa.field("element", pa.string(), nullable=False))
 _DIGEST_DIGITS: Final = 64
+# The canonical form of a message that says a text alone; an empty text says nothing, and some characters JSON escapes.
+_BEFORE_TEXT: Final = '{"text":"'
+_AFTER_TEXT: Final = '"}'
+_EMPTY_OR_ESCAPED: Final = r'^$|["\\\x00-\x1f]'
 
 # The times that Flock gives, in the order in which they are believed: the first one that a message has must be plausible.
 _TIMES: Final = ("timestampInMillis", "timestamp")
@@ -230,30 +234,40 @@ def _columns(table: pa.Table, block: _Block, *, time: str) -> dict[str, pa.Array
         "raw": block.raw.view(_TEXT),
         "raw_digest": hex_column([sha256(raw).digest() for raw in block.raws]),
     }
-    texts = text.to_pylist()
-    digests = [digest_of_text(said) for said in texts]
+    digests = _digests_of_texts(text)
     plain_texts: dict[int, str] = {}
     for row, said in _further_of(columns):
-        said["text"] = texts[row]
-        digests[row] = digest_of_flat({name: said[name] for name in _CONTENT})
+        digests[row] = bytes.fromhex(digest_of_flat({name: said[name] for name in _CONTENT}))
         if said["flockml"]:
             plain_texts[row] = to_plain_text(said["flockml"])
-    columns["content_digest"] = pa.array(digests, _TEXT)
+    columns["content_digest"] = hex_column(digests)
     columns["plain_text"] = text
     if plain_texts:
-        for row, plain_text in plain_texts.items():
-            texts[row] = plain_text
-        columns["plain_text"] = pa.array(texts, _TEXT)
+        shown = pa.array([row in plain_texts for row in range(len(text))])
+        columns["plain_text"] = pc.replace_with_mask(text, shown, pa.array(plain_texts.values(), _TEXT))
     return columns
+
+
+def _digests_of_texts(texts: pa.Array) -> list[bytes]:
+    """Return what `archiver.normalise.content.digest_of_text` says of every text, as bytes.
+
+    The canonical form of a text that JSON does not escape is the text between quotes, which Arrow writes for all at once.
+    """
+    canonical = pc.binary_join_element_wise(_BEFORE_TEXT, texts, _AFTER_TEXT, "").cast(pa.binary())
+    digests = [sha256(form).digest() for form in canonical.to_pylist()]
+    others = pc.indices_nonzero(pc.match_substring_regex(texts, _EMPTY_OR_ESCAPED)).to_pylist()
+    for row in others:
+        digests[row] = bytes.fromhex(digest_of_text(texts[row].as_py()))
+    return digests
 
 
 def _further_of(columns: Mapping[str, pa.Array]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row that says more than its text, with what it says by Flock's names."""
     further = [columns[column] for column in _FURTHER.values()]
     rows = pc.indices_nonzero(functools.reduce(pc.or_, map(pc.is_valid, further)))
-    values = [column.take(rows).to_pylist() for column in further]
+    values = [column.take(rows).to_pylist() for column in (*further, columns["text"])]
     for row, *said in zip(rows.to_pylist(), *values, strict=True):
-        yield row, dict(zip(_FURTHER, said, strict=True))
+        yield row, dict(zip((*_FURTHER, "text"), said, strict=True))
 
 
 def _member(table: pa.Table, name: str) -> pa.Array:
