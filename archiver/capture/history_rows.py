@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from archiver.capture.drain import Batch
 from archiver.capture.history_source import Path, text_at
-from archiver.capture.reading import ShownPage, read_shown
+from archiver.capture.reading import ReadItems, ShownPage, read_shown
 from archiver.errors import UnparseableError
 from archiver.normalise.message import IDENTIFIER_LENGTH_MAX_CHARACTERS, Observed, read_message, read_places
 
@@ -51,53 +52,67 @@ def place_items(raws: Sequence[bytes], *, at_ms: int, uid: Path) -> PageItems:
 
 
 class HistoryRows:
-    """Items of pages on their way into one commit, as a `Batch` of columns; ``uid`` is where their source has it."""
+    """Items of pages on their way into one commit, as a `Batch` of columns; ``uid`` is where their source has it.
 
-    def __init__(self, uid: Path = FLOCKS_OWN_UID) -> None:
-        self.batch = Batch()
+    ``executor`` reads some thousands of them while the next pages come. ``count`` is the number of items, repetitions included.
+    """
+
+    def __init__(self, uid: Path = FLOCKS_OWN_UID, *, executor: Executor) -> None:
         self.unread: dict[str, Mapping[str, Any]] = {}
         self.bytes = 0
+        self.count = 0
         self._uid = uid
-        self._waiting: list[ShownPage] = []
-        self._chats: list[tuple[str, str]] = []
+        self._executor = executor
+        self._waiting: list[_Told] = []
         self._items_waiting = 0
-
-    @property
-    def count(self) -> int:
-        """The number of items, repetitions included."""
-        return self.batch.message_count + self._items_waiting + len(self.unread)
+        self._reading: list[tuple[Sequence[_Told], Future[ReadItems]]] = []
 
     def add(self, items: PageItems, *, feed: str, chat_id: str, asked_as: str, at_ms: int) -> None:
         """Take the items of a page of a chat."""
-        self._waiting.append(ShownPage(items.raws, at_ms, asked_as))
-        self._chats.append((feed, chat_id))
+        self._waiting.append(_Told(ShownPage(items.raws, at_ms, asked_as), feed, chat_id))
+        self.count += len(items.raws)
         self._items_waiting += len(items.raws)
         self.bytes += sum(map(len, items.raws))
         if self._items_waiting >= ITEMS_PER_BLOCK:
-            self._flush()
+            self._read()
 
     def finished(self) -> Batch:
-        """Return the batch of everything that was added."""
-        self._flush()
-        return self.batch
+        """Return the batch of everything that was added; what of it cannot be read is in ``unread``."""
+        self._read()
+        batch = Batch()
+        for told, reading in self._reading:
+            read = reading.result()
+            batch.add_shown(read)
+            if read.unread:
+                self._keep_unread(told, read.unread)
+        self._reading = []
+        return batch
 
-    def _flush(self) -> None:
-        """Read what waits as columns."""
-        waiting, chats = self._waiting, self._chats
-        self._waiting, self._chats, self._items_waiting = [], [], 0
+    def _read(self) -> None:
+        """Let what waits become columns."""
+        waiting, self._waiting, self._items_waiting = self._waiting, [], 0
         if not waiting:
             return
         uid_of = None if self._uid == FLOCKS_OWN_UID else partial(_declared_uid, self._uid)
-        read = read_shown(waiting, uid_of, without_uid=f"the item has no {'.'.join(self._uid)}")
-        self.batch.add_shown(read)
-        if not read.unread:
-            return
-        items = [(raw, number) for number, page in enumerate(waiting) for raw in page.raws]
-        for place, error in read.unread.items():
-            raw, number = items[place]
+        without_uid = f"the item has no {'.'.join(self._uid)}"
+        pages = [told.page for told in waiting]
+        self._reading.append((waiting, self._executor.submit(read_shown, pages, uid_of, without_uid=without_uid)))
+
+    def _keep_unread(self, told: Sequence[_Told], unread: Mapping[int, str]) -> None:
+        items = [(raw, each) for each in told for raw in each.page.raws]
+        for place, error in unread.items():
+            raw, each = items[place]
             digest = sha256(raw).hexdigest()
-            feed, chat_id = chats[number]
-            self.unread[digest] = _event_of(raw, digest, shown=waiting[number], error=error, feed=feed, chat_id=chat_id)
+            self.unread[digest] = _event_of(raw, digest, told=each, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A page with the feed and the chat that it is of."""
+
+    page: ShownPage
+    feed: str
+    chat_id: str
 
 
 def _declared_place(raw: bytes, uid: Path, at_ms: int) -> tuple[str, int | None] | None:
@@ -116,16 +131,16 @@ def _declared_uid(uid: Path, raw: bytes) -> str | None:
     return declared if declared is not None and len(declared) <= IDENTIFIER_LENGTH_MAX_CHARACTERS else None
 
 
-def _event_of(raw: bytes, digest: str, *, shown: ShownPage, error: str, feed: str, chat_id: str) -> Mapping[str, Any]:
+def _event_of(raw: bytes, digest: str, *, told: _Told, error: str) -> Mapping[str, Any]:
     return {
-        "received_at": shown.at_ms,
+        "received_at": told.page.at_ms,
         "spool_id": "",
         "sequence": 0,
-        "feed": feed,
+        "feed": told.feed,
         "feed_kind": "fetch",
         "verified": "api-answer",
-        "user_id": shown.asked_as,
-        "chat_id": chat_id,
+        "user_id": told.page.asked_as,
+        "chat_id": told.chat_id,
         "outcome": "unparsed",
         "error": error,
         "body_digest": digest,

@@ -16,6 +16,7 @@ from archiver.capture.drain import Batch
 from archiver.capture.leftovers import count_archived
 from archiver.capture.reading import ReadCaptures, read_blocks
 from archiver.run.batch import prepare
+from archiver.run.interpreter import quick_turns
 from archiver.run.result import StageResult
 from archiver.run.session import Session
 from archiver.spool import SpooledBlock
@@ -38,7 +39,7 @@ def drain(session: Session) -> StageResult:
     news = set_back  # what the first commit has to say beside its own gaps
     waiting = spool.depth().captures
     session.progress.start("drain", total=waiting)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committer:
+    with quick_turns(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committer:
         under_way: Future[Counter[str]] | None = None
         while waiting > 0 and not session.out_of_time:
             batch, watermark = _read_batch(session, after, captures_max=waiting)

@@ -220,7 +220,7 @@ class _Writer:
         self._source = source
         self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
         self._under_way: Future[None] | None = None
-        self._rows = HistoryRows(source.uid)
+        self._rows = HistoryRows(source.uid, executor=session.ports.executor)
         self._moved: dict[str, Step] = {}
         self._carried: dict[str, Step] = {}
         self._begun = session.ports.clock.monotonic()
@@ -269,7 +269,7 @@ class _Writer:
         if self._under_way is not None:
             self._under_way.result()
         rows, moved = self._rows, self._moved
-        self._rows, self._moved = HistoryRows(self._source.uid), {}
+        self._rows, self._moved = HistoryRows(self._source.uid, executor=self._session.ports.executor), {}
         self._begun = self._session.ports.clock.monotonic()
         self._under_way = self._committer.submit(self._commit, rows, moved, is_last=is_last)
 

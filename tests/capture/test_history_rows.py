@@ -12,6 +12,7 @@ from archiver.capture.history_rows import FLOCKS_OWN_UID, HistoryRows, place_ite
 from archiver.capture.reading import ShownPage, read_shown
 from archiver.errors import UnparseableError
 from archiver.normalise.message import Observed, read_message
+from tests.archive.archive_steps import InlineExecutor
 from tests.capture.test_reading import AT_MS, PLAIN, bodies
 
 DOCUMENTED = {key: value for key, value in PLAIN.items() if key != "timestampInMillis"} | {"timestamp": AT_MS}
@@ -62,7 +63,7 @@ def test_a_place_is_what_reading_says(raws: list[bytes]) -> None:
 
 
 def test_an_item_that_is_not_plain_keeps_its_place_among_those_that_are() -> None:
-    rows = HistoryRows()
+    rows = HistoryRows(executor=InlineExecutor())
     said = ["first", "second", "third"]
     raws = [raw(text=text, sendAs={"name": "Build"} if text == "second" else None) for text in said]
     rows.add(place_items(raws, at_ms=AT_MS, uid=FLOCKS_OWN_UID), feed="f", chat_id="g:1", asked_as="u:a", at_ms=AT_MS)
@@ -72,10 +73,11 @@ def test_an_item_that_is_not_plain_keeps_its_place_among_those_that_are() -> Non
 
 
 def test_a_declared_uid_stands_where_the_source_says() -> None:
-    rows = HistoryRows(("meta", "key"))
+    rows = HistoryRows(("meta", "key"), executor=InlineExecutor())
     raws = [raw(meta={"key": "k-1"}), raw(meta={})]
     items = place_items(raws, at_ms=AT_MS, uid=("meta", "key"))
     assert (items.uids, items.times_ms) == (["k-1", None], [AT_MS, None])
     rows.add(items, feed="f", chat_id="g:1", asked_as="u:a", at_ms=AT_MS)
+    assert rows.count == 2
     assert rows.finished().messages().column("message_uid").to_pylist() == ["k-1"]
     assert [row["error"] for row in rows.unread.values()] == ["the item has no meta.key"]
