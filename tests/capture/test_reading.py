@@ -178,6 +178,11 @@ ONE = b'{"uid":"1","from":"u:a","to":"g:1","text":"x","timestampInMillis":177244
 @example([ONE + b',"new":' + NEST + b"}"], 1)
 @example([ONE + b',"timestamp":' + NEST + b"}"], 1)
 @example([b'{"uid":"1","from":"u:a","to":"g:1","text":"x","timestampInMillis":1772440563824.0}'], 1)
+@example([json.dumps({**PLAIN, "timestampInMillis": AT_MS + 10**9}).encode()], 1)
+@example([json.dumps({**PLAIN, "timestampInMillis": 1}).encode()], 1)
+@example([json.dumps({**PLAIN, "from": "a@go.to/desktop"}).encode()], 1)
+@example([json.dumps({**PLAIN, "mentions": ["u:b", None]}).encode()], 1)
+@example([json.dumps({**PLAIN, "uid": "x" * 513}).encode()], 1)
 def test_the_quick_way_says_what_the_careful_way_says(raws: list[bytes], size: int) -> None:
     captures = [webhook(raw, feed=f"feed-{number % 2}", at_ms=AT_MS + number) for number, raw in enumerate(raws)]
     assert_same(read_blocks(blocks_of(captures, size=size), spool_id="s1"), captures)
