@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from archiver.archive import blobs, layout, ledger
-from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError, InputFile
+from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError, HoldChange, InputFile
 from archiver.archive.reader import Archive, Head, advance, encode_checkpoint, is_checkpoint_due
 from archiver.archive.schema import FORMAT, TABLES, Table
 from archiver.archive.tables import EncodedFile, encode, split_by_day
@@ -51,12 +51,13 @@ class Draft:
     watermarks: Mapping[str, int] = field(default_factory=dict)
     cursors: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[InputFile, ...] = ()
+    hold: HoldChange | None = None
     gaps: tuple[Gap, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Tell whether committing this would say nothing."""
-        moves = self.settled or self.watermarks or self.cursors or self.inputs
+        moves = self.settled or self.watermarks or self.cursors or self.inputs or self.hold
         return not (moves or any(rows.num_rows for rows in self.tables.values()))
 
 
@@ -181,4 +182,5 @@ def _entry(archive: Archive, head: Head, draft: Draft, *, author: Author, added:
         gaps=draft.gaps,
         cursors=dict(draft.cursors),
         inputs=draft.inputs,
+        hold=draft.hold,
     )

@@ -95,12 +95,49 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     to_at_ms: int | None = None
 
 
+class HoldScope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a legal hold covers: an item that meets every part that is given; a part that is empty or null asks for nothing.
+
+    ``custodians`` are user ids or e-mail addresses, ``chats`` ids of channels and of one-to-one chats; what was sent from
+    ``from_at_ms`` (included) to ``until_ms`` (not included); ``expression`` is one of `archiver search`.
+    """
+
+    custodians: tuple[str, ...] = ()
+    chats: tuple[str, ...] = ()
+    from_at_ms: int | None = None
+    until_ms: int | None = None
+    expression: str | None = None
+
+
+class HoldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A hold was placed, with its scope, or released; by whom and when the entry says."""
+
+    name: str
+    action: Literal["place", "release"]
+    reason: str
+    scope: HoldScope | None = None
+
+
+class Disposal(msgspec.Struct, frozen=True, kw_only=True):
+    """What this entry disposed of: by which plan, who approved, rows by table, and the certificate that stays.
+
+    ``certificate_sha256`` is that of the object ``certificates/<plan>.json``.
+    """
+
+    plan: str
+    approved_by: str
+    rows: dict[str, int]
+    certificate_sha256: str
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One commit. It covers all tables of a batch: it is all there or not there at all.
 
     ``settled`` names data objects whose open rows are all dealt with by this or earlier entries; ``watermarks`` maps
     each spool to the last sequence that the archive holds; ``cursors`` maps a place that is read in pages to how far it
-    was read, as the reader of that place writes it. ``inputs`` are files that were imported. ``checkpoint`` is the
+    was read, as the reader of that place writes it. ``inputs`` are files that were imported. ``hold`` is a hold that was placed
+    or released; ``disposal`` what retention removed, ``erased`` the sequence of an earlier entry whose removed objects are gone from
+    the store, with all their old versions. ``checkpoint`` is the
     SHA-256 of the checkpoint taken at this commit, null where none is. ``signature`` is null until an archive is given a
     signing key.
     """
@@ -123,6 +160,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
     cursors: dict[str, str] = {}
     inputs: tuple[InputFile, ...] = ()
+    hold: HoldChange | None = None
+    disposal: Disposal | None = None
+    erased: int | None = None
     checkpoint: str | None = None
     signature: str | None = None
 

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from archiver.archive import layout, ledger
-from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord
+from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord, HoldChange, HoldScope
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import read_batches, rows_of
 from archiver.errors import DamageFoundError, KeyMissingError, UsageError
@@ -26,12 +26,23 @@ from archiver.store import Store
 CHECKPOINT_EVERY_COMMITS = 64
 
 
+class PlacedHold(msgspec.Struct, frozen=True, kw_only=True):
+    """A hold in force: its scope, why, who placed it, when (ISO 8601 in UTC), and in which entry."""
+
+    scope: HoldScope
+    reason: str
+    actor: str
+    placed_at: str
+    sequence: int
+
+
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """The archive as of one commit: its place in the chain and what is live.
 
     ``files`` maps each live data object's key to its record, ``settled`` holds the keys whose open rows are dealt
     with, ``watermarks`` is the last sequence held of each spool, ``cursors`` says how far each place that is read in pages
-    was read, ``rows`` counts live rows by table.
+    was read, ``rows`` counts live rows by table. ``holds`` are those in force by name; ``disposed`` counts rows that retention removed,
+    by table; ``unerased`` are entries that took objects out of the archive which may still lie in the store.
     """
 
     sequence: int
@@ -42,6 +53,9 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     watermarks: dict[str, int]
     rows: dict[str, int]
     cursors: dict[str, str] = {}
+    holds: dict[str, PlacedHold] = {}
+    disposed: dict[str, int] = {}
+    unerased: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,7 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
     sequence, head_digest, at, watermarks = head.sequence, head.digest, head.at, head.watermarks
     cursors = dict(head.cursors)
     files, rows, settled = dict(head.files), dict(head.rows), set(head.settled)
+    holds, disposed, unerased = dict(head.holds), dict(head.disposed), list(head.unerased)
     for entry, digest in entries:
         for removal in entry.removed:
             gone = files.pop(removal.key, None)
@@ -134,6 +149,14 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
             rows[record.table] = rows.get(record.table, 0) + record.rows
         settled.update(entry.settled)
         cursors.update(entry.cursors)
+        if entry.hold is not None:
+            _change_hold(holds, entry, entry.hold)
+        if entry.disposal is not None:
+            unerased.append(entry.sequence)
+            for table, count in entry.disposal.rows.items():
+                disposed[table] = disposed.get(table, 0) + count
+        if entry.erased in unerased:
+            unerased.remove(entry.erased)
         sequence, head_digest, at, watermarks = entry.sequence, digest, entry.at, dict(entry.watermarks)
     return Head(
         sequence=sequence,
@@ -144,6 +167,18 @@ def _replay(head: Head, entries: Iterable[tuple[Entry, str]]) -> Head:
         watermarks=watermarks,
         rows=rows,
         cursors=cursors,
+        holds=holds,
+        disposed=disposed,
+        unerased=tuple(unerased),
+    )
+
+
+def _change_hold(holds: dict[str, PlacedHold], entry: Entry, change: HoldChange) -> None:
+    if change.action == "release" or change.scope is None:
+        holds.pop(change.name, None)
+        return
+    holds[change.name] = PlacedHold(
+        scope=change.scope, reason=change.reason, actor=entry.actor, placed_at=entry.at, sequence=entry.sequence
     )
 
 
