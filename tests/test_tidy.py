@@ -34,7 +34,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvicorn": ("capture/listener", "simulator/"),
     "pydantic": ("settings/",),
     "pydantic_settings": ("settings/",),
-    "yaml": ("settings/", "simulator/config_files"),
+    "yaml": ("document", "simulator/config_files"),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),
