@@ -13,14 +13,17 @@ from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from archiver.archive import layout, ledger
 from archiver.archive.commit import Author, Pending, write_note
 from archiver.archive.disposal import commit_disposal
-from archiver.archive.ledger import BlobRecord, Disposal, Entry, FileRecord, HeadMovedError, Removal
+from archiver.archive.ledger import BlobRecord, Disposal, Entry, FileRecord, Removal
 from archiver.archive.reader import Archive, Head
 from archiver.archive.recover import recover
-from archiver.errors import LedgerBrokenError, RefusedError, StorageError
-from archiver.retention.certificate import Certificate, certify, items_by_kind, store_certificate
+from archiver.errors import ArchiverError, DamageFoundError, LedgerBrokenError, RefusedError
+from archiver.retention.certificate import Certificate, certify, store_certificate
 from archiver.retention.erasing import Erasure, erase_removed
 from archiver.retention.located import (
     KINDS,
@@ -31,7 +34,7 @@ from archiver.retention.located import (
     locate,
     without_held,
 )
-from archiver.retention.plan_document import Plan, items_digest
+from archiver.retention.plan_document import Plan, breakers_passed, items_digest
 from archiver.retention.rewrite import Touched, rewrite
 from archiver.store import ObjectLock, Store
 
@@ -81,52 +84,33 @@ def dispose(
     blobs = blobs_going(archive.store, head, located, executor=executor)
     touched = [one for table in KINDS for one in located.touched.get(table, ())]
     keys = _new_keys(touched, sequence=head.sequence + 1, attempt=attempt)
-    certificate_key = layout.certificate_key(plan.digest)
-    note = Pending(
-        sequence=head.sequence + 1,
-        attempt=attempt,
-        writer=author.writer,
-        at_ms=now_ms,
-        keys=(*keys.values(), certificate_key),
-    )
-    note_key = write_note(archive.store, note)
-    fresh = _rewrite_all(archive.store, touched, keys, executor=executor, progress=progress)
-    certificate = certify(
-        plan,
-        located,
-        head=head,
-        fresh=fresh,
-        blobs=blobs,
-        locks=_locks(archive.store, touched, blobs, executor=executor),
-        approved_by=approved_by,
-        author=author,
-        attempt=attempt,
-        at_ms=now_ms,
+    _announce(
+        archive.store, plan, keys.values(), sequence=head.sequence + 1, attempt=attempt, author=author, at_ms=now_ms
     )
     try:
-        digest = store_certificate(archive.store, certificate)
-    except RefusedError:
-        _tidy(archive.store, note_key, keys.values())  # the certificate that is there is not ours
-        raise
-    try:
-        new_head = _commit(
-            archive,
-            head,
-            certificate,
-            certificate_sha256=digest,
-            touched=touched,
+        fresh = _rewrite_all(archive.store, touched, keys, executor=executor, progress=progress)
+        certificate = certify(
+            plan,
+            located,
+            head=head,
             fresh=fresh,
+            blobs=blobs,
+            locks=_locks(archive.store, touched, blobs, executor=executor),
+            approved_by=approved_by,
             author=author,
+            attempt=attempt,
             at_ms=now_ms,
         )
-    except HeadMovedError:
-        _tidy(archive.store, note_key, note.keys)
+        new_head = _commit(archive, head, certificate, touched=touched, fresh=fresh, author=author, at_ms=now_ms)
+    except (RefusedError, DamageFoundError):
+        with suppress(ArchiverError):  # what cannot be removed now has its note
+            recover(archive, writer=author.writer, now_ms=now_ms)
         raise
     entry, entry_digest = ledger.read_entry(archive.store, new_head.sequence)
     final_head, erasure = erase_removed(
         archive, new_head, (entry, entry_digest), author=author, now_ms=now_ms, executor=executor, progress=progress
     )
-    return Disposed(final_head, new_head.sequence, certificate, certificate_key, erasure)
+    return Disposed(final_head, new_head.sequence, certificate, layout.certificate_key(plan.digest), erasure)
 
 
 def _checked(
@@ -137,7 +121,7 @@ def _checked(
     _require_fresh(archive, head, plan)
     located = locate(archive.store, head, plan, executor=executor, progress=progress)
     located = without_held(archive.store, head, plan, located, coverage=coverage, executor=executor)
-    _require_within_limits(plan, items_by_kind(plan, located))
+    _require_within_limits(plan, located.is_kept)
     return located
 
 
@@ -190,25 +174,33 @@ def _what(entry: Entry) -> str:
     return entry.kind
 
 
-def _require_within_limits(plan: Plan, items: Mapping[str, int]) -> None:
-    limits, going = plan.header.limits, sum(items.values())
-    if not going:
+def _require_within_limits(plan: Plan, is_kept: pa.BooleanArray) -> None:
+    rows = pc.sum(plan.items.column("rows").filter(pc.invert(is_kept)), min_count=0).as_py()
+    if not rows:
         why = "a hold keeps all of them" if plan.items.num_rows else "it has none"
         raise RefusedError(
             f"nothing of plan {plan.digest} would go: of its items {why}", next_step="there is nothing to do"
         )
-    if limits.items_max is not None and going > limits.items_max:
+    for passed in breakers_passed(plan.header.limits, rows=rows, totals=plan.header.totals):
         raise RefusedError(
-            f"plan {plan.digest} would remove {going:,} items, and its policy lets a plan remove {limits.items_max:,} at most",
-            next_step="make several plans of fewer items, or raise the limit in the policy and plan again",
+            f"plan {plan.digest} would remove {passed}; nothing was changed",
+            next_step="make several plans of less, or raise the limit in the policy and plan again",
         )
-    total = sum(plan.header.totals.values())
-    if limits.percent_max is not None and going * 100 > limits.percent_max * total:
-        share = f"{going * 100 / total:.1f} %" if total else "more than all"
-        raise RefusedError(
-            f"plan {plan.digest} would remove {share} of {total:,} items, and its policy lets it remove {limits.percent_max:g} % at most",
-            next_step="make several plans of fewer items, or raise the limit in the policy and plan again",
-        )
+
+
+def _announce(
+    store: Store,
+    plan: Plan,
+    keys: Iterable[str],
+    *,
+    sequence: int,
+    attempt: str,
+    author: Author,
+    at_ms: int,
+) -> None:
+    certificate_key = layout.certificate_key(plan.digest)
+    note = Pending(sequence=sequence, attempt=attempt, writer=author.writer, at_ms=at_ms, keys=(*keys, certificate_key))
+    write_note(store, note)
 
 
 def _new_keys(touched: list[Touched], *, sequence: int, attempt: str) -> dict[str, str]:
@@ -244,12 +236,13 @@ def _commit(
     head: Head,
     certificate: Certificate,
     *,
-    certificate_sha256: str,
     touched: list[Touched],
     fresh: Mapping[str, FileRecord],
     author: Author,
     at_ms: int,
 ) -> Head:
+    """Store the certificate, then commit what it certifies."""
+    digest = store_certificate(archive.store, certificate)
     reason = f"disposed of by plan {certificate.plan}"
     removed = [one.record.key for one in touched]
     removed += [layout.blob_key(blob.sha256) for blob in certificate.blobs]
@@ -262,7 +255,7 @@ def _commit(
             plan=certificate.plan,
             approved_by=certificate.approved_by,
             rows=certificate.rows,
-            certificate_sha256=certificate_sha256,
+            certificate_sha256=digest,
         ),
         removed=tuple(Removal(key, reason) for key in removed),
         added=tuple(fresh.values()),
@@ -270,14 +263,6 @@ def _commit(
         author=author,
         at_ms=at_ms,
     )
-
-
-def _tidy(store: Store, note_key: str, keys: Iterable[str]) -> None:
-    """Remove what was written for an entry that another writer was quicker than; what cannot be removed now has its note."""
-    with suppress(StorageError):
-        for key in keys:
-            store.erase(key)
-        store.delete(note_key)
 
 
 def _locks(

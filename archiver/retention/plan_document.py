@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,7 +26,7 @@ from archiver.errors import DamageFoundError, KeyExistsError, KeyMissingError, N
 from archiver.store import Store
 
 PLAN_FORMAT: Final = 1
-DIGEST_DIGITS_MIN: Final = 8
+DIGEST_DIGITS_MIN: Final = 12
 _DIGEST_BATCH_ROWS: Final = 65_536
 _BEGINNING = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS_MIN},64}}")
 
@@ -60,18 +60,38 @@ _encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
 
 
 class PlanLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The breakers of the policy: at most so many items, and at most this share of the items that the archive holds, per hundred."""
+    """The breakers of the policy: at most so many rows of messages and files, and at most this share of all such rows, per hundred."""
 
-    items_max: int | None = None
+    rows_max: int | None = None
     percent_max: float | None = None
+
+
+class SavedByHold(msgspec.Struct, frozen=True, kw_only=True):
+    """Items that are due and stay, because this hold covers them; several holds may cover one."""
+
+    hold: str
+    items: int
+    bytes: int
+
+
+class DueLater(msgspec.Struct, frozen=True, kw_only=True):
+    """Items that leave in a month (YYYY-MM by the policy's zone) after the plan's date, if nothing changes, by rule and kind."""
+
+    month: str
+    rule: str
+    kind: ItemKind
+    items: int
+    bytes: int
 
 
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is approved: by its digest everything below is fixed, items included.
 
-    ``as_of`` is the instant up to which items were due (ISO 8601 in UTC), ``zone`` the policy's time zone. ``counts`` has the items by
-    kind, ``totals`` those that the archive held then, by kind, of which a percentage is a part. An erasure for one person has a
-    ``subject`` and a ``reason``.
+    ``as_of`` is the instant up to which items were due the start of a day of ``zone``, the policy's time zone. ``counts``
+    has the items by kind, ``rows`` are theirs; ``totals`` has the rows that the archive held then, by table, of which a percentage is a
+    part. ``blobs`` lose their last reference. ``saved`` and ``later`` say what is not in the plan: what holds keep, every item of which is
+    counted once in ``held`` and ``held_bytes``, and what is due in the months that follow; for an erasure ``later`` is what a retain
+    period still keeps, by the month in which the last one ends. An erasure for one person has a ``subject`` and a ``reason``.
     """
 
     format: int
@@ -89,6 +109,12 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     bytes: int
     limits: PlanLimits
+    blobs: int = 0
+    blob_bytes: int = 0
+    held: int = 0
+    held_bytes: int = 0
+    saved: tuple[SavedByHold, ...] = ()
+    later: tuple[DueLater, ...] = ()
     subject: str | None = None
     reason: str | None = None
 
@@ -109,6 +135,20 @@ class Plan:
 def plan_digest(header: PlanHeader) -> str:
     """Return what a plan is known by."""
     return sha256(canonical_json(header)).hexdigest()
+
+
+def breakers_passed(limits: PlanLimits, *, rows: int, totals: Mapping[str, int]) -> list[str]:
+    """Return in words which breakers a removal of so many rows would pass; ``totals`` has the archive's rows of messages and files."""
+    passed = []
+    if limits.rows_max is not None and rows > limits.rows_max:
+        passed.append(f"{rows} rows, and the policy's limit is {limits.rows_max} (rows_max)")
+    total = sum(totals.values())
+    if limits.percent_max is not None and rows * 100 > limits.percent_max * total:
+        share = 100 * rows / total if total else 100.0
+        passed.append(
+            f"{share:.2f} % of {total} rows, and the policy's limit is {limits.percent_max:g} % (percent_max)"
+        )
+    return passed
 
 
 def sorted_items(items: pa.Table) -> pa.Table:

@@ -169,9 +169,7 @@ def plan_for(
         _item(archive, head, "files", dict(zip(("chat_id", "message_uid", "ordinal"), key, strict=True)))
         for key in files
     ]
-    totals = {
-        "message": len({(row["chat_id"], row["message_uid"]) for row in rows_in(archive.store, head, "messages")})
-    }
+    totals = {table: head.rows.get(table, 0) for table in ("messages", "files")}
     return plan_of(archive, head, items, limits=limits, totals=totals)
 
 
