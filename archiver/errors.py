@@ -49,8 +49,24 @@ class UsageError(ArchiverError):
     exit_code = EXIT_USAGE
 
 
-class ConfigError(UsageError):
-    """The configuration cannot be used; the sentence names the file, the line and the key."""
+class DocumentError(UsageError):
+    """A file of keys and values that the user wrote cannot be used; the sentence names the file, the line and the key.
+
+    ``code`` is a stable word for the kind of mistake and ``line`` where it stands, from 1, where these are known.
+    """
+
+    def __init__(self, what: str, *, next_step: str = "", code: str = "", line: int | None = None) -> None:
+        super().__init__(what, next_step=next_step)
+        self.code = code
+        self.line = line
+
+
+class ConfigError(DocumentError):
+    """The configuration cannot be used."""
+
+
+class PolicyError(DocumentError):
+    """A retention policy cannot be used; the sentence names the rule too. A rule that cannot be read is never "no match"."""
 
 
 class DamageFoundError(ArchiverError):

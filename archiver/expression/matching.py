@@ -222,7 +222,7 @@ def _hold_one(lists: pa.ChunkedArray, is_meant: Callable[[str], bool]) -> pa.Boo
 
 def _sent_on(days: Days, sent_at: pa.ChunkedArray, *, zone: ZoneInfo) -> pa.BooleanArray:
     begin = pa.scalar(_beginning_of(days.first, zone), type=sent_at.type)
-    end = pa.scalar(_beginning_of(days.last + timedelta(days=1), zone), type=sent_at.type)
+    end = pa.scalar(_end_of(days.last, zone), type=sent_at.type)
     match days.relation:
         case "before":
             return _array(pc.less(sent_at, begin))
@@ -235,6 +235,12 @@ def _sent_on(days: Days, sent_at: pa.ChunkedArray, *, zone: ZoneInfo) -> pa.Bool
 def _beginning_of(day: date, zone: ZoneInfo) -> datetime:
     """Return the first instant of a local day; where the clocks leap over midnight, the instant of the leap."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def _end_of(day: date, zone: ZoneInfo) -> datetime:
+    """Return the first instant after a local day; where the clocks are put back over midnight, the day ends twice, and the last counts."""
+    midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=zone)
+    return max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
 
 
 def _where(column: pa.ChunkedArray, is_meant: Callable[[str], bool]) -> pa.BooleanArray:

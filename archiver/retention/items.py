@@ -1,0 +1,133 @@
+"""Rows that belong together: the versions of a message, the rows of a file, the files of a message.
+
+Nearly every message has one row, so what is to be done for those with several is done for them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.retention.answers import Answered, distinct
+from archiver.retention.crossing import Crossing, flat, taken
+
+# Ids hold no null character; with it two texts become one key and no two pairs the same.
+_BETWEEN = "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows by item: for each row the number of its item, from 0 to ``count`` - 1."""
+
+    numbers: pa.Array
+    count: int
+
+    def greatest(self, values: pa.Array) -> pa.Array:
+        """Return for each item its greatest value."""
+        table = pa.table({"item": self.numbers, "value": values})
+        grouped = table.group_by("item", use_threads=False).aggregate([("value", "max")]).sort_by("item")
+        return flat(grouped.column("value_max"))
+
+    def union(self, answered: Answered) -> Answered:
+        """Return for each item all that any of its rows answers."""
+        if len(answered.answers) == 1:
+            return Answered(taken([0], pa.nulls(self.count)), answered.answers)
+        every, common = 0, -1
+        for answer in answered.answers:
+            every |= answer
+            common &= answer
+        crossing = Crossing(self.count)
+        bits = [1 << place for place in range(every.bit_length()) if every & ~common & (1 << place)]
+        for bit in bits:
+            flags = taken([int(bool(answer & bit)) for answer in answered.answers], answered.codes)
+            crossing.add(self.greatest(flags), 2)
+        crossed = crossing.crossed()
+        answers = [
+            (every & common) | sum(bit for bit, flag in zip(bits, combination, strict=True) if flag)
+            for combination in crossed.combinations
+        ]
+        return Answered(crossed.codes, answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """Those rows whose item has several: ``mask`` says which they are, ``groups`` which belong together."""
+
+    mask: pa.Array
+    groups: Groups
+
+    def greatest(self, values: pa.Array) -> pa.Array:
+        """Return values in which every row has the greatest of its item."""
+        return pc.replace_with_mask(values, self.mask, self._spread(self.groups.greatest(values.filter(self.mask))))
+
+    def union(self, answered: Answered) -> Answered:
+        """Return answers in which every row has all that any row of its item answers."""
+        if len(answered.answers) == 1:
+            return answered
+        united = self.groups.union(Answered(answered.codes.filter(self.mask), answered.answers))
+        places = {answer: place for place, answer in enumerate(answered.answers)}
+        numbers = [places.setdefault(answer, len(places)) for answer in united.answers]
+        codes = self._spread(taken(numbers, united.codes))
+        return Answered(pc.replace_with_mask(answered.codes, self.mask, codes), list(places))
+
+    def _spread(self, by_item: pa.Array) -> pa.Array:
+        return pc.take(by_item, self.groups.numbers)
+
+
+def repeated_messages(rows: pa.Table) -> Repeated | None:
+    """Return the rows of messages that have several, None if none has.
+
+    Of several rows of a message all but one at least are of a version above 1, which costs far less to see than equal uids.
+    Where versions are not given, or number the same twice, uids are compared.
+    """
+    uids = rows.column("message_uid")
+    if "version" in rows.column_names:
+        later = uids.filter(pc.greater(rows.column("version"), 1))
+        candidates = pc.unique(later)
+    else:
+        indices, values = distinct(uids)
+        counts = pc.value_counts(indices)
+        often = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        candidates = pa.array(values, pa.string()).take(often)
+    if not len(candidates):
+        return None
+    mask = flat(pc.is_in(uids, value_set=candidates))
+    return Repeated(mask, groups_of(rows.select(["chat_id", "message_uid"]).filter(mask), "chat_id", "message_uid"))
+
+
+def groups_of(rows: pa.Table, *columns: str) -> Groups:
+    """Return rows by the values of these columns together."""
+    crossing = Crossing(rows.num_rows)
+    for column in columns:
+        indices, values = distinct(rows.column(column))
+        crossing.add(indices, max(len(values), 1))
+    crossed = crossing.crossed()
+    return Groups(crossed.codes, len(crossed.combinations))
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The messages that rows of one table belong to, to be looked up by rows of another."""
+
+    keys: pa.Array
+    groups: Groups
+
+    def places_of(self, rows: pa.Table) -> pa.Array:
+        """Return for each row of another table the number of its message, null where it is none of these."""
+        return flat(pc.index_in(message_keys(rows), value_set=self.keys))
+
+
+def messages_of(rows: pa.Table) -> Messages:
+    """Return the messages that rows belong to."""
+    encoded = pc.dictionary_encode(message_keys(rows))
+    return Messages(encoded.dictionary, Groups(encoded.indices.cast(pa.int64()), len(encoded.dictionary)))
+
+
+def message_keys(rows: pa.Table) -> pa.Array:
+    """Return the key of each row's message: its chat and uid as one text."""
+    columns: Sequence[pa.ChunkedArray] = [rows.column("chat_id"), rows.column("message_uid")]
+    texts = [flat(column.cast(pa.string())) for column in columns]
+    return pc.binary_join_element_wise(*texts, _BETWEEN)
