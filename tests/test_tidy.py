@@ -38,7 +38,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),
-    "pyarrow": ("archive/", "capture/", "custody/", "query/views", "retention/", "run/", "normalise/"),
+    "pyarrow": ("archive/", "capture/", "custody/", "expression/", "query/views", "retention/", "run/", "normalise/"),
 }
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base", "core"}
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP|TBD)\b|\bNotImplementedError\(\)|\bbreakpoint\(|\bpdb\b")
