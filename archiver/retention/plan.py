@@ -135,9 +135,9 @@ def today(now_ms: int, *, zone: str) -> date:
 
 
 def horizon_of(day: date, *, zone: str) -> int:
-    """Return the instant up to which a plan as of a day looks ahead: the end of `MONTHS_AHEAD` months, of which the day's is the first."""
+    """Return the last instant that a plan as of a day looks ahead to: of `MONTHS_AHEAD` months, of which the day's is the first."""
     months = day.year * 12 + day.month - 1 + MONTHS_AHEAD
-    return start_of(date(months // 12, months % 12 + 1, 1), zone=zone)
+    return start_of(date(months // 12, months % 12 + 1, 1), zone=zone) - 1
 
 
 @dataclass(frozen=True, slots=True)
