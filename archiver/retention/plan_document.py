@@ -87,7 +87,7 @@ class DueLater(msgspec.Struct, frozen=True, kw_only=True):
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is approved: by its digest everything below is fixed, items included.
 
-    ``as_of`` is the instant up to which items were due the start of a day of ``zone``, the policy's time zone. ``counts``
+    ``as_of`` is the instant up to which items were due, the start of a day of ``zone``, the policy's time zone. ``counts``
     has the items by kind, ``rows`` are theirs; ``totals`` has the rows that the archive held then, by table, of which a percentage is a
     part. ``blobs`` lose their last reference. ``saved`` and ``later`` say what is not in the plan: what holds keep, every item of which is
     counted once in ``held`` and ``held_bytes``, and what is due in the months that follow; for an erasure ``later`` is what a retain
