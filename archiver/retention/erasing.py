@@ -20,6 +20,7 @@ from archiver.archive.disposal import commit_erased
 from archiver.archive.ledger import Entry, HeadMovedError
 from archiver.archive.reader import Archive, Head
 from archiver.archive.recover import is_of_disposal, may_clear, read_note
+from archiver.archive.schema import TABLES
 from archiver.errors import ObjectLockedError, StorageError
 
 COMMIT_TRIES_MAX: Final = 20
@@ -93,6 +94,9 @@ def erase_removed(
     for done, outcome in enumerate(tasks, 1):
         kept += outcome
         progress("erasing", done, len(entry.removed))
+    for key in _orphaned_versions(archive, head, later):
+        with suppress(ObjectLockedError):
+            archive.store.erase(key)
     if not kept:
         head = _say_erased(archive, head, entry.sequence, author=author, now_ms=now_ms)
     if not any(item.why == "awaited" for item in kept):
@@ -101,6 +105,21 @@ def erase_removed(
             for key, _ in _notes_of(archive, entry):
                 archive.store.delete(key)
     return head, Erasure(entry.sequence, len(entry.removed) - len(kept), tuple(kept))
+
+
+def _orphaned_versions(archive: Archive, head: Head, later: _Later) -> list[str]:
+    """Return keys under which only old versions lie that no commit ever named.
+
+    They are what a commit that lost a race wrote and deleted again, with the rows that another commit then wrote: text that a
+    disposal must not leave behind. Only a store with versions has any.
+    """
+    prefixes = (*(f"{table}/" for table in TABLES), layout.BLOB_PREFIX)
+    hidden = {info.key for prefix in prefixes for info in archive.store.list_hidden(prefix)} - head.files.keys()
+    if not hidden:
+        return []
+    named = {layout.blob_key(blob.sha256) for entry, _ in archive.entries() for blob in entry.blobs}
+    named.update(record.key for entry, _ in archive.entries() for record in entry.added)
+    return sorted(hidden - named - later.announced())
 
 
 def _erase(archive: Archive, key: str, later: _Later) -> list[Kept]:
@@ -133,7 +152,7 @@ class _Later:
 
         Notes are read before entries: a commit writes its entry first and then removes its note, so it is in one of them.
         """
-        announced = self._announced()
+        announced = self.announced()
         with self._lock:
             for entry, digest in ledger.entries_after(self._archive.store, *self._last):
                 self._named.difference_update(removal.key for removal in entry.removed)
@@ -143,7 +162,8 @@ class _Later:
                 return "named"
         return "announced" if key in announced else "none"
 
-    def _announced(self) -> set[str]:
+    def announced(self) -> set[str]:
+        """Return the keys that notes name now."""
         store = self._archive.store
         notes = (read_note(store, info.key) for info in store.list(layout.PENDING_PREFIX))
         return {key for note in notes if note is not None for key in note.keys}
