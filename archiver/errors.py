@@ -49,8 +49,24 @@ class UsageError(ArchiverError):
     exit_code = EXIT_USAGE
 
 
-class ConfigError(UsageError):
-    """The configuration cannot be used; the sentence names the file, the line and the key."""
+class DocumentError(UsageError):
+    """A file of keys and values that the user wrote cannot be used; the sentence names the file, the line and the key.
+
+    ``code`` is a stable word for the kind of mistake and ``line`` where it stands, from 1, where these are known.
+    """
+
+    def __init__(self, what: str, *, next_step: str = "", code: str = "", line: int | None = None) -> None:
+        super().__init__(what, next_step=next_step)
+        self.code = code
+        self.line = line
+
+
+class ConfigError(DocumentError):
+    """The configuration cannot be used."""
+
+
+class PolicyError(DocumentError):
+    """A retention policy cannot be used; the sentence names the rule too. A rule that cannot be read is never "no match"."""
 
 
 class DamageFoundError(ArchiverError):
@@ -121,6 +137,18 @@ class StoreUnreachableError(StorageError):
 
 class StoreRefusedError(StorageError):
     """The store answered no: credentials, permission, missing bucket, read-only. Trying again does not help."""
+
+
+class ObjectLockedError(StoreRefusedError):
+    """A lock or a legal hold of the store keeps an object, or an old version of it, from being erased.
+
+    ``until_ms`` is when the last lock ends, in milliseconds since 1970 UTC, None where only a legal hold keeps it, which has no end.
+    """
+
+    def __init__(self, what: str, *, until_ms: int | None, legal_hold: bool, next_step: str = "") -> None:
+        super().__init__(what, next_step=next_step)
+        self.until_ms = until_ms
+        self.legal_hold = legal_hold
 
 
 class StoreFullError(StorageError):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from archiver.errors import StoreUnreachableError
-from archiver.store import ObjectInfo, Store
+from archiver.store import ObjectInfo, ObjectLock, Store
 
 # Whether a failing operation takes effect: who asked for it cannot tell.
 Effect = Literal["before", "after"]
@@ -29,7 +29,7 @@ Counted = Literal["all", "writes"]
 
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
-WRITES = frozenset({"create", "replace", "delete", "probe", "sweep"})
+WRITES = frozenset({"create", "replace", "delete", "erase", "probe", "sweep"})
 
 _Result = TypeVar("_Result")
 
@@ -102,6 +102,15 @@ class FaultyStore:
 
     def delete(self, key: str) -> None:
         self._do("delete", key, lambda: self.inner.delete(key))
+
+    def erase(self, key: str) -> None:
+        self._do("erase", key, lambda: self.inner.erase(key))
+
+    def lock(self, key: str) -> ObjectLock | None:
+        return self._do("lock", key, lambda: self.inner.lock(key))
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))
 
     def probe(self) -> None:
         self._do("probe", "", self.inner.probe)

@@ -12,6 +12,8 @@ EXIT_CODES = {
     "ArchiverError": 1,
     "UsageError": 2,
     "ConfigError": 2,
+    "DocumentError": 2,
+    "PolicyError": 2,
     "UnparseableError": 3,
     "DamageFoundError": 4,
     "LedgerBrokenError": 4,

@@ -5,7 +5,7 @@ variable, all of it at once. A secret is never literal in the file: it comes fro
 names, is read when it is needed (an analyst's query needs none), and lives in a `SecretStr`.
 
 - `archiver.settings.models`: the keys, their limits and what they mean.
-- `archiver.settings.document`: YAML with line numbers, and what of YAML is refused.
+- `archiver.document`, a floor below: YAML with line numbers, and what of YAML is refused.
 - `archiver.settings.loading`: file and environment, and the sentences about mistakes.
 - `archiver.settings.secrets`: secrets from variables and files.
 """
@@ -17,6 +17,7 @@ from archiver.settings.models import (
     FilesSettings,
     FlockSettings,
     ListenSettings,
+    RetentionSettings,
     RunSettings,
     S3Address,
     S3Settings,
@@ -32,6 +33,7 @@ __all__ = [
     "FilesSettings",
     "FlockSettings",
     "ListenSettings",
+    "RetentionSettings",
     "RunSettings",
     "S3Address",
     "S3Settings",

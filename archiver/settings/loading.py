@@ -12,9 +12,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
+from archiver import document
+from archiver.document import Document, Location, reason_of, unknown_key
 from archiver.errors import ConfigError
-from archiver.settings import document
-from archiver.settings.document import Document, Location
 from archiver.settings.models import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, S3Address, Settings
 
 # Variables of ours that are no setting.
@@ -29,17 +29,6 @@ _HINTS: dict[str, str] = {
     "s3.session_token": "credentials come from boto3's own chain: AWS_SESSION_TOKEN, a profile or an instance role",
     "s3.bucket": "the bucket is part of `archive`: s3://bucket/prefix",
     "flock.token": "tokens are by user: name a file with flock.tokens_file, or set ARCHIVER_FLOCK__TOKENS",
-}
-
-_SENTENCES: dict[str, str] = {
-    "missing": "is missing",
-    "string_type": "must be text; put it in quotes",
-    "path_type": "must be the path of a file or folder",
-    "model_type": "must be a group of keys",
-    "model_attributes_type": "must be a group of keys",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "dict_type": "must be a JSON object",
 }
 
 
@@ -123,12 +112,6 @@ def _unknown_at_top(written: Document) -> list[tuple[str, Location]]:
     ]
 
 
-def unknown_key(key: str, siblings: Iterable[str]) -> str:
-    """Return what to say of a key that nobody knows."""
-    close = difflib.get_close_matches(key, list(siblings), n=1)
-    return f"unknown key; did you mean {close[0]}?" if close else "unknown key"
-
-
 def _sentence(detail: ErrorDetails, written: Document, environment: Mapping[str, Any]) -> str:
     location: Location = detail["loc"]
     dotted = ".".join(map(str, location))
@@ -137,16 +120,6 @@ def _sentence(detail: ErrorDetails, written: Document, environment: Mapping[str,
         key = str(location[-1])
         return f"{place}: {_HINTS.get(dotted) or unknown_key(key, _siblings(location))}"
     return f"{place}: {reason_of(detail)}{_shown(detail, location)}"
-
-
-def reason_of(detail: ErrorDetails) -> str:
-    """Return what is wrong with a value, as the end of a sentence that begins with its key."""
-    reason = _SENTENCES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix(
-        "Input should be "
-    )
-    if detail["type"] not in _SENTENCES and detail["msg"].startswith("Input should be "):
-        reason = f"must be {reason}"
-    return reason
 
 
 def _shown(detail: ErrorDetails, location: Location) -> str:

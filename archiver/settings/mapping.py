@@ -22,10 +22,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import CoreSchema
 
+from archiver import document
+from archiver.document import Document, Location, reason_of, unknown_key
 from archiver.errors import ConfigError
-from archiver.settings import document
-from archiver.settings.document import Document, Location
-from archiver.settings.loading import reason_of, unknown_key
 from archiver.settings.parts import PART
 
 _ORIGIN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from archiver.document import DEPTH_MAX, DOCUMENT_BYTES_MAX
 from archiver.errors import ConfigError
 from archiver.settings import S3Address, Settings, SqsAddress, load, warnings
-from archiver.settings.document import DEPTH_MAX, DOCUMENT_BYTES_MAX
 
 
 def write(folder: Path, text: str) -> Path:
