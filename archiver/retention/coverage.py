@@ -72,6 +72,14 @@ class Coverage:
         self.file_columns: tuple[str, ...] = _ITEM_COLUMNS
         self.needs_files = False
 
+    def may_cover(self, first_ms: int, last_ms: int) -> bool:
+        """Tell whether any hold may cover something that was sent between two instants, both included."""
+        return any(
+            (reach.from_at_ms is None or last_ms >= reach.from_at_ms)
+            and (reach.until_ms is None or first_ms < reach.until_ms)
+            for reach in self.reaches.values()
+        )
+
     def of_messages(self, rows: pa.Table, files: pa.Table | None = None) -> dict[str, pa.BooleanArray]:
         """Return by hold which rows of ``messages`` it covers; ``files`` are the rows of their files, where `needs_files`.
 
@@ -87,7 +95,7 @@ class Coverage:
         ``messages`` has all rows of their messages. A file whose message is not among them is covered unless its own chat and
         instant rule that out.
         """
-        keys, of_messages = _item_keys(rows), _item_keys(messages)
+        keys, of_messages = item_keys(rows), item_keys(messages)
         is_alone = pc.invert(pc.is_in(keys, value_set=of_messages))
         has_alone = bool(pc.any(is_alone).as_py())
         view = _View(rows)
@@ -271,7 +279,7 @@ def _or_within(mask: pa.BooleanArray, spans: Sequence[tuple[Span, ...]], view: _
     return mask
 
 
-def _item_keys(rows: pa.Table) -> pa.StringArray:
+def item_keys(rows: pa.Table) -> pa.StringArray:
     """Return for each row the item that it belongs to, as one text."""
     texts = (_whole(pc.cast(rows.column(name), pa.string())) for name in ("chat_id", "message_uid"))
     return pc.binary_join_element_wise(*texts, _BETWEEN)
