@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from archiver.archive.reader import PlacedHold
     from archiver.cli.output import Output
     from archiver.retention.coverage import Doubt
+    from archiver.retention.held_objects import Progress
     from archiver.retention.holds import Placement
-    from archiver.retention.survey import Progress, Survey
+    from archiver.retention.survey import Survey
 
 # A table is for eyes; --json has all of them.
 CHATS_SHOWN_MAX = 20

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver.archive import layout
-from archiver.archive.ledger import FileRecord
-from archiver.archive.reader import Head, files_of, latest_states, read_rows
-from archiver.archive.schema import TABLES
+from archiver.archive.reader import Head, latest_states
 from archiver.retention.coverage import Coverage, item_keys
+from archiver.retention.held_objects import DayObjects, Progress, days_of, may_cover, read_table
 from archiver.store import Store
-
-Progress = Callable[[int, int], None]
 
 _FILE_COLUMNS: Final = ("chat_id", "message_uid", "ordinal", "blob_digest", "blob_bytes")
 _MESSAGE: Final = pa.schema(
@@ -79,7 +74,7 @@ def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress |
     ``progress`` is told how many days are done, and of how many. Memory grows with what is covered and not with the archive.
     """
     found = {name: _Covered([], []) for name in coverage.holds}
-    days = [day for day in _days(head) if _may_cover(coverage, day)]
+    days = [day for day in days_of(head) if may_cover(coverage, day)]
     for done, (messages, files) in enumerate(_rows(store, days, coverage), 1):
         masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages)
         keys, file_keys = item_keys(messages), item_keys(files)
@@ -96,37 +91,13 @@ def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress |
     return {name: _counted(covered, names) for name, covered in found.items()}
 
 
-def _days(head: Head) -> list[dict[str, list[FileRecord]]]:
-    """Return the objects of each day of messages and files, the earliest day first."""
-    days: dict[date, dict[str, list[FileRecord]]] = {}
-    for table in ("messages", "files"):
-        for record in files_of(head, table):
-            day = days.setdefault(layout.partition_of(record.key)[1], {"messages": [], "files": []})
-            day[table].append(record)
-    return [days[on] for on in sorted(days)]
-
-
-def _may_cover(coverage: Coverage, day: dict[str, list[FileRecord]]) -> bool:
-    ranges = [record.ranges["sent_at"] for records in day.values() for record in records]
-    return coverage.may_cover(min(int(low) for low, _ in ranges), max(int(high) for _, high in ranges))
-
-
-def _rows(
-    store: Store, days: Sequence[dict[str, list[FileRecord]]], coverage: Coverage
-) -> Iterator[tuple[pa.Table, pa.Table]]:
+def _rows(store: Store, days: Sequence[DayObjects], coverage: Coverage) -> Iterator[tuple[pa.Table, pa.Table]]:
     file_columns = tuple(dict.fromkeys((*_FILE_COLUMNS, *coverage.file_columns)))
     for day in days:
         yield (
             read_table(store, day["messages"], coverage.message_columns, table="messages"),
             read_table(store, day["files"], file_columns, table="files"),
         )
-
-
-def read_table(store: Store, records: Sequence[FileRecord], columns: Sequence[str], *, table: str) -> pa.Table:
-    """Return columns of all rows of data objects of one table; raises `DamageFoundError`."""
-    schema = pa.schema([TABLES[table].schema.field(name) for name in columns])
-    batches = [batch.cast(schema) for batch in read_rows(store, records, columns)]
-    return pa.Table.from_batches(batches, schema)
 
 
 def _counted(covered: _Covered, names: dict[str, str | None]) -> Survey:

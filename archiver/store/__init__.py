@@ -120,8 +120,9 @@ class Store(Protocol):
     def set_legal_hold(self, key: str, *, on: bool) -> bool:
         """Put a legal hold on the object under a key, or lift it; return whether that changed anything.
 
-        The mark binds to the version that is there, and not to a later one; `lock` tells of it. Raises `KeyMissingError`, and
-        `StoreRefusedError` where there are no legal holds, or no rights for them.
+        The mark binds to the version that is there, and not to a later one; `lock` tells of it. Lifting takes it from every
+        version under the key, hidden ones too, so that `erase` can go on. Raises `KeyMissingError`, and `StoreRefusedError`
+        where there are no legal holds, or no rights for them.
         """
         ...
 

@@ -151,10 +151,19 @@ class S3Store:
             )
 
     def set_legal_hold(self, key: str, *, on: bool) -> bool:
-        """Mark the version that is there, or lift its mark; raises `KeyMissingError`."""
-        found, place, name = self._head(key), self._place(key), self._prefix + key
-        with self._translated("put a legal hold on", key):
-            return s3_holds.set_legal_hold(self._client, bucket=self._bucket, key=name, found=found, on=on, place=place)
+        """Mark the version that is there, or lift the marks of all versions there are; raises `KeyMissingError`."""
+        check_key(key)
+        name, place = self._prefix + key, self._place(key)
+        if on:
+            found = self._head(key)
+            with self._translated("put a legal hold on", key):
+                return s3_holds.mark(self._client, bucket=self._bucket, key=name, found=found, place=place)
+        with self._translated("lift the legal hold of", key):
+            lifted = s3_holds.lift(self._client, bucket=self._bucket, key=name, place=place)
+        if lifted is None:
+            self._head(key)  # which tells a missing bucket from a missing key
+            raise KeyMissingError(f"there is no {place}")
+        return lifted > 0
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the versions that are not the latest, or that a marker hides, page by page."""

@@ -8,6 +8,8 @@ enabled for it; servers differ in what they say where it is not, and one may tak
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -61,27 +63,52 @@ def can_hold(client: S3Client, *, bucket: str, key: str, place: str) -> bool:
     return True
 
 
-def set_legal_hold(
-    client: S3Client, *, bucket: str, key: str, found: HeadObjectOutputTypeDef, on: bool, place: str
-) -> bool:
-    """Mark the version that ``found`` tells of, or lift the mark; return whether that changed it. Raises botocore's errors.
+def mark(client: S3Client, *, bucket: str, key: str, found: HeadObjectOutputTypeDef, place: str) -> bool:
+    """Mark the version that ``found`` tells of; return whether it was not marked before. Raises botocore's errors.
 
     Raises `StoreRefusedError` if the bucket has no legal holds or the rights are missing.
     """
     version_id = found.get("VersionId")
     if not version_id or version_id == "null":
         raise _no_legal_holds(place)
-    if (found.get("ObjectLockLegalHoldStatus") == "ON") == on:
+    if found.get("ObjectLockLegalHoldStatus") == "ON":
         return False
+    with _explained(place):
+        _set(client, bucket, key, version_id, "ON")
+    return True
+
+
+def lift(client: S3Client, *, bucket: str, key: str, place: str) -> int | None:
+    """Lift the marks of all versions under a key; return how many had one, None if there is no version. Raises as `mark`."""
+    marked: list[str] = []
+    seen = 0
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        for version in page.get("Versions", []):
+            if version["Key"] == key:
+                seen += 1
+                if version["VersionId"] == "null":
+                    raise _no_legal_holds(place)
+                answer = client.head_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+                if answer.get("ObjectLockLegalHoldStatus") == "ON":
+                    marked.append(version["VersionId"])
+        if any(version["Key"] > key for version in page.get("Versions", [])):
+            break  # a listing is in key order, and the rest are keys that begin with this one
+    for version_id in marked:
+        with _explained(place):
+            _set(client, bucket, key, version_id, "OFF")
+    return len(marked) if seen else None
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
     try:
-        _set(client, bucket, key, version_id, "ON" if on else "OFF")
+        yield
     except ClientError as error:
         if code_of(error) in _NO_LEGAL_HOLDS:
             raise _no_legal_holds(place) from None
         if code_of(error) in _DENIED:
             raise _missing_rights(place) from None
         raise
-    return True
 
 
 def _set(client: S3Client, bucket: str, key: str, version_id: str, status: ObjectLockLegalHoldStatusType) -> None:

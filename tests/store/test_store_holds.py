@@ -83,6 +83,24 @@ def test_a_hold_binds_to_the_version_that_was_there(locked: Locked) -> None:
     assert len(locked.versions("a/key")) == 1
 
 
+def test_lifting_reaches_what_an_erasure_could_only_hide(locked: Locked) -> None:
+    store = locked.store
+    store.create("a/key", b"evidence")
+    store.create("a/key-2", b"of another")
+    for key in ("a/key", "a/key-2"):
+        store.set_legal_hold(key, on=True)
+    with pytest.raises(ObjectLockedError):
+        store.erase("a/key")
+
+    assert store.set_legal_hold("a/key", on=False)
+    store.erase("a/key")
+
+    assert len(locked.versions("a/key")) == 1, "only that of the neighbour whose key begins alike"
+    assert store.lock("a/key-2") == ObjectLock(None, legal_hold=True)
+    with pytest.raises(KeyMissingError):
+        store.set_legal_hold("a/key", on=False)
+
+
 def test_of_what_is_not_there_nothing_is_held(locked: Locked) -> None:
     with pytest.raises(KeyMissingError):
         locked.store.set_legal_hold("a/key", on=True)
@@ -90,6 +108,7 @@ def test_of_what_is_not_there_nothing_is_held(locked: Locked) -> None:
     locked.store.delete("a/key")
     with pytest.raises(KeyMissingError):
         locked.store.set_legal_hold("a/key", on=True)
+    assert not locked.store.set_legal_hold("a/key", on=False)
 
 
 @pytest.mark.parametrize("mark", ["ignored", "shown and ignored"])
