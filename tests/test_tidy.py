@@ -32,13 +32,13 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("cli/",),
     "starlette": ("capture/listener", "simulator/"),
     "uvicorn": ("capture/listener", "simulator/"),
-    "pydantic": ("settings/",),
+    "pydantic": ("settings/", "retention/policy"),
     "pydantic_settings": ("settings/",),
     "yaml": ("document", "simulator/config_files"),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),
-    "pyarrow": ("archive/", "capture/", "custody/", "query/views", "run/", "normalise/", "retention/"),
+    "pyarrow": ("archive/", "capture/", "custody/", "expression/", "query/views", "retention/", "run/", "normalise/"),
 }
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base", "core"}
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP|TBD)\b|\bNotImplementedError\(\)|\bbreakpoint\(|\bpdb\b")

@@ -1,0 +1,185 @@
+"""Puts the questions of a vocabulary to rows: once to each distinct value, once to each local day, to texts by Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.clock import DAY_MS, EARLIEST_MS
+from archiver.retention.conditions import AmongLeaf, DayLeaf, RegexLeaf, SizeLeaf, ValueLeaf, Vocabulary
+from archiver.retention.crossing import Column, Crossed, Crossing, flat, taken
+from archiver.retention.periods import Calendar
+
+# Answers are remembered from one call to the next; senders of a very large archive may be more, and are then asked again.
+REMEMBERED_VALUES_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """For each row the number of its answers, and the answers that occur: integers with the bits of what holds."""
+
+    codes: pa.Array
+    answers: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDays:
+    """For each row its local day, counted from ``first``; ``codes`` is None where all are on that one day."""
+
+    codes: pa.Array | None
+    first: int
+    count: int
+
+
+class _Remembered:
+    """What the values of one column answer, kept from one call to the next; several threads may ask at once."""
+
+    def __init__(self) -> None:
+        self.leaves: list[tuple[int, ValueLeaf]] = []
+        self._lock = Lock()
+        self._numbers: dict[str | None, int] = {}
+        self._answers: dict[int, int] = {}
+
+    def of(self, values: Sequence[str | None]) -> tuple[list[int], list[int]]:
+        """Return for each value the number of its answer, and the answers by number."""
+        known = list(map(self._numbers.get, values))
+        numbers = [number for number in known if number is not None]
+        if len(numbers) < len(known):
+            with self._lock:
+                if len(self._numbers) > REMEMBERED_VALUES_MAX:
+                    self._numbers = {}
+                numbers = [self._number(value) for value in values]
+        return numbers, list(self._answers)
+
+    def _number(self, value: str | None) -> int:
+        number = self._numbers.get(value)
+        if number is None:
+            answer = sum(bit for bit, leaf in self.leaves if leaf.holds(value))
+            number = self._numbers[value] = self._answers.setdefault(answer, len(self._answers))
+        return number
+
+
+class Answers:
+    """The questions of one vocabulary, ready to be put to rows."""
+
+    def __init__(self, vocabulary: Vocabulary, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._by_column: dict[str, _Remembered] = {}
+        self._by_day: list[tuple[int, DayLeaf]] = []
+        self._by_row: list[tuple[int, AmongLeaf | RegexLeaf | SizeLeaf]] = []
+        for place, leaf in enumerate(vocabulary.leaves):
+            if isinstance(leaf, ValueLeaf):
+                self._by_column.setdefault(leaf.column, _Remembered()).leaves.append((1 << place, leaf))
+            elif isinstance(leaf, DayLeaf):
+                self._by_day.append((1 << place, leaf))
+            else:
+                self._by_row.append((1 << place, leaf))
+
+    def of(self, rows: pa.Table, *further: Answered) -> Answered:
+        """Return what every row answers; ``further`` are answers that these rows were given otherwise."""
+        crossing = Crossing(rows.num_rows)
+        parts: list[Sequence[int]] = []
+        for column, remembered in self._by_column.items():
+            indices, values = distinct(rows.column(column))
+            numbers, answers = remembered.of(values)
+            parts.append(answers)
+            crossing.add(taken(numbers, indices), len(answers))
+        if self._by_day:
+            days = local_days(instants_ms(rows), self._calendar)
+            self._add(crossing, parts, self._of_days(days, rows.num_rows))
+        for bit, leaf in self._by_row:
+            self._add(crossing, parts, Answered(_flags(leaf, rows), [0, bit]))
+        for answered in further:
+            self._add(crossing, parts, answered)
+        return _merged(crossing.crossed(), parts)
+
+    @staticmethod
+    def _add(crossing: Crossing, parts: list[Sequence[int]], answered: Answered) -> None:
+        """Cross answers, after those that are equal became one."""
+        places: dict[int, int] = {}
+        numbers = [places.setdefault(answer, len(places)) for answer in answered.answers]
+        parts.append(list(places))
+        is_same = numbers == list(range(len(numbers)))
+        crossing.add(answered.codes if is_same else taken(numbers, answered.codes), len(places))
+
+    def _of_days(self, days: LocalDays, rows: int) -> Answered:
+        answers = [
+            sum(bit for bit, leaf in self._by_day if leaf.holds(days.first + number)) for number in range(days.count)
+        ]
+        return Answered(taken([0], pa.nulls(rows)) if days.codes is None else days.codes, answers)
+
+
+def _flags(leaf: AmongLeaf | RegexLeaf | SizeLeaf, rows: pa.Table) -> Column:
+    if isinstance(leaf, AmongLeaf):
+        return pc.is_in(rows.column(leaf.column), value_set=pa.array(sorted(leaf.values), pa.string()))
+    return pc.fill_null(leaf.mask(rows), fill_value=False)
+
+
+def _merged(crossed: Crossed, parts: Sequence[Sequence[int]]) -> Answered:
+    def answer(combination: tuple[int, ...]) -> int:
+        bits = 0
+        for part, number in zip(parts, combination, strict=True):
+            bits |= part[number]
+        return bits
+
+    return Answered(*crossed.map(answer))
+
+
+def distinct(column: Column) -> tuple[pa.Array, list[str | None]]:
+    """Return for each row the number of its value, and the distinct values; null is one of them."""
+    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = flat(encoded.unify_dictionaries())
+    values = encoded.dictionary.to_pylist()
+    indices = encoded.indices
+    if indices.null_count:
+        indices = pc.fill_null(indices.cast(pa.int64()), len(values))
+        values = [*values, None]
+    return indices, values
+
+
+def instants_ms(rows: pa.Table) -> pa.Array:
+    """Return when each row was sent, in milliseconds since 1970 UTC."""
+    return flat(pc.cast(rows.column("sent_at"), pa.int64()))
+
+
+def local_days(sent_ms: pa.Array, calendar: Calendar) -> LocalDays:
+    """Return the local day of each instant by the clock on the wall; the zone is asked once for each distinct UTC day."""
+    if not len(sent_ms):
+        return LocalDays(None, 1, 1)
+    bounds = pc.min_max(sent_ms).as_py()
+    offsets = _offsets(
+        sent_ms, calendar, (bounds["min"] - EARLIEST_MS) // DAY_MS, (bounds["max"] - EARLIEST_MS) // DAY_MS
+    )
+    ordinals = pc.add(pc.divide(pc.add(pc.subtract(sent_ms, EARLIEST_MS), pc.add(offsets, DAY_MS)), DAY_MS), 0)
+    # At both ends of the calendar a local day may be none; day_of says which is taken then.
+    span = pc.min_max(ordinals).as_py()
+    first, last = max(span["min"], 1), min(span["max"], calendar.LAST_DAY)
+    if first == last:
+        return LocalDays(None, first, 1)
+    if (first, last) != (span["min"], span["max"]):
+        ordinals = pc.max_element_wise(pc.min_element_wise(ordinals, last), first)
+    return LocalDays(pc.subtract(ordinals, first), first, last - first + 1)
+
+
+def _offsets(sent_ms: pa.Array, calendar: Calendar, first: int, last: int) -> pa.Array | pa.Scalar:
+    """Return the zone's offset at each instant, of which all lie on these UTC days; one for all where it is one."""
+    if first == last:
+        days, shapes = None, [calendar.shape(first)]
+    else:
+        encoded = pc.dictionary_encode(pc.divide(pc.subtract(sent_ms, EARLIEST_MS), DAY_MS))
+        days, shapes = encoded.indices, [calendar.shape(day) for day in encoded.dictionary.to_pylist()]
+    before = [shape.offset_before_ms for shape in shapes]
+    if all(shape.offset_after_ms == shape.offset_before_ms for shape in shapes):
+        if len(set(before)) == 1:
+            return pa.scalar(before[0], pa.int64())
+        return taken(before, days)
+    if days is None:
+        days = pa.repeat(pa.scalar(0, pa.int64()), len(sent_ms))
+    changes = taken([shape.changes_at_ms for shape in shapes], days)
+    after = taken([shape.offset_after_ms for shape in shapes], days)
+    return pc.if_else(pc.greater_equal(sent_ms, changes), after, taken(before, days))

@@ -1,0 +1,191 @@
+"""The two sides of a policy: its rules as they judge messages, and as they judge files. Rows in, matching rules out.
+
+What matches a row is an integer: bit n for the rule at place n of the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.retention.answers import Answered, Answers
+from archiver.retention.conditions import CompiledRule, Vocabulary, compile_rule
+from archiver.retention.context import Context
+from archiver.retention.crossing import taken
+from archiver.retention.items import messages_of
+from archiver.retention.periods import Calendar
+from archiver.retention.policy import Policy, Rule
+
+# The keys of a rule that hold for an item, and those that keep the rule from matching it.
+Reasons = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+class _Side:
+    """The rules that are about one kind of item, as questions with a vocabulary for each of both tables."""
+
+    def __init__(self, policy: Policy, context: Context, calendar: Calendar, *, on: str) -> None:
+        self._policy = policy
+        messages, files = Vocabulary(), Vocabulary()
+        self._compiled = [
+            compile_rule(rule, policy, context, messages=messages, files=files) if rule.on in (on, "both") else None
+            for rule in policy.rules
+        ]
+        self.rules: list[Rule] = [one.rule for one in self._rules()]
+        clock_columns = {"sender_id"} if any(rule.clock == "departure" for rule in self.rules) else set()
+        self.message_columns = frozenset(messages.columns() | clock_columns)
+        self.file_columns = frozenset(files.columns())
+        self._asks_messages = Answers(messages, calendar)
+        self._asks_files = Answers(files, calendar)
+        # Answers that a row is given by rows of the other table have bits above those of its own.
+        self._above = len(messages.leaves) if on == "messages" else len(files.leaves)
+
+    def _rules(self) -> list[CompiledRule]:
+        return [one for one in self._compiled if one is not None]
+
+    @staticmethod
+    def _mapped(answered: Answered, meaning: Callable[[int], int]) -> Answered:
+        places: dict[int, int] = {}
+        numbers = [places.setdefault(meaning(answer), len(places)) for answer in answered.answers]
+        return Answered(taken(numbers, answered.codes), list(places))
+
+
+class MessageSide(_Side):
+    """The rules as they judge messages; the files of a message answer through three bits: any, wanted by a rule, excluded by it."""
+
+    def __init__(self, policy: Policy, context: Context, calendar: Calendar) -> None:
+        super().__init__(policy, context, calendar, on="messages")
+        self.needs_files = any(one.asks_files for one in self._rules())
+
+    def matched(self, rows: pa.Table, files: pa.Table | None) -> Answered:
+        """Return which rules match each row of ``messages``."""
+        return self._mapped(self._answered(rows, files), self._matching)
+
+    def reasons(self, rows: pa.Table, files: pa.Table | None) -> list[Reasons]:
+        """Return for every rule of the policy what of it holds for one message, and what does not."""
+        answers = self._answered(rows, files).answers
+        return [
+            ((), ("on",)) if one is None else _best([self._reasons_of(place, one, answer) for answer in answers])
+            for place, one in enumerate(self._compiled)
+        ]
+
+    def _answered(self, rows: pa.Table, files: pa.Table | None) -> Answered:
+        if not self.needs_files:
+            return self._asks_messages.of(rows)
+        if files is None:
+            raise ValueError("the policy judges messages with their files, and none were handed in")
+        owners = messages_of(files)
+        of_files = owners.groups.union(self._mapped(self._asks_files.of(files), self._file_meaning))
+        none = len(of_files.answers)
+        by_row = pc.fill_null(pc.take(of_files.codes, owners.places_of(rows)), none)
+        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]))
+
+    def _file_meaning(self, answers: int) -> int:
+        meaning = 1
+        for place, one in enumerate(self._compiled):
+            if one is not None:
+                meaning |= (bool(one.wanted_file) and one.wanted_file.hold(answers)) << (2 * place + 1)
+                meaning |= one.is_unwanted_file(answers) << (2 * place + 2)
+        return meaning << self._above
+
+    def _matching(self, answers: int) -> int:
+        return sum(
+            1 << place
+            for place, one in enumerate(self._compiled)
+            if one is not None and not self._reasons_of(place, one, answers)[1]
+        )
+
+    def _reasons_of(self, place: int, one: CompiledRule, answers: int) -> Reasons:
+        of_files = answers >> self._above
+        judged = []
+        if one.has_file is not None:
+            judged.append(("has_file", bool(of_files & 1) == one.has_file))
+        if one.wanted_file:
+            judged.append(
+                ("+".join(clause.key for clause in one.wanted_file.wanted), bool(of_files >> (2 * place + 1) & 1))
+            )
+        if one.unwanted_file:
+            judged.append(("+".join(clause.key for clause in one.unwanted_file), not of_files >> (2 * place + 2) & 1))
+        holds, fails = _message_reasons(one, answers)
+        further_holds, further_fails = _parted(judged)
+        return holds + further_holds, fails + further_fails
+
+
+class FileSide(_Side):
+    """The rules as they judge files; a file's message answers which rules it does not keep from matching."""
+
+    def __init__(self, policy: Policy, context: Context, calendar: Calendar) -> None:
+        super().__init__(policy, context, calendar, on="files")
+        # The clock of a file is that of its message, so every rule about files asks it.
+        self.needs_messages = bool(self.rules)
+        self._may_miss = any(one.message for one in self._rules())
+        self.is_missing = 1 << len(policy.rules)
+        """The bit of a file whose message is not there though a rule would have to ask it."""
+
+    def matched(self, rows: pa.Table, messages: pa.Table | None) -> Answered:
+        """Return which rules match each row of ``files``."""
+        return self._mapped(self._answered(rows, messages), self._matching)
+
+    def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
+        """Return for every rule of the policy what of it holds for one file, and what does not."""
+        of_files = self._asks_files.of(rows).answers
+        of_messages = [0] if messages is None else self._asks_messages.of(messages).answers
+        reasons: list[Reasons] = []
+        for one in self._compiled:
+            if one is None:
+                reasons.append(((), ("on",)))
+                continue
+            asked = _best([_message_reasons(one, answer) for answer in of_messages])
+            own = _best([self._file_reasons(one, answer) for answer in of_files])
+            reasons.append((asked[0] + own[0], asked[1] + own[1]))
+        return reasons
+
+    def _answered(self, rows: pa.Table, messages: pa.Table | None) -> Answered:
+        if not self.needs_messages:
+            return self._asks_files.of(rows)
+        if messages is None:
+            raise ValueError("the policy judges files with their messages, and none were handed in")
+        owners = messages_of(messages)
+        united = owners.groups.union(self._mapped(self._asks_messages.of(messages), self._message_meaning))
+        missing = self.is_missing << self._above if self._may_miss else self._message_meaning(0)
+        by_row = pc.fill_null(pc.take(united.codes, owners.places_of(rows)), len(united.answers))
+        return self._asks_files.of(rows, Answered(by_row, [*united.answers, missing]))
+
+    def _message_meaning(self, answers: int) -> int:
+        meaning = sum(
+            1 << place for place, one in enumerate(self._compiled) if one is not None and one.message.hold(answers)
+        )
+        return meaning << self._above
+
+    def _matching(self, answers: int) -> int:
+        of_message = answers >> self._above
+        if of_message & self.is_missing:
+            return self.is_missing
+        return sum(
+            1 << place
+            for place, one in enumerate(self._compiled)
+            if one is not None and of_message & (1 << place) and not self._file_reasons(one, answers)[1]
+        )
+
+    def _file_reasons(self, one: CompiledRule, answers: int) -> Reasons:
+        judged = [(clause.key, bool(answers & clause.bits)) for clause in one.wanted_file.wanted]
+        judged += [(clause.key, not answers & clause.bits) for clause in one.unwanted_file]
+        if one.has_file is not None:
+            judged.append(("has_file", one.has_file))
+        return _parted(judged)
+
+
+def _message_reasons(one: CompiledRule, answers: int) -> Reasons:
+    judged = [(clause.key, bool(answers & clause.bits)) for clause in one.message.wanted]
+    judged += [(clause.key, not answers & clause.bits) for clause in one.message.unwanted]
+    return _parted(judged)
+
+
+def _parted(judged: Sequence[tuple[str, bool]]) -> Reasons:
+    return tuple(key for key, holds in judged if holds), tuple(key for key, holds in judged if not holds)
+
+
+def _best(reasons: Sequence[Reasons]) -> Reasons:
+    """Return the reasons of the row that is matched, or comes nearest to it."""
+    return min(reasons, key=lambda one: (len(one[1]), one))
