@@ -356,13 +356,13 @@ def author(settings: Settings, *, clock: Clock) -> Author:
 
     return Author(
         run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=_user_name(),
+        actor=user_name(),
         software=SOFTWARE,
         writer=writer_id(settings.state, fresh=secrets.token_hex(16)),
     )
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """Return who runs this; a container's user often has a number and no name."""
     try:
         return getpass.getuser()

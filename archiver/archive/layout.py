@@ -11,6 +11,7 @@ ARCHIVE_KEY = "archive.json"
 LEDGER_PREFIX = "ledger/"
 PENDING_PREFIX = "ledger/pending/"
 CHECKPOINT_PREFIX = "ledger/checkpoints/"
+HOLD_MARKS_KEY = "holds/marks.json"
 BLOB_PREFIX = "blobs/sha256/"
 
 # A run asks the same keys for their days again and again, of a large archive some ten thousand.
