@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -257,8 +258,8 @@ class WrittenTests:
 
     @property
     def policy_path(self) -> Path:
-        """Where the policy is."""
-        return self.document.path.parent / self.tests.policy
+        """Where the policy is, written without detours."""
+        return Path(normpath(self.document.path.parent / self.tests.policy))
 
     def line(self, item: int) -> int:
         """Return the line of an item, by its place."""
