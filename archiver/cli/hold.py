@@ -125,6 +125,7 @@ def place(
             from_at_ms=from_at_ms,
             until_ms=until_ms,
             expression=expression,
+            zone=zone,
         )
         asked = [holds.checked(holds.Placement(name, scope, reason or "", everything))]
     return _place(invocation, wiring_holds.registrar(invocation.settings(), clock=SystemClock()), asked)
@@ -287,7 +288,7 @@ def in_words(scope: HoldScope) -> str:
     if scope.until_ms is not None:
         parts.append(f"sent before {to_text(scope.until_ms)}")
     if scope.expression is not None:
-        parts.append(f"found by {scope.expression}")
+        parts.append(f"found by {scope.expression} (days in {scope.zone})")
     return ", ".join(parts) or "everything"
 
 
@@ -299,6 +300,7 @@ def scope_document(scope: HoldScope) -> dict[str, object]:
         "from": None if scope.from_at_ms is None else to_text(scope.from_at_ms),
         "until": None if scope.until_ms is None else to_text(scope.until_ms),
         "search": scope.expression,
+        "zone": scope.zone,
     }
 
 

@@ -112,6 +112,14 @@ class TestPlace:
             "2026-11-21T15:00:00.000Z",
         )
 
+    def test_a_search_is_one_part_of_a_hold(self, store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ("--search", "minutes OR reminder", "--channel", "general", "--zone", "Europe/Berlin")
+        (hold,) = document(capsys, "place", "smith", *words, *REASON)["holds"]
+        assert (hold["scope"]["search"], hold["scope"]["zone"]) == ("minutes OR reminder", "Europe/Berlin")
+        assert document(capsys, "show", "smith")["covers"]["messages"] == 2
+        error = document(capsys, "place", "other", "--search", "minutes AND", *REASON, code=2)["error"]
+        assert "search expression, character" in error["what"]
+
     def test_a_file_places_several_and_placing_it_again_adds_what_is_missing(
         self, store: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
