@@ -269,6 +269,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             state=settings.state,
             gap_rules=GapRules(silent_days_max=settings.gaps.silent_days, expects_pushes=given.expects_pushes()),
             threads=flock.connections,
+            mirror_holds=settings.holds.mirror,
             new_attempt=lambda: secrets.token_hex(4),
             histories=tuple(
                 _histories(settings, given, client, lambda: stack.enter_context(FlockClient(options, clock=clock)))

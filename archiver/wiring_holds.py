@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from archiver import wiring
 from archiver.clock import Clock, to_text
 
 if TYPE_CHECKING:
+    from archiver.archive.reader import Archive
     from archiver.retention.holds import Registrar
     from archiver.settings import Settings
+
+
+@contextmanager
+def mirroring(settings: Settings) -> Iterator[Archive]:
+    """Hold this machine's run lock and give the archive whose marks are to be brought in step.
+
+    Raises `ArchiveBusyError` while a run is under way, which marks what is held itself at its end.
+    """
+    from archiver.run import lock  # noqa: PLC0415 - heavy, and --help needs none of it
+
+    with lock.hold(settings.state):
+        yield wiring.open_archive(settings)
 
 
 def registrar(settings: Settings, *, clock: Clock) -> Registrar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archiver.cli.hold_words import hold_document, in_words, scope_document, show_survey, warn
 from archiver.cli.options import Invocation, config_options, examples
-from archiver.clock import to_text
-from archiver.errors import EXIT_GAPS, UsageError
+from archiver.errors import EXIT_GAPS, ArchiveBusyError, ArchiverError, UsageError
 
 if TYPE_CHECKING:
-    from archiver.archive.ledger import HoldScope
-    from archiver.archive.reader import PlacedHold
     from archiver.cli.output import Output
-    from archiver.retention.coverage import Doubt
     from archiver.retention.held_objects import Progress
-    from archiver.retention.holds import Placement
-    from archiver.retention.survey import Survey
+    from archiver.retention.holds import Placement, Registrar
+    from archiver.retention.mirror import Mirrored
+    from archiver.settings import Settings
 
-# A table is for eyes; --json has all of them.
-CHATS_SHOWN_MAX = 20
+# Marking is a few requests for each object, and waits for answers alone.
+THREADS = 8
 
 
 @click.group(
@@ -125,12 +123,14 @@ def place(
             from_at_ms=from_at_ms,
             until_ms=until_ms,
             expression=expression,
+            zone=zone,
         )
         asked = [holds.checked(holds.Placement(name, scope, reason or "", everything))]
-    return _place(invocation, wiring_holds.registrar(invocation.settings(), clock=SystemClock()), asked)
+    settings = invocation.settings()
+    return _place(invocation, settings, wiring_holds.registrar(settings, clock=SystemClock()), asked)
 
 
-def _place(invocation: Invocation, registrar: Any, asked: Sequence[Placement]) -> int | None:
+def _place(invocation: Invocation, settings: Settings, registrar: Registrar, asked: Sequence[Placement]) -> int | None:
     from archiver.retention import holds  # noqa: PLC0415 - heavy, and --help needs none of it
     from archiver.retention.coverage import read_coverage  # noqa: PLC0415 - as above
 
@@ -144,16 +144,19 @@ def _place(invocation: Invocation, registrar: Any, asked: Sequence[Placement]) -
         for doubt in read_coverage(registrar.archive.store, registrar.archive.head(head)).doubts
         if doubt.hold in names
     ]
+    marks, exit_code = _mirror_at_once(invocation, settings)
+    exit_code = exit_code or (EXIT_GAPS if doubts else 0)
     document = {
         "holds": [
             {
-                **_facts(one.name, one.hold),
+                **hold_document(one.name, one.hold),
                 "is_new": one.is_new,
                 "doubts": [asdict(doubt) for doubt in doubts if doubt.hold == one.name],
             }
             for one in placed
         ],
-        "exit_code": EXIT_GAPS if doubts else 0,
+        "mirror": marks,
+        "exit_code": exit_code,
     }
 
     def show(output: Output) -> None:
@@ -167,8 +170,8 @@ def _place(invocation: Invocation, registrar: Any, asked: Sequence[Placement]) -
             output.line(f"  covers {in_words(one.hold.scope)}")
 
     invocation.output.result(document, show=show)
-    _warn(invocation.output, doubts)
-    return EXIT_GAPS if doubts else None
+    warn(invocation.output, doubts)
+    return exit_code or None
 
 
 @command.command(
@@ -187,12 +190,77 @@ def release(invocation: Invocation, *, name: str, reason: str) -> int | None:
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.retention import holds  # noqa: PLC0415 - as above
 
-    registrar = wiring_holds.registrar(invocation.settings(), clock=SystemClock())
+    settings = invocation.settings()
+    registrar = wiring_holds.registrar(settings, clock=SystemClock())
     released = holds.release(registrar, name, reason=reason)
-    document = {"hold": _facts(name, released.hold), "released_in": released.sequence, "exit_code": 0}
+    marks, exit_code = _mirror_at_once(invocation, settings)
+    document = {
+        "hold": hold_document(name, released.hold),
+        "released_in": released.sequence,
+        "mirror": marks,
+        "exit_code": exit_code,
+    }
     line = f"the hold {name} is released, in entry {released.sequence}; what it covered goes back to the rules"
     invocation.output.result(document, show=lambda out: out.line(line))
+    return exit_code or None
+
+
+@command.command("sync", epilog=examples("archiver hold sync", "archiver hold sync --json"))
+@config_options
+def sync(invocation: Invocation) -> int | None:
+    """Bring the store's own legal holds in step with the ledger: mark all that is held, lift our marks from all that is not.
+
+    For an archive in a bucket with S3 Object Lock, where `holds.mirror` is set. Every object that is held is looked at again, so
+    that a mark which somebody lifted is set anew; a mark that somebody else set is told and never lifted. Runs do the same for
+    what they add. The rights that it takes are named in the guide to holds.
+    """
+    settings = invocation.settings()
+    if not settings.holds.mirror:
+        raise UsageError(
+            "holds are not mirrored to the store: `holds.mirror` is not set",
+            next_step="set `holds: {mirror: true}` in archiver.yaml, for an archive in a bucket with Object Lock",
+        )
+    done = _mirror(invocation, settings)
+    line = (
+        f"{done.objects} objects are held in the store: {done.marked} newly marked, {done.by_others} marked by others; "
+        f"{done.lifted} marks lifted"
+    )
+    invocation.output.result({**asdict(done), "exit_code": 0}, show=lambda out: out.line(line))
     return None
+
+
+def _mirror(invocation: Invocation, settings: Settings) -> Mirrored:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+
+    from archiver import wiring_holds  # noqa: PLC0415 - as above
+    from archiver.retention.mirror import mirror  # noqa: PLC0415 - as above
+
+    with (
+        wiring_holds.mirroring(settings) as archive,
+        ThreadPoolExecutor(THREADS) as executor,
+        _watched(invocation.output, "reading what is held") as progress,
+    ):
+        return mirror(archive, executor=executor, full=True, progress=progress)
+
+
+def _mirror_at_once(invocation: Invocation, settings: Settings) -> tuple[dict[str, object] | None, int]:
+    """Mirror what was just placed or released; return what came of it for programs, and the exit code.
+
+    The hold is in force or released by now, so what the store refuses of this is told and hides nothing. A run that is under way
+    marks what is held at its end; then, and where nothing is mirrored, there is nothing to tell.
+    """
+    if not settings.holds.mirror:
+        return None, 0
+    try:
+        return asdict(_mirror(invocation, settings)), 0
+    except ArchiveBusyError:
+        invocation.output.warn("archiver: a run is under way; it brings the store's own legal holds in step at its end")
+        return None, 0
+    except ArchiverError as error:
+        invocation.output.warn(
+            f"archiver: the ledger says so now, but the store's own legal holds are not in step: {error}"
+        )
+        return {"error": {"what": error.what, "next_step": error.next_step}}, error.exit_code
 
 
 @command.command("list", epilog=examples("archiver hold list", "archiver hold list --all --json"))
@@ -211,7 +279,7 @@ def list_holds(invocation: Invocation, *, with_history: bool) -> int | None:
     document: dict[str, Any] = {
         "archive": archive.store.url,
         "sequence": head.sequence,
-        "holds": [_facts(name, hold) for name, hold in sorted(head.holds.items())],
+        "holds": [hold_document(name, hold) for name, hold in sorted(head.holds.items())],
     }
     if with_history:
         document["history"] = [
@@ -265,79 +333,14 @@ def show(invocation: Invocation, *, name: str) -> int | None:
     document = {
         "archive": archive.store.url,
         "sequence": head.sequence,
-        "hold": _facts(name, hold),
+        "hold": hold_document(name, hold),
         "covers": asdict(found),
         "doubts": [asdict(doubt) for doubt in coverage.doubts],
         "exit_code": EXIT_GAPS if coverage.doubts else 0,
     }
-    invocation.output.result(document, show=lambda out: _show(out, name, hold, found))
-    _warn(invocation.output, coverage.doubts)
+    invocation.output.result(document, show=lambda out: show_survey(out, name, hold, found))
+    warn(invocation.output, coverage.doubts)
     return EXIT_GAPS if coverage.doubts else None
-
-
-def in_words(scope: HoldScope) -> str:
-    """Return a scope as people read it."""
-    parts = []
-    if scope.custodians:
-        parts.append(f"of {' or '.join(scope.custodians)}")
-    if scope.chats:
-        parts.append(f"in {' or '.join(scope.chats)}")
-    if scope.from_at_ms is not None:
-        parts.append(f"sent at or after {to_text(scope.from_at_ms)}")
-    if scope.until_ms is not None:
-        parts.append(f"sent before {to_text(scope.until_ms)}")
-    if scope.expression is not None:
-        parts.append(f"found by {scope.expression}")
-    return ", ".join(parts) or "everything"
-
-
-def scope_document(scope: HoldScope) -> dict[str, object]:
-    """Return a scope for programs; instants are ISO 8601 in UTC, ``until`` is not included."""
-    return {
-        "custodians": list(scope.custodians),
-        "chats": list(scope.chats),
-        "from": None if scope.from_at_ms is None else to_text(scope.from_at_ms),
-        "until": None if scope.until_ms is None else to_text(scope.until_ms),
-        "search": scope.expression,
-    }
-
-
-def _facts(name: str, hold: PlacedHold) -> dict[str, object]:
-    return {
-        "name": name,
-        "scope": scope_document(hold.scope),
-        "reason": hold.reason,
-        "actor": hold.actor,
-        "placed_at": hold.placed_at,
-        "sequence": hold.sequence,
-    }
-
-
-def _show(output: Output, name: str, hold: PlacedHold, found: Survey) -> None:
-    facts: Mapping[str, object] = {
-        "hold": name,
-        "covers": in_words(hold.scope),
-        "reason": hold.reason,
-        "placed": f"{hold.placed_at} by {hold.actor}, in entry {hold.sequence}",
-        "messages": f"{found.messages} ({found.versions} versions)",
-        "files": f"{found.files} ({found.stored_files} stored, {found.file_bytes} bytes)",
-        "days": f"{found.first_on} to {found.last_on}"
-        if found.first_on
-        else "none: it covers nothing that is here now",
-    }
-    output.facts(facts)
-    if found.chats:
-        output.table(
-            ["chat", "name", "messages", "versions", "files", "first day", "last day"],
-            [tuple(asdict(chat).values()) for chat in found.chats[:CHATS_SHOWN_MAX]],
-        )
-    if len(found.chats) > CHATS_SHOWN_MAX:
-        output.line(f"and {len(found.chats) - CHATS_SHOWN_MAX} more chats; --json has all of them")
-
-
-def _warn(output: Output, doubts: Sequence[Doubt]) -> None:
-    for doubt in doubts:
-        output.warn(f"archiver: warning: hold {doubt.hold}: {doubt.what}\n  Next: {doubt.next_step}")
 
 
 def _day(option: str, text: str | None) -> date | None:

@@ -82,7 +82,7 @@ def _held_of(store: Store, day: DayObjects, coverage: Coverage, found: set[str])
     )
     keys, file_keys = item_keys(messages), item_keys(files)
     is_held = any_of(coverage.of_messages(messages, files), rows=messages.num_rows)
-    is_file_held = any_of(coverage.of_files(files, messages), rows=files.num_rows)
+    is_file_held = any_of(coverage.of_files(files, messages, files=files), rows=files.num_rows)
     # An item goes whole or not at all: one row that is covered holds all the others, in whichever object they lie.
     held = pa.concat_arrays([keys.filter(is_held), file_keys.filter(is_file_held)])
     for table, records in day.items():

@@ -77,6 +77,7 @@ def _placement(document: Document, name: str, facts: object) -> Placement:
         from_at_ms=from_at_ms,
         until_ms=until_ms,
         expression=facts.get("search"),
+        zone=facts.get("zone", "UTC"),
     )
     asked = Placement(name, scope, facts.get("reason", ""), facts.get("everything", False), place=document.place(at))
     return checked(asked)

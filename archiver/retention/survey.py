@@ -76,7 +76,7 @@ def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress |
     found = {name: _Covered([], []) for name in coverage.holds}
     days = [day for day in days_of(head) if may_cover(coverage, day)]
     for done, (messages, files) in enumerate(_rows(store, days, coverage), 1):
-        masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages)
+        masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages, files=files)
         keys, file_keys = item_keys(messages), item_keys(files)
         for name, covered in found.items():
             # An item goes whole or not at all: one row that is covered holds all the others.

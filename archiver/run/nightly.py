@@ -18,6 +18,7 @@ from archiver.run.fetch import fetch_wanted
 from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
 from archiver.run.history import read_histories
+from archiver.run.holds import mirror_holds
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.session import Limits, Ports, Session
 from archiver.run.sweep import sweep
@@ -83,8 +84,8 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
 
 
 def _has_work(stage: StageName, session: Session) -> bool:
-    """Tell whether a stage that the run does not get to might leave something undone; histories are declared or not there."""
-    return stage != "history" or bool(session.ports.histories)
+    """Tell whether a stage that the run does not get to might leave something undone; some are only where they are configured."""
+    return {"history": bool(session.ports.histories), "holds": session.ports.mirror_holds}.get(stage, True)
 
 
 def _settle_tokens(ports: Ports, *, at_ms: int) -> None:
@@ -116,5 +117,6 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "sweep": sweep,
     "files": retry_files,
     "history": read_histories,
+    "holds": mirror_holds,
     "gaps": list_gaps,
 }

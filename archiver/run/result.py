@@ -11,8 +11,8 @@ import msgspec
 from archiver.archive.ledger import Gap
 from archiver.errors import EXIT_DONE, EXIT_GAPS, ArchiverError
 
-StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "gaps"]
-STAGES: tuple[StageName, ...] = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "gaps")
+StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "gaps"]
+STAGES: tuple[StageName, ...] = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "gaps")
 # Of these kinds stages say how many they met; met by two stages, they are as many as both say.
 _COUNTED = frozenset({"file-not-stored", "unparsed"})
 

@@ -215,6 +215,13 @@ class FilesSettings(_Part):
     """Downloads at once."""
 
 
+class HoldsSettings(_Part):
+    """Legal holds; `archiver hold` places them."""
+
+    mirror: bool = False
+    """Put what they cover under S3 Object Lock legal holds too, in a bucket that has them; needs s3:PutObjectLegalHold and more."""
+
+
 class Settings(BaseSettings):
     """Configuration of the archiver: this file, then ARCHIVER_… variables (nested with __) over it."""
 
@@ -247,6 +254,7 @@ class Settings(BaseSettings):
     files: FilesSettings = FilesSettings()
     gaps: GapsSettings = GapsSettings()
     history: HistorySettings = HistorySettings()
+    holds: HoldsSettings = HoldsSettings()
 
     def place(self) -> Path | S3Address:
         """Return where the archive lies: an absolute folder, or an address in a bucket."""

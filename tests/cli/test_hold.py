@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from archiver.archive.reader import Archive
 from archiver.cli import main
 from archiver.run.lock import hold as run_lock
+from archiver.simulator.s3server import S3Access
 from archiver.store.local import LocalStore
+from archiver.store.s3 import S3Store
 from tests import small_archive
 from tests.retention.hold_steps import member
+from tests.servers.plugin import s3_client
 
 REASON = ("--reason", "Smith v. Acme")
 
@@ -112,6 +116,14 @@ class TestPlace:
             "2026-11-21T15:00:00.000Z",
         )
 
+    def test_a_search_is_one_part_of_a_hold(self, store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ("--search", "minutes OR reminder", "--channel", "general", "--zone", "Europe/Berlin")
+        (hold,) = document(capsys, "place", "smith", *words, *REASON)["holds"]
+        assert (hold["scope"]["search"], hold["scope"]["zone"]) == ("minutes OR reminder", "Europe/Berlin")
+        assert document(capsys, "show", "smith")["covers"]["messages"] == 2
+        error = document(capsys, "place", "other", "--search", "minutes AND", *REASON, code=2)["error"]
+        assert "search expression, character" in error["what"]
+
     def test_a_file_places_several_and_placing_it_again_adds_what_is_missing(
         self, store: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -190,6 +202,84 @@ def test_show_warns_of_words_that_name_nothing(store: LocalStore, capsys: pytest
     captured = capsys.readouterr()
     assert "it covers nothing that is here now" in captured.out
     assert "no chat 'generl'" in captured.err
+
+
+class TestMirror:
+    """With `holds.mirror`, in a bucket of a real S3 server with Object Lock."""
+
+    @pytest.fixture
+    def bucket_store(self, seaweedfs: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+        client, bucket = s3_client(seaweedfs), f"cli-{uuid.uuid4().hex[:12]}"
+        client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        store = S3Store(bucket, "acme", client=client)
+        small_archive.build(store, tmp_path)
+        (tmp_path / "archiver.yaml").write_text(
+            f"workspace: acme\narchive: s3://{bucket}/acme\nholds: {{mirror: true}}\n"
+            f"s3: {{endpoint_url: '{seaweedfs.endpoint_url}', region: {seaweedfs.region}}}\n"
+        )
+        monkeypatch.setenv("ARCHIVER_CONFIG", str(tmp_path / "archiver.yaml"))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweedfs.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_access_key)
+        return store
+
+    def marked(self, store: S3Store) -> int:
+        return sum(store.lock(info.key) is not None for info in store.list(""))
+
+    def test_what_is_placed_is_marked_at_once_and_lifted_when_released(
+        self, bucket_store: S3Store, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        document(capsys, "place", "smith", "--everything", *REASON)
+        assert self.marked(bucket_store) == 6
+        synced = document(capsys, "sync")
+        assert (synced["objects"], synced["marked"], synced["lifted"], synced["by_others"]) == (6, 0, 0, 0)
+        document(capsys, "release", "smith", "--reason", "settled")
+        assert self.marked(bucket_store) == 0
+
+    def test_while_a_run_is_under_way_the_hold_is_placed_and_the_marks_are_left_to_it(
+        self, bucket_store: S3Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with run_lock(tmp_path / "state"):
+            assert main(["hold", "place", "smith", "--everything", *REASON]) == 0
+            assert "a run is under way" in capsys.readouterr().err
+            assert document(capsys, "sync", code=5)["error"]["kind"] == "ArchiveBusy"
+        assert self.marked(bucket_store) == 0
+
+    def test_a_run_marks_what_came_since(self, bucket_store: S3Store, capsys: pytest.CaptureFixture[str]) -> None:
+        document(capsys, "place", "smith", "--everything", *REASON)
+        archive = Archive.open(bucket_store)
+        rows = [small_archive.message("m-9", 23, "later")]
+        small_archive.add(archive, archive.head(), {"messages": rows}, attempt="eeeeeeee")
+        assert main(["run", "--only", "holds", "--json"]) == 0
+        (stage,) = [one for one in json.loads(capsys.readouterr().out)["stages"] if one["stage"] == "holds"]
+        assert stage["counts"] == {"objects_held": 7, "marked": 1, "lifted": 0, "by_others": 0}
+        assert self.marked(bucket_store) == 7
+
+    def test_a_run_whose_store_refuses_says_so_and_goes_on(
+        self, store: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        document(capsys, "place", "smith", "--everything", *REASON)
+        (tmp_path / "archiver.yaml").write_text("workspace: acme\nholds: {mirror: true}\n")
+        assert main(["run", "--only", "holds", "--only", "gaps", "--json"]) == 7
+        stages = json.loads(capsys.readouterr().out)["stages"]
+        assert [(one["stage"], one["error"] is None) for one in stages] == [
+            ("recover", True),
+            ("holds", False),
+            ("gaps", True),
+        ]
+
+    def test_where_nothing_is_mirrored_a_sync_says_so(
+        self, store: LocalStore, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert "`holds.mirror` is not set" in document(capsys, "sync", code=2)["error"]["what"]
+
+    def test_a_folder_has_no_legal_holds_and_the_hold_is_in_force_all_the_same(
+        self, store: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "archiver.yaml").write_text("workspace: acme\nholds: {mirror: true}\n")
+        placed = document(capsys, "place", "smith", "--everything", *REASON, code=7)
+        assert placed["holds"][0]["is_new"]
+        assert "has no legal holds, so holds cannot be mirrored" in placed["mirror"]["error"]["what"]
+        assert holds(store) == ["smith"]
 
 
 def test_hostile_names_move_no_cursor(store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
