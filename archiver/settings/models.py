@@ -221,6 +221,13 @@ class FilesSettings(_Part):
     """Downloads at once."""
 
 
+class HoldsSettings(_Part):
+    """Legal holds; `archiver hold` places them."""
+
+    mirror: bool = False
+    """Put what they cover under S3 Object Lock legal holds too, in a bucket that has them; needs s3:PutObjectLegalHold and more."""
+
+
 class RetentionSettings(_Part):
     """Retention: which policy says what is kept how long, and whether a run does something about it."""
 
@@ -270,6 +277,7 @@ class Settings(BaseSettings):
     files: FilesSettings = FilesSettings()
     gaps: GapsSettings = GapsSettings()
     history: HistorySettings = HistorySettings()
+    holds: HoldsSettings = HoldsSettings()
     retention: RetentionSettings = RetentionSettings()
 
     def place(self) -> Path | S3Address:
