@@ -269,6 +269,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             state=settings.state,
             gap_rules=GapRules(silent_days_max=settings.gaps.silent_days, expects_pushes=given.expects_pushes()),
             threads=flock.connections,
+            mirror_holds=settings.holds.mirror,
             new_attempt=lambda: secrets.token_hex(4),
             histories=tuple(
                 _histories(settings, given, client, lambda: stack.enter_context(FlockClient(options, clock=clock)))
@@ -367,13 +368,13 @@ def author(settings: Settings, *, clock: Clock) -> Author:
 
     return Author(
         run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=_user_name(),
+        actor=user_name(),
         software=SOFTWARE,
         writer=writer_id(settings.state, fresh=secrets.token_hex(16)),
     )
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """Return who runs this; a container's user often has a number and no name."""
     try:
         return getpass.getuser()

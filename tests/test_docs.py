@@ -24,6 +24,7 @@ from archiver.cli import COMMANDS, MODULES
 from archiver.errors import EXIT_DONE, EXIT_GAPS
 from archiver.query.derived import DERIVED
 from archiver.query.macros import MACROS
+from archiver.retention.hold_file import read_holds
 from archiver.settings import load
 from archiver.settings.mapping import CsvMapping, FieldsMapping, Mapping, TimeMapping, load_mapping
 from tests import doc_tables
@@ -39,11 +40,13 @@ pytestmark = pytest.mark.xdist_group("docs")
 _BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # Those that run against an archive and need nothing else.
-_RUN_HERE = {"gaps", "import", "init", "query", "status", "verify", "webhooks"}
+_RUN_HERE = {"gaps", "hold", "import", "init", "query", "status", "verify", "webhooks"}
 # Their answer may be that something is missing, which it is in the demo.
 _MAY_END_WITH_GAPS = {"gaps", "webhooks"}
 # A mapping of `archiver import` is no configuration; it says so in its first line.
 _MAPPING = "# mapping.yaml\n"
+# Nor is a file of holds.
+_HOLDS = "# holds.yaml\n"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m archiver "$@"\n')
     shim.chmod(0o755)
     _bring_files(folder)
+    _place_hold(folder)
     return folder
+
+
+def _place_hold(folder: Path) -> None:
+    """Place the hold that the documents show, so that each of their commands can be tried alone; placing it again says so."""
+    line = next(found.values[0] for found in commands() if str(found.values[0]).startswith("archiver hold place"))
+    words = [sys.executable, "-m", *shlex.split(str(line))]
+    environment = dict(os.environ) | {"ARCHIVER_CONFIG": str(folder / "archiver.yaml"), "PYTHONPATH": str(ROOT)}
+    subprocess.run(words, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, timeout=60)
 
 
 def _bring_files(folder: Path) -> None:
@@ -171,6 +183,10 @@ def test_a_configuration_is_one(text: str, tmp_path: Path) -> None:
     if text.startswith(_MAPPING):
         (tmp_path / "mapping.yaml").write_text(text)
         assert load_mapping(tmp_path / "mapping.yaml")
+        return
+    if text.startswith(_HOLDS):
+        (tmp_path / "holds.yaml").write_text(text)
+        assert read_holds(tmp_path / "holds.yaml")
         return
     (tmp_path / "archiver.yaml").write_text(text)
     assert load(tmp_path / "archiver.yaml").workspace

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "retention", "gaps")
+STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps")
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
@@ -29,6 +29,7 @@ _DESCRIPTIONS = {
     "sweep": "reading known messages again",
     "files": "fetching files again",
     "history": "reading history in pages",
+    "holds": "marking what is held",
     "retention": "looking at what is due to go",
     "gaps": "listing what may be missing",
 }

@@ -18,6 +18,7 @@ from archiver.run.fetch import fetch_wanted
 from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
 from archiver.run.history import read_histories
+from archiver.run.holds import mirror_holds
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.retention import finish, retain
 from archiver.run.session import Limits, Ports, Session
@@ -84,10 +85,14 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
 
 
 def _has_work(stage: StageName, session: Session) -> bool:
-    """Tell whether a stage that the run does not get to might leave something undone; some have work only where that is declared."""
-    if stage == "history":
-        return bool(session.ports.histories)
-    return stage != "retention" or session.ports.retention is not None
+    """Tell whether a stage that the run does not get to might leave something undone; some are only where they are configured."""
+    ports = session.ports
+    configured = {
+        "history": bool(ports.histories),
+        "holds": ports.mirror_holds,
+        "retention": ports.retention is not None,
+    }
+    return configured.get(stage, True)
 
 
 def _settle_tokens(ports: Ports, *, at_ms: int) -> None:
@@ -120,6 +125,7 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "sweep": sweep,
     "files": retry_files,
     "history": read_histories,
+    "holds": mirror_holds,
     "retention": retain,
     "gaps": list_gaps,
 }

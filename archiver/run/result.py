@@ -11,7 +11,7 @@ import msgspec
 from archiver.archive.ledger import Gap
 from archiver.errors import EXIT_DONE, EXIT_GAPS, ArchiverError
 
-StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "retention", "gaps"]
+StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps"]
 STAGES: tuple[StageName, ...] = (
     "recover",
     "directory",
@@ -20,6 +20,7 @@ STAGES: tuple[StageName, ...] = (
     "sweep",
     "files",
     "history",
+    "holds",
     "retention",
     "gaps",
 )

@@ -67,6 +67,7 @@ class Ports:
     ``new_attempt`` returns eight random hex digits.
     ``executor`` has threads for the store and the spool.
     ``state`` is this machine's own folder, None to keep no memory of the head; ``keeper`` learns which tokens were refused.
+    ``mirror_holds`` says that the store is to have the legal holds too.
     ``retention`` is None where runs leave that to people.
     """
 
@@ -83,6 +84,7 @@ class Ports:
     keeper: TokenKeeper | None = None
     gap_rules: GapRules = field(default_factory=GapRules)
     histories: tuple[OpenHistory, ...] = ()
+    mirror_holds: bool = False
     retention: RetentionOrder | None = None
 
 

@@ -238,6 +238,13 @@ class RetentionSettings(_Part):
         return self
 
 
+class HoldsSettings(_Part):
+    """Legal holds; `archiver hold` places them."""
+
+    mirror: bool = False
+    """Put what they cover under S3 Object Lock legal holds too, in a bucket that has them; needs s3:PutObjectLegalHold and more."""
+
+
 class Settings(BaseSettings):
     """Configuration of the archiver: this file, then ARCHIVER_… variables (nested with __) over it."""
 
@@ -270,6 +277,7 @@ class Settings(BaseSettings):
     files: FilesSettings = FilesSettings()
     gaps: GapsSettings = GapsSettings()
     history: HistorySettings = HistorySettings()
+    holds: HoldsSettings = HoldsSettings()
     retention: RetentionSettings = RetentionSettings()
 
     def place(self) -> Path | S3Address:
