@@ -29,7 +29,7 @@ Counted = Literal["all", "writes"]
 
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
-WRITES = frozenset({"create", "replace", "delete", "erase", "probe", "sweep"})
+WRITES = frozenset({"create", "replace", "delete", "erase", "set_legal_hold", "can_hold", "probe", "sweep"})
 
 _Result = TypeVar("_Result")
 
@@ -108,6 +108,12 @@ class FaultyStore:
 
     def lock(self, key: str) -> ObjectLock | None:
         return self._do("lock", key, lambda: self.inner.lock(key))
+
+    def can_hold(self) -> bool:
+        return self._do("can_hold", "", self.inner.can_hold)
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        return self._do("set_legal_hold", key, lambda: self.inner.set_legal_hold(key, on=on))
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))

@@ -35,10 +35,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("settings/", "retention/policy"),
     "pydantic_settings": ("settings/",),
     "yaml": ("document", "simulator/config_files"),
+    "jinja2": ("retention/plan_page",),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),
-    "pyarrow": ("archive/", "capture/", "custody/", "query/views", "retention/", "run/", "normalise/"),
+    "pyarrow": ("archive/", "capture/", "custody/", "expression/", "query/views", "retention/", "run/", "normalise/"),
 }
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base", "core"}
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP|TBD)\b|\bNotImplementedError\(\)|\bbreakpoint\(|\bpdb\b")

@@ -255,6 +255,18 @@ def read_batches(source: BinaryIO, columns: Sequence[str]) -> Iterator[pa.Record
         yield from file.iter_batches(batch_size=READ_BATCH_ROWS, columns=list(columns))
 
 
+def read_object(source: BinaryIO, columns: Sequence[str], *, dictionaries: Sequence[str] = ()) -> pa.Table:
+    """Return all rows of a Parquet file with those of these columns that it has; page checksums are checked.
+
+    Raises `pyarrow.ArrowException` or `OSError` if the file is damaged.
+    """
+    with pq.ParquetFile(
+        source, page_checksum_verification=True, read_dictionary=list(dictionaries), pre_buffer=True
+    ) as file:
+        # Whoever reads many objects does so in many threads already.
+        return file.read(columns=list(columns), use_threads=False)
+
+
 def _count_open(table: Table, data: pa.Table) -> int:
     if table.open_when is None:
         return 0

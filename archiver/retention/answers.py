@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.clock import DAY_MS, EARLIEST_MS
-from archiver.retention.conditions import AmongLeaf, DayLeaf, ValueLeaf, Vocabulary
+from archiver.retention.conditions import AmongLeaf, DayLeaf, RegexLeaf, SizeLeaf, ValueLeaf, Vocabulary
 from archiver.retention.crossing import Column, Crossed, Crossing, flat, taken
 from archiver.retention.periods import Calendar
 
@@ -34,40 +35,64 @@ class LocalDays:
     count: int
 
 
+class _Remembered:
+    """What the values of one column answer, kept from one call to the next; several threads may ask at once."""
+
+    def __init__(self) -> None:
+        self.leaves: list[tuple[int, ValueLeaf]] = []
+        self._lock = Lock()
+        self._numbers: dict[str | None, int] = {}
+        self._answers: dict[int, int] = {}
+
+    def of(self, values: Sequence[str | None]) -> tuple[list[int], list[int]]:
+        """Return for each value the number of its answer, and the answers by number."""
+        known = list(map(self._numbers.get, values))
+        numbers = [number for number in known if number is not None]
+        if len(numbers) < len(known):
+            with self._lock:
+                if len(self._numbers) > REMEMBERED_VALUES_MAX:
+                    self._numbers = {}
+                numbers = [self._number(value) for value in values]
+        return numbers, list(self._answers)
+
+    def _number(self, value: str | None) -> int:
+        number = self._numbers.get(value)
+        if number is None:
+            answer = sum(bit for bit, leaf in self.leaves if leaf.holds(value))
+            number = self._numbers[value] = self._answers.setdefault(answer, len(self._answers))
+        return number
+
+
 class Answers:
-    """The questions of one vocabulary, ready to be put to rows; it may be asked by several threads at once."""
+    """The questions of one vocabulary, ready to be put to rows."""
 
     def __init__(self, vocabulary: Vocabulary, calendar: Calendar) -> None:
         self._calendar = calendar
-        self._by_column: dict[str, list[tuple[int, ValueLeaf]]] = {}
+        self._by_column: dict[str, _Remembered] = {}
         self._by_day: list[tuple[int, DayLeaf]] = []
-        self._by_row = []
+        self._by_row: list[tuple[int, AmongLeaf | RegexLeaf | SizeLeaf]] = []
         for place, leaf in enumerate(vocabulary.leaves):
             if isinstance(leaf, ValueLeaf):
-                self._by_column.setdefault(leaf.column, []).append((1 << place, leaf))
+                self._by_column.setdefault(leaf.column, _Remembered()).leaves.append((1 << place, leaf))
             elif isinstance(leaf, DayLeaf):
                 self._by_day.append((1 << place, leaf))
             else:
                 self._by_row.append((1 << place, leaf))
-        self._remembered: dict[str, dict[str | None, int]] = {column: {} for column in self._by_column}
 
     def of(self, rows: pa.Table, *further: Answered) -> Answered:
         """Return what every row answers; ``further`` are answers that these rows were given otherwise."""
         crossing = Crossing(rows.num_rows)
         parts: list[Sequence[int]] = []
-        for column in self._by_column:
-            self._add(crossing, parts, self._values(rows, column))
+        for column, remembered in self._by_column.items():
+            indices, values = distinct(rows.column(column))
+            numbers, answers = remembered.of(values)
+            parts.append(answers)
+            crossing.add(taken(numbers, indices), len(answers))
         if self._by_day:
             days = local_days(instants_ms(rows), self._calendar)
-            answers = [self._day(days.first + number) for number in range(days.count)]
-            codes = taken([0], rows.column("sent_at")) if days.codes is None else days.codes
-            self._add(crossing, parts, Answered(codes, answers))
+            self._add(crossing, parts, self._of_days(days, rows.num_rows))
         for bit, leaf in self._by_row:
-            if isinstance(leaf, AmongLeaf):
-                mask = pc.is_in(rows.column(leaf.column), value_set=pa.array(sorted(leaf.values), pa.string()))
-            else:
-                mask = leaf.mask(rows)
-            self._add(crossing, parts, Answered(pc.fill_null(mask, False), [0, bit]))  # noqa: FBT003 - a value
+            self._add(crossing, parts, Answered(_flags(leaf, rows), [0, bit]))
         for answered in further:
             self._add(crossing, parts, answered)
         return _merged(crossing.crossed(), parts)
@@ -78,29 +103,20 @@ class Answers:
         places: dict[int, int] = {}
         numbers = [places.setdefault(answer, len(places)) for answer in answered.answers]
         parts.append(list(places))
-        if len(places) <= 1:
-            crossing.add(None)
-        elif numbers == list(range(len(numbers))):
-            crossing.add(answered.codes, len(places))
-        else:
-            crossing.add(taken(numbers, answered.codes), len(places))
+        is_same = numbers == list(range(len(numbers)))
+        crossing.add(answered.codes if is_same else taken(numbers, answered.codes), len(places))
 
-    def _values(self, rows: pa.Table, column: str) -> Answered:
-        indices, values = distinct(rows.column(column))
-        known = self._remembered[column]
-        if len(known) > REMEMBERED_VALUES_MAX:
-            known = self._remembered[column] = {}
-        leaves = self._by_column[column]
-        answers = []
-        for value in values:
-            answer = known.get(value)
-            if answer is None:
-                answer = known[value] = sum(bit for bit, leaf in leaves if leaf.holds(value))
-            answers.append(answer)
-        return Answered(indices, answers)
+    def _of_days(self, days: LocalDays, rows: int) -> Answered:
+        answers = [
+            sum(bit for bit, leaf in self._by_day if leaf.holds(days.first + number)) for number in range(days.count)
+        ]
+        return Answered(taken([0], pa.nulls(rows)) if days.codes is None else days.codes, answers)
 
-    def _day(self, day: int) -> int:
-        return sum(bit for bit, leaf in self._by_day if leaf.holds(day))
+
+def _flags(leaf: AmongLeaf | RegexLeaf | SizeLeaf, rows: pa.Table) -> Column:
+    if isinstance(leaf, AmongLeaf):
+        return pc.is_in(rows.column(leaf.column), value_set=pa.array(sorted(leaf.values), pa.string()))
+    return pc.fill_null(leaf.mask(rows), fill_value=False)
 
 
 def _merged(crossed: Crossed, parts: Sequence[Sequence[int]]) -> Answered:

@@ -25,8 +25,6 @@ from archiver.retention.policy import Match, Policy, Rule
 
 # The keys that rows of `files` answer; has_file is answered by there being any.
 FILE_KEYS = frozenset({"mime", "size"})
-# The columns that both tables have, so that files can be judged without their messages.
-SHARED_COLUMNS = frozenset({"chat_id", "message_uid", "sent_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +250,10 @@ class _Compiler:
         return self.messages.bit(("app", patterns), ValueLeaf("app_id", lambda app: app is not None and is_app(app)))
 
     def _bot(self, value: bool) -> int:  # noqa: FBT001 - every key's method takes its value
-        """Ask what the view `notifications` asks; of a person's message the same, and then it may not hold."""
+        """Ask whether an app or a bot posted it; of a person's message the same is asked, and then it may not hold."""
         del value
-        bits = self.messages.bit("bot", ValueLeaf("sender_id", lambda user: bool(user) and ids.is_bot(user or "")))
-        for column in ("app_id", "send_as_name", "on_behalf_of"):
-            bits |= self.messages.bit(("given", column), ValueLeaf(column, _is_given))
-        return bits
+        is_bot = self.messages.bit("bot", ValueLeaf("sender_id", lambda user: user is not None and ids.is_bot(user)))
+        return is_bot | self.messages.bit("by app", ValueLeaf("app_id", lambda app: app is not None))
 
     def _words(self, phrases: tuple[str, ...]) -> int:
         return self._text(words_regex(phrases), ignore_case=True)
@@ -303,10 +299,6 @@ class _Compiler:
 
     def _size(self, size: Any) -> int:
         return self.files.bit(("size", size.min, size.max), SizeLeaf(size.min, size.max))
-
-
-def _is_given(value: str | None) -> bool:
-    return value is not None
 
 
 def _mime_test(patterns: tuple[str, ...]) -> Callable[[str | None], bool]:

@@ -18,12 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, PlacedHold
+from archiver.errors import UsageError
+from archiver.expression import Expression
 from archiver.ids import parties_of
 from archiver.retention.membership import ALWAYS_MS, FOREVER_MS, Membership, Span, matches, read_membership
+from archiver.retention.searched import may_shrink, meant, read_expression, searched
 from archiver.store import Store
 
 _ITEM_COLUMNS = ("chat_id", "message_uid", "sent_at")
 _CUSTODIAN_COLUMNS = ("sender_id", "on_behalf_of", "visible_to")
+_SEARCHED_FILE_COLUMNS = ("mime", "mime_received")
 # No id holds it, so that two texts joined by it are told apart from any other two.
 _BETWEEN = "\0"
 
@@ -44,6 +48,7 @@ class Reach:
 
     ``people`` are the ids of custodians, ``stays`` when any of them was in a channel, ``talks`` the chats that name one of them as
     taking part; ``chats`` are ids and ``patterns`` patterns of ids. Instants are milliseconds since 1970 UTC, ``until_ms`` not included.
+    ``search`` is the expression as it is said with its zone, and ``meant`` the ids that its people and chats mean now.
     """
 
     people: frozenset[str] | None = None
@@ -53,6 +58,8 @@ class Reach:
     patterns: tuple[str, ...] = ()
     from_at_ms: int | None = None
     until_ms: int | None = None
+    search: tuple[str, str] | None = None
+    meant: tuple[tuple[str, ...], ...] = ()
 
 
 class Coverage:
@@ -65,34 +72,62 @@ class Coverage:
     def __init__(self, holds: Mapping[str, PlacedHold], membership: Membership) -> None:
         self.holds = dict(sorted(holds.items()))
         doubts: list[Doubt] = []
-        self.reaches = {name: _reach(name, hold, membership, doubts) for name, hold in self.holds.items()}
+        self._expressions: dict[str, Expression] = {}
+        for name, hold in self.holds.items():
+            expression = _expression_of(name, hold, doubts)
+            if expression is not None:
+                self._expressions[name] = expression
+        self._directory = membership.directory
+        self.reaches = {
+            name: _reach(name, hold, membership, self._expressions.get(name), doubts)
+            for name, hold in self.holds.items()
+        }
         self.doubts = tuple(doubts)
+        self.needs_files = any(expression.needs_files for expression in self._expressions.values())
         asks_for_people = any(reach.people is not None for reach in self.reaches.values())
-        self.message_columns: tuple[str, ...] = _ITEM_COLUMNS + (_CUSTODIAN_COLUMNS if asks_for_people else ())
-        self.file_columns: tuple[str, ...] = _ITEM_COLUMNS
-        self.needs_files = False
+        searched_columns = (column for each in self._expressions.values() for column in each.columns)
+        self.message_columns: tuple[str, ...] = tuple(
+            dict.fromkeys((*_ITEM_COLUMNS, *(_CUSTODIAN_COLUMNS if asks_for_people else ()), *searched_columns))
+        )
+        self.file_columns: tuple[str, ...] = _ITEM_COLUMNS + (_SEARCHED_FILE_COLUMNS if self.needs_files else ())
+
+    def may_cover(self, first_ms: int, last_ms: int) -> bool:
+        """Tell whether any hold may cover something that was sent between two instants, both included."""
+        return any(
+            (reach.from_at_ms is None or last_ms >= reach.from_at_ms)
+            and (reach.until_ms is None or first_ms < reach.until_ms)
+            for reach in self.reaches.values()
+        )
 
     def of_messages(self, rows: pa.Table, files: pa.Table | None = None) -> dict[str, pa.BooleanArray]:
         """Return by hold which rows of ``messages`` it covers; ``files`` are the rows of their files, where `needs_files`.
 
         A message is held, with all its versions, if any of its rows is.
         """
-        del files
         view = _View(rows)
-        return {name: _mask(reach, view) for name, reach in self.reaches.items()}
+        masks = {}
+        for name, reach in self.reaches.items():
+            mask = _mask(reach, view)
+            if name in self._expressions:
+                mask = searched(self._expressions[name], rows, among=mask, directory=self._directory, files=files)
+            masks[name] = mask
+        return masks
 
-    def of_files(self, rows: pa.Table, messages: pa.Table) -> dict[str, pa.BooleanArray]:
+    def of_files(
+        self, rows: pa.Table, messages: pa.Table, *, files: pa.Table | None = None
+    ) -> dict[str, pa.BooleanArray]:
         """Return by hold which rows of ``files`` it covers: those of a message of which it covers any row.
 
-        ``messages`` has all rows of their messages. A file whose message is not among them is covered unless its own chat and
-        instant rule that out.
+        ``messages`` has all rows of their messages, and ``files`` all rows of the files of these: a hold that searches for files covers
+        any, where they are not brought. A file whose message is not among them is covered unless its own chat and instant rule
+        that out.
         """
-        keys, of_messages = _item_keys(rows), _item_keys(messages)
+        keys, of_messages = item_keys(rows), item_keys(messages)
         is_alone = pc.invert(pc.is_in(keys, value_set=of_messages))
         has_alone = bool(pc.any(is_alone).as_py())
         view = _View(rows)
         masks = {}
-        for name, covered in self.of_messages(messages).items():
+        for name, covered in self.of_messages(messages, files).items():
             mask = pc.is_in(keys, value_set=of_messages.filter(covered))
             if has_alone:
                 mask = pc.or_(mask, pc.and_(is_alone, _mask(self.reaches[name], view, of_any_sender=True)))
@@ -113,7 +148,37 @@ def any_of(masks: Mapping[str, pa.BooleanArray], *, rows: int) -> pa.BooleanArra
     return found
 
 
-def _reach(name: str, hold: PlacedHold, membership: Membership, doubts: list[Doubt]) -> Reach:
+def _expression_of(name: str, hold: PlacedHold, doubts: list[Doubt]) -> Expression | None:
+    """Return what a hold searches for; one that cannot be read here asks for nothing, so that the hold covers more and not less."""
+    try:
+        expression = read_expression(hold.scope)
+    except UsageError as error:
+        doubts.append(
+            Doubt(
+                name,
+                "unread-expression",
+                f"the expression {hold.scope.expression!r} cannot be read ({error.what.partition(chr(10))[0]}), so the hold covers "
+                "whatever meets its other parts",
+                "use the version that it was placed with, or a newer one",
+            )
+        )
+        return None
+    if expression is not None and may_shrink(expression):
+        doubts.append(
+            Doubt(
+                name,
+                "may-shrink",
+                f"the expression {expression.written!r} leaves out what may become true of a message later, by a new name, an edit or a "
+                "file, and what it covered would be let go of then",
+                "if that is not meant, say what to hold and not what to leave out",
+            )
+        )
+    return expression
+
+
+def _reach(
+    name: str, hold: PlacedHold, membership: Membership, expression: Expression | None, doubts: list[Doubt]
+) -> Reach:
     scope = hold.scope
     people = frozenset[str]()
     for text in scope.custodians:
@@ -133,15 +198,6 @@ def _reach(name: str, hold: PlacedHold, membership: Membership, doubts: list[Dou
                     'if it is misspelt, place the hold anew; `archiver query "SELECT chat_id, name FROM conversations"` lists chats',
                 )
             )
-    if scope.expression is not None:
-        doubts.append(
-            Doubt(
-                name,
-                "unread-expression",
-                f"this version cannot read the expression {scope.expression!r}, so the hold covers whatever meets its other parts",
-                "use the version that it was placed with, or a newer one",
-            )
-        )
     return Reach(
         people=people if scope.custodians else None,
         stays=membership.stays(people) if scope.custodians else {},
@@ -150,6 +206,8 @@ def _reach(name: str, hold: PlacedHold, membership: Membership, doubts: list[Dou
         patterns=scope.chats,
         from_at_ms=scope.from_at_ms,
         until_ms=scope.until_ms,
+        search=None if expression is None else (expression.written, expression.zone.key),
+        meant=() if expression is None else meant(expression, membership.directory),
     )
 
 
@@ -271,7 +329,7 @@ def _or_within(mask: pa.BooleanArray, spans: Sequence[tuple[Span, ...]], view: _
     return mask
 
 
-def _item_keys(rows: pa.Table) -> pa.StringArray:
+def item_keys(rows: pa.Table) -> pa.StringArray:
     """Return for each row the item that it belongs to, as one text."""
     texts = (_whole(pc.cast(rows.column(name), pa.string())) for name in ("chat_id", "message_uid"))
     return pc.binary_join_element_wise(*texts, _BETWEEN)

@@ -50,13 +50,22 @@ class Crossing:
             codes = flat(codes).cast(pa.int64())
             self._key = codes if self._key is None else pc.add(pc.multiply(self._key, size), codes)
             self._size *= size
-        self._since.append((size, base))
+        self._since.append((max(size, 1), base))
 
     def crossed(self) -> Crossed:
         """Return the combinations that occur."""
+        if not self._rows:
+            return Crossed(pa.array([], pa.int64()), [])
         self._count()
         codes = pa.repeat(pa.scalar(0, pa.int64()), self._rows) if self._key is None else self._key
         return Crossed(codes, self._counted)
+
+    def numbered(self) -> tuple[pa.Array, int]:
+        """Return for each row the number of its combination, in order of first appearance, and how many there are."""
+        if self._key is None:
+            return pa.repeat(pa.scalar(0, pa.int64()), self._rows), min(self._rows, 1)
+        encoded = pc.dictionary_encode(self._key)
+        return encoded.indices.cast(pa.int64()), len(encoded.dictionary)
 
     def _count(self) -> None:
         if self._key is None:

@@ -24,7 +24,7 @@ from archiver.retention.answers import Answered, distinct, instants_ms, local_da
 from archiver.retention.context import Context
 from archiver.retention.crossing import Crossing, flat, taken
 from archiver.retention.decide import MESSAGE_MISSING, PRINCIPLES, Decision, Principle, Said, decide
-from archiver.retention.items import Groups, groups_of, messages_of, repeated_messages
+from archiver.retention.items import Groups, groups_of, messages_among, messages_of, repeated_messages
 from archiver.retention.periods import Calendar
 from archiver.retention.policy import Level, Policy, Rule
 from archiver.retention.sides import FileSide, MessageSide
@@ -145,7 +145,8 @@ class Evaluator:
     def explain_file(self, rows: pa.Table, messages: pa.Table | None = None) -> Explanation:
         """Return what every rule says of one file, given all its rows and those of its message."""
         matched, clocks = self._judged_files(rows, messages)
-        return self._explanation(matched, clocks, self._files.reasons(rows, messages))
+        of_file = None if messages is None else messages_among(messages, rows)
+        return self._explanation(matched, clocks, self._files.reasons(rows, of_file))
 
     def _judged_messages(self, rows: pa.Table, files: pa.Table | None) -> tuple[Answered, _Clocks]:
         matched = self._messages.matched(rows, files)
@@ -157,21 +158,22 @@ class Evaluator:
         return matched, _Clocks(sent_ms, self._activity_days(rows, self._messages.rules), departed_on)
 
     def _judged_files(self, rows: pa.Table, messages: pa.Table | None) -> tuple[Answered, _Clocks]:
+        messages = None if messages is None else messages_among(messages, rows)
         matched = self._files.matched(rows, messages)
         files = groups_of(rows, "chat_id", "message_uid", "ordinal")
         matched = _spread(files, files.union(matched))
         owners = groups_of(rows, "chat_id", "message_uid")
-        sent_ms = pc.take(owners.greatest(instants_ms(rows)), owners.numbers)
+        sent_ms = pc.take(*owners.greatest(instants_ms(rows)), owners.numbers)
         departed_on = None
         if messages is not None and self.needs_messages:
             known = messages_of(messages)
             places = known.places_of(rows)
-            sent_of = pc.take(known.groups.greatest(instants_ms(messages)), places)
+            sent_of = pc.take(*known.groups.greatest(instants_ms(messages)), places)
             sent_ms = pc.max_element_wise(sent_ms, sent_of)
             days = self._departure_days(messages, self._files.rules)
             if days is not None:
                 unknown = pa.scalar(Calendar.LAST_DAY, pa.int64())
-                departed_on = pc.fill_null(pc.take(known.groups.greatest(days), places), unknown)
+                departed_on = pc.fill_null(pc.take(*known.groups.greatest(days), places), unknown)
         return matched, _Clocks(sent_ms, self._activity_days(rows, self._files.rules), departed_on)
 
     def _activity_days(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Array | None:

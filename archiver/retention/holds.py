@@ -16,13 +16,12 @@ from datetime import date, datetime, time
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import msgspec
-
 from archiver.archive.commit import Author, Draft, commit
 from archiver.archive.ledger import HeadMovedError, HoldChange, HoldScope
 from archiver.archive.reader import Archive, Head, PlacedHold
 from archiver.clock import EARLIEST_MS, LATEST_MS, to_ms
 from archiver.errors import RefusedError, UsageError
+from archiver.retention.searched import read_expression
 
 # Another writer may be quicker many times in a row; each time costs one more look at what it added.
 COMMIT_TRIES_MAX: Final = 20
@@ -107,14 +106,19 @@ def checked(asked: Placement) -> Placement:
         raise UsageError(
             f"{prefix}the hold {asked.name} ends before it begins", next_step="exchange the first day and the last"
         )
-    expression = None if scope.expression is None else _checked_expression(scope.expression, prefix)
+    expression = None if scope.expression is None else scope.expression.strip()
     canonical = HoldScope(
         custodians=custodians,
         chats=chats,
         from_at_ms=scope.from_at_ms,
         until_ms=scope.until_ms,
         expression=expression,
+        zone=None if expression is None else scope.zone or "UTC",
     )
+    try:
+        read_expression(canonical)
+    except UsageError as error:
+        raise UsageError(f"{prefix}{error.what}", next_step=error.next_step) from None
     is_empty = canonical == HoldScope()
     if is_empty != asked.everything:
         raise UsageError(
@@ -293,11 +297,3 @@ def _checked_reason(reason: str, what: str) -> str:
             next_step="give --reason, such as the matter's name and number: it stays in the ledger",
         )
     return stripped
-
-
-def _checked_expression(expression: str, prefix: str) -> str:
-    # A hold that nothing can evaluate would promise what nobody keeps.
-    raise RefusedError(
-        f"{prefix}a hold by a search cannot be placed: this version cannot evaluate {msgspec.json.encode(expression).decode()}",
-        next_step="hold by custodians, channels, conversations and dates",
-    )

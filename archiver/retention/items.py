@@ -25,11 +25,15 @@ class Groups:
     numbers: pa.Array
     count: int
 
-    def greatest(self, values: pa.Array) -> pa.Array:
-        """Return for each item its greatest value."""
-        table = pa.table({"item": self.numbers, "value": values})
-        grouped = table.group_by("item", use_threads=False).aggregate([("value", "max")]).sort_by("item")
-        return flat(grouped.column("value_max"))
+    def greatest(self, *columns: pa.Array) -> list[pa.Array]:
+        """Return for each item the greatest value of each column."""
+        if not columns:
+            return []
+        names = [str(place) for place in range(len(columns))]
+        table = pa.table([self.numbers, *columns], names=["item", *names])
+        # One thread keeps items in the order of their first row, which is that of their numbers.
+        grouped = table.group_by("item", use_threads=False).aggregate([(name, "max") for name in names])
+        return [flat(grouped.column(f"{name}_max")) for name in names]
 
     def union(self, answered: Answered) -> Answered:
         """Return for each item all that any of its rows answers."""
@@ -39,11 +43,11 @@ class Groups:
         for answer in answered.answers:
             every |= answer
             common &= answer
-        crossing = Crossing(self.count)
         bits = [1 << place for place in range(every.bit_length()) if every & ~common & (1 << place)]
-        for bit in bits:
-            flags = taken([int(bool(answer & bit)) for answer in answered.answers], answered.codes)
-            crossing.add(self.greatest(flags), 2)
+        flags = [taken([int(bool(answer & bit)) for answer in answered.answers], answered.codes) for bit in bits]
+        crossing = Crossing(self.count)
+        for flag in self.greatest(*flags):
+            crossing.add(flag, 2)
         crossed = crossing.crossed()
         answers = [
             (every & common) | sum(bit for bit, flag in zip(bits, combination, strict=True) if flag)
@@ -61,7 +65,8 @@ class Repeated:
 
     def greatest(self, values: pa.Array) -> pa.Array:
         """Return values in which every row has the greatest of its item."""
-        return pc.replace_with_mask(values, self.mask, self._spread(self.groups.greatest(values.filter(self.mask))))
+        (greatest,) = self.groups.greatest(values.filter(self.mask))
+        return pc.replace_with_mask(values, self.mask, self._spread(greatest))
 
     def union(self, answered: Answered) -> Answered:
         """Return answers in which every row has all that any row of its item answers."""
@@ -104,8 +109,7 @@ def groups_of(rows: pa.Table, *columns: str) -> Groups:
     for column in columns:
         indices, values = distinct(rows.column(column))
         crossing.add(indices, max(len(values), 1))
-    crossed = crossing.crossed()
-    return Groups(crossed.codes, len(crossed.combinations))
+    return Groups(*crossing.numbered())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +117,26 @@ class Messages:
     """The messages that rows of one table belong to, to be looked up by rows of another."""
 
     keys: pa.Array
+    uids: pa.Array
     groups: Groups
 
     def places_of(self, rows: pa.Table) -> pa.Array:
         """Return for each row of another table the number of its message, null where it is none of these."""
-        return flat(pc.index_in(message_keys(rows), value_set=self.keys))
+        mask = flat(pc.is_in(rows.column("message_uid"), value_set=self.uids))
+        places = pc.index_in(message_keys(rows.filter(mask)), value_set=self.keys)
+        return pc.replace_with_mask(pa.nulls(rows.num_rows, pa.int32()), mask, places)
 
 
 def messages_of(rows: pa.Table) -> Messages:
     """Return the messages that rows belong to."""
     encoded = pc.dictionary_encode(message_keys(rows))
-    return Messages(encoded.dictionary, Groups(encoded.indices.cast(pa.int64()), len(encoded.dictionary)))
+    groups = Groups(encoded.indices.cast(pa.int64()), len(encoded.dictionary))
+    return Messages(encoded.dictionary, pc.unique(rows.column("message_uid")), groups)
+
+
+def messages_among(messages: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return those rows of ``messages`` to which rows of another table could belong, by their uid alone."""
+    return messages.filter(pc.is_in(messages.column("message_uid"), value_set=pc.unique(rows.column("message_uid"))))
 
 
 def message_keys(rows: pa.Table) -> pa.Array:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.schema import TABLES
+from archiver.expression import Directory, Known
 from archiver.ids import direct_chat_id, parties_of
 from archiver.store import Store
 
@@ -46,7 +47,7 @@ class Membership:
     ``groups`` has the columns channel_id, user_id, valid_from and state of all rows of that table. ``addresses`` maps an e-mail address to
     the users who ever had it, ``users`` are all that the directory tells of; ``names`` maps a name to the chats that ever had it,
     ``chats`` are all that it tells of; both are folded (`folded`). ``talks`` maps a user to the chats that name him as taking part.
-    ``unproven`` are the channels of which a list of members was once not read whole.
+    ``unproven`` are the channels of which a list of members was once not read whole. ``directory`` is the same for search expressions.
     """
 
     groups: pa.Table = field(default_factory=_NO_GROUPS.empty_table)
@@ -56,6 +57,7 @@ class Membership:
     chats: frozenset[str] = frozenset()
     talks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     unproven: frozenset[str] = frozenset()
+    directory: Directory = field(default_factory=Directory)
 
     def people(self, text: str) -> frozenset[str]:
         """Return the ids of those whom the directory knows by an id or an e-mail address; none if nobody."""
@@ -116,7 +118,7 @@ class Membership:
 def read_membership(store: Store, head: Head) -> Membership:
     """Read what the directory ever said, as of a head; raises `DamageFoundError` if it cannot be read."""
     groups = _read(store, head, "groups", _NO_GROUPS.names)
-    users = _read(store, head, "users", ["user_id", "email"])
+    users = _read(store, head, "users", ["user_id", "email", "first_name", "last_name"])
     channels = _read(store, head, "channels", ["channel_id", "name"])
     conversations = _read(store, head, "conversations", ["chat_id", "name", "participants"])
     gaps = _read(store, head, "gaps", ["kind", "subject"])
@@ -142,6 +144,7 @@ def read_membership(store: Store, head: Head) -> Membership:
         chats=_values(channels, "channel_id") | _values(conversations, "chat_id") | _values(groups, "channel_id"),
         talks=_frozen(talks),
         unproven=_unproven(gaps),
+        directory=_directory(users, channels, conversations),
     )
 
 
@@ -223,6 +226,30 @@ def _unproven(gaps: pa.Table) -> frozenset[str]:
         subject.removeprefix(_MEMBERS_OF).partition(": ")[0] for subject in subjects if subject.startswith(_MEMBERS_OF)
     )
     return frozenset(told)
+
+
+def _directory(users: pa.Table, channels: pa.Table, conversations: pa.Table) -> Directory:
+    """Return all names and addresses of everybody and of every chat, as search expressions ask for them."""
+    addresses: dict[str, set[str]] = {}
+    for user_id, address in _distinct(users, "user_id", "email"):
+        addresses.setdefault(user_id, set()).add(address)
+    names: dict[str, set[str]] = {}
+    told = users.select(["user_id", "first_name", "last_name"])
+    for row in told.group_by(told.column_names).aggregate([]).to_pylist():
+        names.setdefault(row["user_id"], set()).add(" ".join(filter(None, (row["first_name"], row["last_name"]))))
+    chats: dict[str, set[str]] = {}
+    for table, identifier in ((channels, "channel_id"), (conversations, "chat_id")):
+        for chat_id, name in _distinct(table, identifier, "name"):
+            chats.setdefault(chat_id, set()).add(name)
+    return Directory(
+        people={
+            user_id: Known(
+                names=tuple(sorted(names.get(user_id, set()) - {""})), emails=tuple(sorted(addresses.get(user_id, ())))
+            )
+            for user_id in names.keys() | addresses.keys()
+        },
+        chats={chat_id: Known(names=tuple(sorted(found))) for chat_id, found in chats.items()},
+    )
 
 
 def _frozen(sets: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.retention.answers import Answered, Answers
-from archiver.retention.conditions import SHARED_COLUMNS, CompiledRule, Vocabulary, compile_rule
+from archiver.retention.conditions import CompiledRule, Vocabulary, compile_rule
 from archiver.retention.context import Context
 from archiver.retention.crossing import taken
 from archiver.retention.items import messages_of
@@ -117,7 +117,9 @@ class FileSide(_Side):
 
     def __init__(self, policy: Policy, context: Context, calendar: Calendar) -> None:
         super().__init__(policy, context, calendar, on="files")
-        self.needs_messages = not self.message_columns <= SHARED_COLUMNS
+        # The clock of a file is that of its message, so every rule about files asks it.
+        self.needs_messages = bool(self.rules)
+        self._may_miss = any(one.message for one in self._rules())
         self.is_missing = 1 << len(policy.rules)
         """The bit of a file whose message is not there though a rule would have to ask it."""
 
@@ -128,7 +130,7 @@ class FileSide(_Side):
     def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = self._asks_messages.of(messages if self.needs_messages and messages is not None else rows).answers
+        of_messages = [0] if messages is None else self._asks_messages.of(messages).answers
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
@@ -141,13 +143,12 @@ class FileSide(_Side):
 
     def _answered(self, rows: pa.Table, messages: pa.Table | None) -> Answered:
         if not self.needs_messages:
-            of_messages = self._mapped(self._asks_messages.of(rows), self._message_meaning)
-            return self._asks_files.of(rows, of_messages)
+            return self._asks_files.of(rows)
         if messages is None:
             raise ValueError("the policy judges files with their messages, and none were handed in")
         owners = messages_of(messages)
         united = owners.groups.union(self._mapped(self._asks_messages.of(messages), self._message_meaning))
-        missing = self.is_missing << self._above
+        missing = self.is_missing << self._above if self._may_miss else self._message_meaning(0)
         by_row = pc.fill_null(pc.take(united.codes, owners.places_of(rows)), len(united.answers))
         return self._asks_files.of(rows, Answered(by_row, [*united.answers, missing]))
 

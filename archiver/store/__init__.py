@@ -109,6 +109,23 @@ class Store(Protocol):
         """
         ...
 
+    def can_hold(self) -> bool:
+        """Tell whether this store, where it is and with these rights, has legal holds: marks that keep objects from being erased.
+
+        Tries it on an object of the store's own, which is never listed. Raises `StoreRefusedError` if the rights for it are
+        missing, or if the store takes the mark and does not hold; and as any write.
+        """
+        ...
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Put a legal hold on the object under a key, or lift it; return whether that changed anything.
+
+        The mark binds to the version that is there, and not to a later one; `lock` tells of it. Lifting takes it from every
+        version under the key, hidden ones too, so that `erase` can go on. Raises `KeyMissingError`, and `StoreRefusedError`
+        where there are no legal holds, or no rights for them.
+        """
+        ...
+
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield what lies under such keys and `read` does not return: old versions, once for each, in key order.
 

@@ -136,6 +136,19 @@ class LocalStore:
         self.stat(key)
         return None
 
+    def can_hold(self) -> bool:
+        """Return False: a file system has no legal holds."""
+        return False
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Raise `StoreRefusedError`: a file system has no legal holds."""
+        del on
+        self.stat(key)
+        raise StoreRefusedError(
+            f"{self.url} has no legal holds to put on {key}",
+            next_step="keep the archive in a bucket with Object Lock enabled, or set `holds.mirror: false`",
+        )
+
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""
         check_prefix(prefix)

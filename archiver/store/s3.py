@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
-from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock
+from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, s3_holds
 from archiver.store import s3_versions as versions
 from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
 from archiver.store.s3_client import make_client
@@ -49,6 +49,9 @@ UNFINISHED_HOURS_MAX = 24.0
 
 _PROBE_KEY = f"{OWN_FOLDER}/probe"
 _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the second try is refused.\n"
+
+_HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
+_HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
 
 _UP_TO_THE_SLASH = "".join(map(chr, range(ord(" "), ord("/") + 1)))
 
@@ -137,6 +140,30 @@ class S3Store:
     def lock(self, key: str) -> ObjectLock | None:
         """Return what a HEAD says of Object Lock; raises `KeyMissingError`."""
         return versions.lock_in(self._head(key))
+
+    def can_hold(self) -> bool:
+        """Try a legal hold on ``.store/legal-hold``, which stays, and see that it keeps that from being erased."""
+        with contextlib.suppress(KeyExistsError):
+            self._put(_HOLD_PROBE_KEY, _HOLD_PROBE_TEXT)
+        with self._translated("put a legal hold on", _HOLD_PROBE_KEY):
+            return s3_holds.can_hold(
+                self._client, bucket=self._bucket, key=self._prefix + _HOLD_PROBE_KEY, place=self.url
+            )
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Mark the version that is there, or lift the marks of all versions there are; raises `KeyMissingError`."""
+        check_key(key)
+        name, place = self._prefix + key, self._place(key)
+        if on:
+            found = self._head(key)
+            with self._translated("put a legal hold on", key):
+                return s3_holds.mark(self._client, bucket=self._bucket, key=name, found=found, place=place)
+        with self._translated("lift the legal hold of", key):
+            lifted = s3_holds.lift(self._client, bucket=self._bucket, key=name, place=place)
+        if lifted is None:
+            self._head(key)  # which tells a missing bucket from a missing key
+            raise KeyMissingError(f"there is no {place}")
+        return lifted > 0
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the versions that are not the latest, or that a marker hides, page by page."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import KeyExistsError, KeyMissingError, StoreUnreachableError
+from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
 from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, Store
 from archiver.store.keys import KEY_LENGTH_MAX, SEGMENT_LENGTH_MAX
 
@@ -211,6 +211,20 @@ def test_what_nobody_locked_has_no_lock(store: Store) -> None:
         store.lock("folder/other")
 
 
+def test_a_store_without_legal_holds_says_so_and_sets_none(store: Store) -> None:
+    """None of these has any: a folder and a dictionary never, a bucket only where Object Lock is enabled for it."""
+    store.create("folder/key", b"x")
+
+    assert store.can_hold() is False
+    for on in (True, False):
+        with pytest.raises(StoreRefusedError, match=r"legal hold"):
+            store.set_legal_hold("folder/key", on=on)
+        with pytest.raises(KeyMissingError):
+            store.set_legal_hold("folder/other", on=on)
+    assert store.lock("folder/key") is None
+    assert keys_of(store.list("")) == ["folder/key"]
+
+
 # Keys
 
 
@@ -219,6 +233,8 @@ def test_a_bad_key_is_refused_before_anything_is_touched(store: Store, key: str)
     for use in (store.read, store.open, store.stat, store.delete, store.erase, store.lock):
         with pytest.raises(ValueError):
             use(key)
+    with pytest.raises(ValueError):
+        store.set_legal_hold(key, on=True)
     for write in (store.create, store.replace):
         with pytest.raises(ValueError):
             write(key, b"x")
