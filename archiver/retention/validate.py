@@ -185,12 +185,26 @@ def _overlaps(written: WrittenPolicy, rules: Sequence[Rule]) -> Iterator[Finding
 
 
 def _longest_of_two(one: Rule, other: Rule) -> str:
-    said = []
-    if one.retain is not None or other.retain is not None:
-        said.append(f"the longer retention wins ({_both(one, other, 'retain')})")
-    if one.delete is not None or other.delete is not None:
-        said.append(f"the earlier deletion wins ({_both(one, other, 'delete')}), but never before what retains it ends")
-    return " and ".join(said)
+    said = [
+        _of_two(one, other, key, both=both, alone=alone)
+        for key, both, alone in (
+            ("retain", "the longer retention wins", "retains"),
+            ("delete", "the earlier deletion wins", "deletes"),
+        )
+    ]
+    told = " and ".join(filter(None, said))
+    return f"{told}, but never while anything retains it" if said[1] else told
+
+
+def _of_two(one: Rule, other: Rule, key: str, *, both: str, alone: str) -> str:
+    periods = [
+        f"{rule.name}: {period}" + ("" if rule.clock == "sent" else f" from {rule.clock}")
+        for rule in (one, other)
+        if (period := getattr(rule, key)) is not None
+    ]
+    if len(periods) == 1:
+        return f"one {alone} ({periods[0]})"
+    return f"{both} ({', '.join(periods)})" if periods else ""
 
 
 def _latest_of_two(one: Rule, other: Rule) -> str:
@@ -199,15 +213,6 @@ def _latest_of_two(one: Rule, other: Rule) -> str:
         for rule in (one, other)
     ]
     return f"the later expiry wins ({', '.join(named)})"
-
-
-def _both(one: Rule, other: Rule, key: str) -> str:
-    said = [(rule, getattr(rule, key)) for rule in (one, other)]
-    return ", ".join(
-        f"{rule.name}: {period}" + ("" if rule.clock == "sent" else f" from {rule.clock}")
-        for rule, period in said
-        if period
-    )
 
 
 def _shortened(written: WrittenPolicy, earlier: Policy) -> Iterator[Finding]:

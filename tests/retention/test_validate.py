@@ -126,7 +126,7 @@ class TestOverlap:
         (found,) = warnings_of(read_written(path))
         assert found.message == (
             "an item can match 'b' too, which says something else; the longer retention wins (a: 1y, b: 2y) and "
-            "the earlier deletion wins (a: 5y), but never before what retains it ends"
+            "one deletes (a: 5y), but never while anything retains it"
         )
         path.write_text(f"name: ours\nzone: UTC\nmode: specific\n{rules}")
         (found,) = warnings_of(read_written(path))
