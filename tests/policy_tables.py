@@ -64,7 +64,7 @@ def findings() -> str:
     """The codes of `archiver retention validate`."""
     rows = [(f"`{code}`", "error", sentence) for code, sentence in ERRORS.items()]
     rows += [(f"`{code}`", "warning", sentence) for code, sentence in WARNINGS.items()]
-    return _table(("Code", "", "What it says"), rows)
+    return _table(("Code", "Kind", "Meaning"), rows)
 
 
 def all_tables() -> list[str]:

@@ -104,6 +104,7 @@ class Description:
         return Context(
             names={chat: frozenset(names) for chat, names in self._names.items()},
             emails={user: frozenset(emails) for user, emails in self._emails.items()},
+            people={user: frozenset(facts.names) for user, facts in self._tests.people.items()},
             last_activity_ms={chat_id: self._ms(newest)},
             left_at_ms={} if item.departed is None else {sender: self._ms(item.departed)},
         )
