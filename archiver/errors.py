@@ -139,6 +139,18 @@ class StoreRefusedError(StorageError):
     """The store answered no: credentials, permission, missing bucket, read-only. Trying again does not help."""
 
 
+class ObjectLockedError(StoreRefusedError):
+    """A lock or a legal hold of the store keeps an object, or an old version of it, from being erased.
+
+    ``until_ms`` is when the last lock ends, in milliseconds since 1970 UTC, None where only a legal hold keeps it, which has no end.
+    """
+
+    def __init__(self, what: str, *, until_ms: int | None, legal_hold: bool, next_step: str = "") -> None:
+        super().__init__(what, next_step=next_step)
+        self.until_ms = until_ms
+        self.legal_hold = legal_hold
+
+
 class StoreFullError(StorageError):
     """No space or quota left."""
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from archiver.flock.client import FlockClient
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
-    from archiver.run.session import Limits, Ports
+    from archiver.run.session import Limits, Ports, RetentionOrder
     from archiver.settings import Secrets, Settings
     from archiver.spool import QueueDepth, Spool, SpoolDepth
     from archiver.spool.sqs import SqsSpool
@@ -269,10 +269,12 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             state=settings.state,
             gap_rules=GapRules(silent_days_max=settings.gaps.silent_days, expects_pushes=given.expects_pushes()),
             threads=flock.connections,
+            mirror_holds=settings.holds.mirror,
             new_attempt=lambda: secrets.token_hex(4),
             histories=tuple(
                 _histories(settings, given, client, lambda: stack.enter_context(FlockClient(options, clock=clock)))
             ),
+            retention=_retention(settings),
         )
 
 
@@ -312,6 +314,16 @@ def _histories(
                 )
             credential = UserToken(f"history:{declared.name}", Secret(secret.get_secret_value()))
         yield OpenHistory(source, GatewayPages(new_client(), source), credential)
+
+
+def _retention(settings: Settings) -> RetentionOrder | None:
+    """Return what runs do about retention, None if nothing."""
+    from archiver.run.session import RetentionOrder  # noqa: PLC0415 - see the module's docstring
+
+    declared = settings.retention
+    if declared.mode == "off":
+        return None
+    return RetentionOrder(declared.policy, applies=declared.mode == "apply", approved_by=declared.approved_by)
 
 
 def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:
@@ -356,13 +368,13 @@ def author(settings: Settings, *, clock: Clock) -> Author:
 
     return Author(
         run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=_user_name(),
+        actor=user_name(),
         software=SOFTWARE,
         writer=writer_id(settings.state, fresh=secrets.token_hex(16)),
     )
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """Return who runs this; a container's user often has a number and no name."""
     try:
         return getpass.getuser()

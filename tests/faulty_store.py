@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from archiver.errors import StoreUnreachableError
-from archiver.store import ObjectInfo, Store
+from archiver.store import ObjectInfo, ObjectLock, Store
 
 # Whether a failing operation takes effect: who asked for it cannot tell.
 Effect = Literal["before", "after"]
@@ -29,7 +29,7 @@ Counted = Literal["all", "writes"]
 
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
-WRITES = frozenset({"create", "replace", "delete", "probe", "sweep"})
+WRITES = frozenset({"create", "replace", "delete", "erase", "set_legal_hold", "can_hold", "probe", "sweep"})
 
 _Result = TypeVar("_Result")
 
@@ -102,6 +102,21 @@ class FaultyStore:
 
     def delete(self, key: str) -> None:
         self._do("delete", key, lambda: self.inner.delete(key))
+
+    def erase(self, key: str) -> None:
+        self._do("erase", key, lambda: self.inner.erase(key))
+
+    def lock(self, key: str) -> ObjectLock | None:
+        return self._do("lock", key, lambda: self.inner.lock(key))
+
+    def can_hold(self) -> bool:
+        return self._do("can_hold", "", self.inner.can_hold)
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        return self._do("set_legal_hold", key, lambda: self.inner.set_legal_hold(key, on=on))
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))
 
     def probe(self) -> None:
         self._do("probe", "", self.inner.probe)

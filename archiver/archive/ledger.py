@@ -99,7 +99,8 @@ class HoldScope(msgspec.Struct, frozen=True, kw_only=True):
     """What a legal hold covers: an item that meets every part that is given; a part that is empty or null asks for nothing.
 
     ``custodians`` are user ids or e-mail addresses, ``chats`` ids of channels and of one-to-one chats; what was sent from
-    ``from_at_ms`` (included) to ``until_ms`` (not included); ``expression`` is one of `archiver search`.
+    ``from_at_ms`` (included) to ``until_ms`` (not included); ``expression`` is one of `archiver search`, and ``zone`` names the time
+    zone of the days in it.
     """
 
     custodians: tuple[str, ...] = ()
@@ -107,6 +108,7 @@ class HoldScope(msgspec.Struct, frozen=True, kw_only=True):
     from_at_ms: int | None = None
     until_ms: int | None = None
     expression: str | None = None
+    zone: str | None = None
 
 
 class HoldChange(msgspec.Struct, frozen=True, kw_only=True):

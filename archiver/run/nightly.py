@@ -18,7 +18,9 @@ from archiver.run.fetch import fetch_wanted
 from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
 from archiver.run.history import read_histories
+from archiver.run.holds import mirror_holds
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
+from archiver.run.retention import finish, retain
 from archiver.run.session import Limits, Ports, Session
 from archiver.run.sweep import sweep
 
@@ -83,8 +85,14 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
 
 
 def _has_work(stage: StageName, session: Session) -> bool:
-    """Tell whether a stage that the run does not get to might leave something undone; histories are declared or not there."""
-    return stage != "history" or bool(session.ports.histories)
+    """Tell whether a stage that the run does not get to might leave something undone; some are only where they are configured."""
+    ports = session.ports
+    configured = {
+        "history": bool(ports.histories),
+        "holds": ports.mirror_holds,
+        "retention": ports.retention is not None,
+    }
+    return configured.get(stage, True)
 
 
 def _settle_tokens(ports: Ports, *, at_ms: int) -> None:
@@ -103,6 +111,7 @@ def _recover(session: Session) -> StageResult:
     done = recover(archive, writer=session.author.writer, now_ms=session.ports.clock.now_ms())
     swept = archive.store.sweep()
     counts = {"unfinished": done.unfinished, "objects_removed": done.objects_removed, "writes_swept": swept}
+    counts["disposals_finished"] = finish(session)
     return StageResult("recover", counts=counts)
 
 
@@ -116,5 +125,7 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "sweep": sweep,
     "files": retry_files,
     "history": read_histories,
+    "holds": mirror_holds,
+    "retention": retain,
     "gaps": list_gaps,
 }

@@ -21,6 +21,14 @@ class ObjectInfo:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """What keeps an object from being erased: a lock until an instant (milliseconds since 1970 UTC), a legal hold, or both."""
+
+    until_ms: int | None
+    legal_hold: bool
+
+
 class Store(Protocol):
     """Objects under keys, strongly consistent: what was written is read and listed at once.
 
@@ -33,7 +41,7 @@ class Store(Protocol):
     **Errors**: reading a key that is not there raises `KeyMissingError`. A store that does not answer after its own retries
     raises `StoreUnreachableError` (later may work), one that answers no raises `StoreRefusedError` (later will not), one
     without space `StoreFullError`. No error text holds a credential. After any of these from `create`, `replace` or
-    `delete`, the caller cannot know whether the change took effect, and looks if it must.
+    `delete`, `erase`, the caller cannot know whether the change took effect, and looks if it must.
 
     Every call is **atomic** towards readers and **durable** on return: an object is there whole or not at all, also after a
     crash. All methods may be called from several threads at once.
@@ -82,7 +90,47 @@ class Store(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; one that is not there is no error. A store with versions may keep it as an old one: see `erase`."""
+        ...
+
+    def erase(self, key: str) -> None:
+        """Remove an object for good, with every old version and marker that a versioned store keeps; nothing there is no error.
+
+        From its first step on, a read of the key finds nothing, and never an older version. Raises `ObjectLockedError` if a
+        lock or a legal hold keeps any version: whatever it does not keep is gone then, and what it keeps is hidden. Calling
+        it again goes on. What a disk or a backup beneath the store still holds is not the store's to know.
+        """
+        ...
+
+    def lock(self, key: str) -> ObjectLock | None:
+        """Return what would keep an object from being erased now, None if nothing would or the store knows no locks.
+
+        Looks at what is under the key, and not at older versions. Raises `KeyMissingError`.
+        """
+        ...
+
+    def can_hold(self) -> bool:
+        """Tell whether this store, where it is and with these rights, has legal holds: marks that keep objects from being erased.
+
+        Tries it on an object of the store's own, which is never listed. Raises `StoreRefusedError` if the rights for it are
+        missing, or if the store takes the mark and does not hold; and as any write.
+        """
+        ...
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Put a legal hold on the object under a key, or lift it; return whether that changed anything.
+
+        The mark binds to the version that is there, and not to a later one; `lock` tells of it. Lifting takes it from every
+        version under the key, hidden ones too, so that `erase` can go on. Raises `KeyMissingError`, and `StoreRefusedError`
+        where there are no legal holds, or no rights for them.
+        """
+        ...
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield what lies under such keys and `read` does not return: old versions, once for each, in key order.
+
+        A store without versions has none. Uploads that nobody ended are not among them: `sweep` removes those.
+        """
         ...
 
     def probe(self) -> None:

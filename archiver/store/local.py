@@ -28,7 +28,7 @@ from archiver.errors import (
     StoreRefusedError,
     StoreUnreachableError,
 )
-from archiver.store import ObjectInfo
+from archiver.store import ObjectInfo, ObjectLock
 from archiver.store import local_files as files
 from archiver.store.keys import OWN_FOLDER, RESERVED_FOLDERS, check_key, check_prefix, is_key
 
@@ -126,6 +126,33 @@ class LocalStore:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
+
+    def erase(self, key: str) -> None:
+        """Remove a file. The space that it took is given back to the file system, which writes over it when it likes."""
+        self.delete(key)
+
+    def lock(self, key: str) -> ObjectLock | None:
+        """Return None: a file system knows no locks of this kind; raises `KeyMissingError`."""
+        self.stat(key)
+        return None
+
+    def can_hold(self) -> bool:
+        """Return False: a file system has no legal holds."""
+        return False
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Raise `StoreRefusedError`: a file system has no legal holds."""
+        del on
+        self.stat(key)
+        raise StoreRefusedError(
+            f"{self.url} has no legal holds to put on {key}",
+            next_step="keep the archive in a bucket with Object Lock enabled, or set `holds.mirror: false`",
+        )
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield nothing: there are no versions."""
+        check_prefix(prefix)
+        return iter(())
 
     def probe(self) -> None:
         """Write a file of the store's own twice; raises `StoreRefusedError` if that works."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.errors import KeyExistsError, KeyMissingError
-from archiver.store import ObjectInfo
+from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError
+from archiver.store import ObjectInfo, ObjectLock
 from archiver.store.keys import check_key, check_prefix
 
 
@@ -67,6 +67,33 @@ class MemoryStore:
         check_key(key)
         with self._lock:
             self._objects.pop(key, None)
+
+    def erase(self, key: str) -> None:
+        """Forget the key: a dictionary keeps nothing else."""
+        self.delete(key)
+
+    def lock(self, key: str) -> ObjectLock | None:
+        """Return None: nothing is ever locked; raises `KeyMissingError`."""
+        self.stat(key)
+        return None
+
+    def can_hold(self) -> bool:
+        """Return False: a dictionary has no legal holds."""
+        return False
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Raise `StoreRefusedError`: a dictionary has no legal holds."""
+        del on
+        self.stat(key)
+        raise StoreRefusedError(
+            f"{self.url} has no legal holds to put on {key}",
+            next_step="keep the archive in a bucket with Object Lock enabled, or set `holds.mirror: false`",
+        )
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield nothing: there are no versions."""
+        check_prefix(prefix)
+        return iter(())
 
     def probe(self) -> None:
         """Do nothing: a dictionary under a lock keeps the contract wherever it runs."""

@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
-from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo
+from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, s3_holds
+from archiver.store import s3_versions as versions
 from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
 from archiver.store.s3_client import make_client
 from archiver.store.s3_errors import (
@@ -36,7 +37,7 @@ from archiver.store.s3_reader import BUFFER_BYTES, TAIL_BYTES, RangeReader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 # Tries of what boto3 does not try again by itself: an answer that breaks off, and two writers at one key at the same moment.
 BODY_TRIES_MAX = 3
@@ -48,6 +49,9 @@ UNFINISHED_HOURS_MAX = 24.0
 
 _PROBE_KEY = f"{OWN_FOLDER}/probe"
 _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the second try is refused.\n"
+
+_HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
+_HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
 
 _UP_TO_THE_SLASH = "".join(map(chr, range(ord(" "), ord("/") + 1)))
 
@@ -111,14 +115,7 @@ class S3Store:
 
     def stat(self, key: str) -> ObjectInfo:
         """Return key and size."""
-        check_key(key)
-        try:
-            with self._translated("read", key):
-                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-        except KeyMissingError:
-            self._check_bucket()
-            raise
-        return ObjectInfo(key, answer["ContentLength"])
+        return ObjectInfo(key, self._head(key)["ContentLength"])
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects page by page, in the server's order, which is that of the keys' bytes."""
@@ -131,6 +128,47 @@ class S3Store:
         check_key(key)
         with self._translated("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def erase(self, key: str) -> None:
+        """Hide the object, then delete each of its versions, then the markers that hide it."""
+        check_key(key)
+        with self._translated("erase", key):
+            locks = versions.erase(self._client, bucket=self._bucket, key=self._prefix + key)
+        if locks:
+            raise versions.locked_error(self._place(key), locks)
+
+    def lock(self, key: str) -> ObjectLock | None:
+        """Return what a HEAD says of Object Lock; raises `KeyMissingError`."""
+        return versions.lock_in(self._head(key))
+
+    def can_hold(self) -> bool:
+        """Try a legal hold on ``.store/legal-hold``, which stays, and see that it keeps that from being erased."""
+        with contextlib.suppress(KeyExistsError):
+            self._put(_HOLD_PROBE_KEY, _HOLD_PROBE_TEXT)
+        with self._translated("put a legal hold on", _HOLD_PROBE_KEY):
+            return s3_holds.can_hold(
+                self._client, bucket=self._bucket, key=self._prefix + _HOLD_PROBE_KEY, place=self.url
+            )
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        """Mark the version that is there, or lift the marks of all versions there are; raises `KeyMissingError`."""
+        check_key(key)
+        name, place = self._prefix + key, self._place(key)
+        if on:
+            found = self._head(key)
+            with self._translated("put a legal hold on", key):
+                return s3_holds.mark(self._client, bucket=self._bucket, key=name, found=found, place=place)
+        with self._translated("lift the legal hold of", key):
+            lifted = s3_holds.lift(self._client, bucket=self._bucket, key=name, place=place)
+        if lifted is None:
+            self._head(key)  # which tells a missing bucket from a missing key
+            raise KeyMissingError(f"there is no {place}")
+        return lifted > 0
+
+    def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the versions that are not the latest, or that a marker hides, page by page."""
+        check_prefix(prefix)
+        return self._list_hidden(prefix)
 
     def probe(self) -> None:
         """Write ``.store/probe`` and show that neither a put nor an upload in parts writes over it.
@@ -216,6 +254,15 @@ class S3Store:
             return False
         return True
 
+    def _head(self, key: str) -> HeadObjectOutputTypeDef:
+        check_key(key)
+        try:
+            with self._translated("read", key):
+                return self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except KeyMissingError:
+            self._check_bucket()
+            raise
+
     def _get(self, key: str) -> bytes:
         with self._translated("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -283,6 +330,18 @@ class S3Store:
                 # Not ours: the probe's object, and the empty "folders" that consoles make.
                 if key > after and is_key(key):
                     yield ObjectInfo(key, entry["Size"])
+
+    def _list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
+        pages = versions.hidden_pages(self._client, bucket=self._bucket, prefix=self._prefix + prefix)
+        while True:
+            with self._translated("list", prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for name, size in page:
+                key = name.removeprefix(self._prefix)
+                if is_key(key):
+                    yield ObjectInfo(key, size)
 
     def _check_bucket(self) -> None:
         """Tell a missing bucket from a missing key, as the answer to a HEAD, which has no body, cannot."""

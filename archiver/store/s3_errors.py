@@ -103,7 +103,8 @@ _WRONG_CREDENTIALS_STEP = "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, 
 _REACH_STEP = "check s3.endpoint_url and the network, then run again; nothing is lost"
 NEXT_STEPS = {
     "NoSuchBucket": "create the bucket, or correct `archive:` in archiver.yaml",
-    "AccessDenied": "allow this user to get, put, list and delete objects there, and to abort multipart uploads",
+    "AccessDenied": "allow this user to get, put, list and delete objects there, in a bucket with versions those too "
+    "(s3:ListBucketVersions, s3:DeleteObjectVersion), and to abort multipart uploads",
     "AllAccessDisabled": "ask the bucket's owner to enable it",
     "SignatureDoesNotMatch": _WRONG_CREDENTIALS_STEP,
     "InvalidAccessKeyId": _WRONG_CREDENTIALS_STEP,

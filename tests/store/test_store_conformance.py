@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import KeyExistsError, KeyMissingError, StoreUnreachableError
+from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
 from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, Store
 from archiver.store.keys import KEY_LENGTH_MAX, SEGMENT_LENGTH_MAX
 
@@ -187,14 +187,54 @@ def test_delete_removes_and_is_content_with_nothing_to_remove(store: Store) -> N
         store.read("folder/key")
 
 
+def test_erasing_removes_for_good_and_is_content_with_nothing_to_remove(store: Store) -> None:
+    store.create("folder/key", b"x")
+    store.create("folder/key2", b"y")
+
+    store.erase("folder/key")
+    store.erase("folder/key")
+    store.erase("never/was")
+
+    assert keys_of(store.list("")) == ["folder/key2"]
+    assert list(store.list_hidden("")) == []
+    with pytest.raises(KeyMissingError):
+        store.read("folder/key")
+    store.create("folder/key", b"again")
+    assert store.read("folder/key") == b"again"
+
+
+def test_what_nobody_locked_has_no_lock(store: Store) -> None:
+    store.create("folder/key", b"x")
+
+    assert store.lock("folder/key") is None
+    with pytest.raises(KeyMissingError):
+        store.lock("folder/other")
+
+
+def test_a_store_without_legal_holds_says_so_and_sets_none(store: Store) -> None:
+    """None of these has any: a folder and a dictionary never, a bucket only where Object Lock is enabled for it."""
+    store.create("folder/key", b"x")
+
+    assert store.can_hold() is False
+    for on in (True, False):
+        with pytest.raises(StoreRefusedError, match=r"legal hold"):
+            store.set_legal_hold("folder/key", on=on)
+        with pytest.raises(KeyMissingError):
+            store.set_legal_hold("folder/other", on=on)
+    assert store.lock("folder/key") is None
+    assert keys_of(store.list("")) == ["folder/key"]
+
+
 # Keys
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_a_bad_key_is_refused_before_anything_is_touched(store: Store, key: str) -> None:
-    for use in (store.read, store.open, store.stat, store.delete):
+    for use in (store.read, store.open, store.stat, store.delete, store.erase, store.lock):
         with pytest.raises(ValueError):
             use(key)
+    with pytest.raises(ValueError):
+        store.set_legal_hold(key, on=True)
     for write in (store.create, store.replace):
         with pytest.raises(ValueError):
             write(key, b"x")
@@ -207,6 +247,8 @@ def test_a_prefix_that_no_key_can_have_is_refused_at_once(store: Store, prefix: 
         store.list(prefix)
     with pytest.raises(ValueError):
         store.list("", after=prefix)
+    with pytest.raises(ValueError):
+        store.list_hidden(prefix)
 
 
 def test_every_printable_key_is_kept_as_it_is(store: Store) -> None:

@@ -58,6 +58,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.delete(key)
         self.model.pop(key, None)
 
+    @rule(key=KEYS)
+    def erase(self, key: str) -> None:
+        self.store.erase(key)
+        self.model.pop(key, None)
+
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def delete_one_that_is_there(self, data: st.DataObject) -> None:

@@ -45,6 +45,11 @@ EVERY_USE: dict[str, Use] = {
     "stat": lambda store: store.stat("a/key"),
     "list": lambda store: list(store.list("a/")),
     "delete": lambda store: store.delete("a/key"),
+    "erase": lambda store: store.erase("a/key"),
+    "lock": lambda store: store.lock("a/key"),
+    "can_hold": lambda store: store.can_hold(),
+    "set_legal_hold": lambda store: store.set_legal_hold("a/key", on=True),
+    "list_hidden": lambda store: list(store.list_hidden("a/")),
     "probe": lambda store: store.probe(),
     "sweep": lambda store: store.sweep(),
 }

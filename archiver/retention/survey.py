@@ -1,0 +1,140 @@
+"""What holds cover now, counted: messages with all their versions, their files, by chat, from the first day to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive.reader import Head, latest_states
+from archiver.retention.coverage import Coverage, item_keys
+from archiver.retention.held_objects import DayObjects, Progress, days_of, may_cover, read_table
+from archiver.store import Store
+
+_FILE_COLUMNS: Final = ("chat_id", "message_uid", "ordinal", "blob_digest", "blob_bytes")
+_MESSAGE: Final = pa.schema(
+    [("chat_id", pa.string()), ("message_uid", pa.string()), ("sent_at", pa.timestamp("ms", tz="UTC"))]
+)
+_FILE: Final = pa.schema(
+    [
+        ("chat_id", pa.string()),
+        ("message_uid", pa.string()),
+        ("ordinal", pa.int32()),
+        ("blob_digest", pa.string()),
+        ("blob_bytes", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatShare:
+    """What a hold covers of one chat; ``name`` is its name now. Days are those of UTC, as ``2026-11-22``."""
+
+    chat_id: str
+    name: str | None
+    messages: int
+    versions: int
+    files: int
+    first_on: str
+    last_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a hold covers as of a head.
+
+    ``files`` are attachments, ``stored_files`` those of them whose bytes the archive has, ``file_bytes`` these bytes, each content once.
+    ``chats`` has the chat with the most messages first.
+    """
+
+    messages: int
+    versions: int
+    files: int
+    stored_files: int
+    file_bytes: int
+    first_on: str | None
+    last_on: str | None
+    chats: tuple[ChatShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Covered:
+    """The rows that one hold covers, day by day."""
+
+    messages: list[pa.Table]
+    files: list[pa.Table]
+
+
+def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress | None = None) -> dict[str, Survey]:
+    """Return by hold what it covers; raises `DamageFoundError` if an object cannot be read.
+
+    ``progress`` is told how many days are done, and of how many. Memory grows with what is covered and not with the archive.
+    """
+    found = {name: _Covered([], []) for name in coverage.holds}
+    days = [day for day in days_of(head) if may_cover(coverage, day)]
+    for done, (messages, files) in enumerate(_rows(store, days, coverage), 1):
+        masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages, files=files)
+        keys, file_keys = item_keys(messages), item_keys(files)
+        for name, covered in found.items():
+            # An item goes whole or not at all: one row that is covered holds all the others.
+            held = pa.concat_arrays([keys.filter(masks[name]), file_keys.filter(file_masks[name])])
+            covered.messages.append(messages.filter(pc.is_in(keys, value_set=held)).select(_MESSAGE.names))
+            covered.files.append(files.filter(pc.is_in(file_keys, value_set=held)).select(_FILE.names))
+        if progress is not None:
+            progress(done, len(days))
+    names = {
+        chat_id: row["name"] for (chat_id,), row in latest_states(store, head, "conversations", ("chat_id",)).items()
+    }
+    return {name: _counted(covered, names) for name, covered in found.items()}
+
+
+def _rows(store: Store, days: Sequence[DayObjects], coverage: Coverage) -> Iterator[tuple[pa.Table, pa.Table]]:
+    file_columns = tuple(dict.fromkeys((*_FILE_COLUMNS, *coverage.file_columns)))
+    for day in days:
+        yield (
+            read_table(store, day["messages"], coverage.message_columns, table="messages"),
+            read_table(store, day["files"], file_columns, table="files"),
+        )
+
+
+def _counted(covered: _Covered, names: dict[str, str | None]) -> Survey:
+    rows = pa.concat_tables([_MESSAGE.empty_table(), *(part.cast(_MESSAGE) for part in covered.messages)])
+    files = pa.concat_tables([_FILE.empty_table(), *(part.cast(_FILE) for part in covered.files)])
+    per_item = rows.group_by(["chat_id", "message_uid"]).aggregate(
+        [("sent_at", "min"), ("sent_at", "max"), ("sent_at", "count")]
+    )
+    per_chat = per_item.group_by("chat_id").aggregate(
+        [("message_uid", "count"), ("sent_at_count", "sum"), ("sent_at_min", "min"), ("sent_at_max", "max")]
+    )
+    attached = files.group_by(["chat_id", "message_uid", "ordinal"]).aggregate([("blob_digest", "max")])
+    attached_by_chat = {
+        row["chat_id"]: row["ordinal_count"]
+        for row in attached.group_by("chat_id").aggregate([("ordinal", "count")]).to_pylist()
+    }
+    blobs = files.filter(pc.is_valid(files.column("blob_digest"))).group_by("blob_digest")
+    chats = [
+        ChatShare(
+            chat_id=row["chat_id"],
+            name=names.get(row["chat_id"]),
+            messages=row["message_uid_count"],
+            versions=row["sent_at_count_sum"],
+            files=attached_by_chat.get(row["chat_id"], 0),
+            first_on=row["sent_at_min_min"].date().isoformat(),
+            last_on=row["sent_at_max_max"].date().isoformat(),
+        )
+        for row in per_chat.to_pylist()
+    ]
+    chats.sort(key=lambda chat: (-chat.messages, chat.chat_id))
+    return Survey(
+        messages=sum(chat.messages for chat in chats),
+        versions=sum(chat.versions for chat in chats),
+        files=attached.num_rows,
+        stored_files=attached.num_rows - attached.column("blob_digest_max").null_count,
+        file_bytes=pc.sum(blobs.aggregate([("blob_bytes", "max")]).column("blob_bytes_max")).as_py() or 0,
+        first_on=min((chat.first_on for chat in chats), default=None),
+        last_on=max((chat.last_on for chat in chats), default=None),
+        chats=tuple(chats),
+    )

@@ -1,0 +1,50 @@
+"""Puts together what holds are entered and looked at with; the concrete parts come from `archiver.wiring`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from archiver import wiring
+from archiver.clock import Clock, to_text
+
+if TYPE_CHECKING:
+    from archiver.archive.reader import Archive
+    from archiver.retention.holds import Registrar
+    from archiver.settings import Settings
+
+
+@contextmanager
+def mirroring(settings: Settings) -> Iterator[Archive]:
+    """Hold this machine's run lock and give the archive whose marks are to be brought in step.
+
+    Raises `ArchiveBusyError` while a run is under way, which marks what is held itself at its end.
+    """
+    from archiver.run import lock  # noqa: PLC0415 - heavy, and --help needs none of it
+
+    with lock.hold(settings.state):
+        yield wiring.open_archive(settings)
+
+
+def registrar(settings: Settings, *, clock: Clock) -> Registrar:
+    """Return what enters holds into the archive that there is; raises `UsageError` if there is none yet.
+
+    It takes no run lock: a hold must not wait for a night's work, and of a hold and a run's commit the ledger lets one win and the other
+    try again. So it has a writer's name of its own each time, and the store is asked first to show that it lets only one win.
+    """
+    from archiver.archive.commit import Author  # noqa: PLC0415 - heavy, and --help needs none of it
+    from archiver.retention.holds import Registrar  # noqa: PLC0415 - as above
+    from archiver.run import last_head  # noqa: PLC0415 - as above
+
+    archive = wiring.open_archive(settings)
+    archive.store.probe()
+    last_head.check(settings.state, archive)
+    author = Author(
+        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
+        actor=wiring.user_name(),
+        software=wiring.SOFTWARE,
+        writer=secrets.token_hex(16),
+    )
+    return Registrar(archive=archive, author=author, now_ms=clock.now_ms, new_attempt=lambda: secrets.token_hex(4))

@@ -1,0 +1,78 @@
+"""What a hold covers now, counted: whole messages with all their versions and files, each once, wherever they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from archiver.archive.reader import PlacedHold
+from archiver.retention.coverage import Coverage
+from archiver.retention.membership import Membership
+from archiver.retention.survey import ChatShare, Survey, survey
+from archiver.store.memory import MemoryStore
+from tests import small_archive
+from tests.retention.hold_steps import placed
+
+
+def surveyed(tmp_path: Path, hold: PlacedHold) -> Survey:
+    archive, head = small_archive.build(MemoryStore(), tmp_path)
+    return survey(archive.store, head, Coverage({"h": hold}, Membership()))["h"]
+
+
+def test_everything_is_every_message_and_file_with_first_and_last_day(tmp_path: Path) -> None:
+    found = surveyed(tmp_path, placed())
+    assert (found.messages, found.versions) == (small_archive.MESSAGES, small_archive.MESSAGE_ROWS)
+    assert (found.files, found.stored_files, found.file_bytes) == (1, 1, len(small_archive.FILE_BYTES))
+    assert (found.first_on, found.last_on) == ("2026-11-20", "2026-11-22")
+    assert [(chat.chat_id, chat.messages, chat.files) for chat in found.chats] == [
+        ("g:general", 5, 1),
+        ("u:ann,u:bob", 1, 0),
+    ]
+
+
+def test_by_chat_with_its_days(tmp_path: Path) -> None:
+    found = surveyed(tmp_path, placed(chats=("u:ann,u:bob",)))
+    assert found.chats == (ChatShare("u:ann,u:bob", None, 1, 1, 0, "2026-11-22", "2026-11-22"),)
+    assert (found.messages, found.files, found.file_bytes) == (1, 0, 0)
+
+
+def test_what_covers_nothing_is_nothing(tmp_path: Path) -> None:
+    found = surveyed(tmp_path, placed(custodians=("u:nobody",)))
+    assert found == Survey(0, 0, 0, 0, 0, None, None, ())
+
+
+def test_days_outside_the_dates_are_not_read(tmp_path: Path) -> None:
+    class Watched(MemoryStore):
+        opened: list[str]
+
+        def open(self, key: str) -> Any:
+            self.opened.append(key)
+            return super().open(key)
+
+    store = Watched()
+    store.opened = []
+    archive, head = small_archive.build(store, tmp_path)
+    store.opened.clear()
+    hold = placed(from_at_ms=small_archive.at_ms(21, 0), until_ms=small_archive.at_ms(22, 0))
+    found = survey(archive.store, head, Coverage({"h": hold}, Membership()))["h"]
+    assert (found.messages, found.files) == (2, 1)
+    assert {key.split("/")[1] for key in store.opened} == {"dt=2026-11-21"}
+
+
+def test_one_version_that_is_covered_holds_all_of_the_message(tmp_path: Path) -> None:
+    archive = small_archive.found(MemoryStore())
+    rows = [
+        small_archive.message("m-1", 20, "one"),
+        small_archive.message("m-1", 20, "two", version=2, on_behalf_of="u:bob"),
+        small_archive.message("m-2", 20, "three"),
+    ]
+    head = small_archive.add(archive, archive.founding_head(), {"messages": rows}, attempt="aaaaaaaa")
+    found = survey(archive.store, head, Coverage({"h": placed(custodians=("u:bob",))}, Membership()))["h"]
+    assert (found.messages, found.versions) == (1, 2)
+
+
+def test_progress_is_told_by_days(tmp_path: Path) -> None:
+    archive, head = small_archive.build(MemoryStore(), tmp_path)
+    told: list[tuple[int, int]] = []
+    survey(archive.store, head, Coverage({"h": placed()}, Membership()), progress=lambda *step: told.append(step))
+    assert told == [(1, 3), (2, 3), (3, 3)]
