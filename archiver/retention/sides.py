@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.retention.answers import REMEMBERED_ANSWERS_MAX, Answered, Answers, bits_of
-from archiver.retention.conditions import SEARCHED_FILE_COLUMNS, CompiledRule, Vocabulary, compile_rules
+from archiver.retention.conditions import SEARCHED_FILE_COLUMNS, SHARED_COLUMNS, CompiledRule, Vocabulary, compile_rules
 from archiver.retention.context import Context
 from archiver.retention.crossing import taken
 from archiver.retention.items import messages_of
@@ -33,7 +33,8 @@ class _Side(ABC):
         self._compiled = compile_rules(policy, context, on=on, messages=messages, files=files)
         self.rules: list[Rule] = [one.rule for one in self._rules()]
         clock_columns = {"sender_id"} if any(rule.clock == "departure" for rule in self.rules) else set()
-        self.message_columns = frozenset(messages.columns() | clock_columns)
+        self.asked_columns = frozenset(messages.columns())
+        self.message_columns = self.asked_columns | clock_columns
         self._asks_messages = Answers(messages, calendar, [one.message for one in self._rules()])
         self._asks_files = Answers(files, calendar)
         self.file_columns = frozenset(
@@ -147,7 +148,8 @@ class FileSide(_Side):
         super().__init__(policy, context, calendar, on="files")
         # The clock of a file is that of its message, so every rule about files asks it.
         self.needs_messages = bool(self.rules)
-        self._may_miss = any(one.message for one in self._rules())
+        # What rules ask of messages, a file may know itself: its chat, its message's uid, its day.
+        self._asks_message = not self.asked_columns <= SHARED_COLUMNS
         self.is_missing = 1 << len(policy.rules)
         """The bit of a file whose message is not there though a rule would have to ask it."""
 
@@ -176,9 +178,13 @@ class FileSide(_Side):
             raise ValueError("the policy judges files with their messages, and none were handed in")
         owners = messages_of(messages)
         united = owners.groups.union(self._mapped(self._asks_messages.of(messages, files=rows), self._message_meaning))
-        missing = self.is_missing << self._above if self._may_miss else self._message_meaning(0)
-        by_row = pc.fill_null(pc.take(united.codes, owners.places_of(rows)), len(united.answers))
-        return self._asks_files.of(rows, Answered(by_row, [*united.answers, missing]))
+        if self._asks_message:
+            alone = Answered(taken([0], pa.nulls(rows.num_rows)), [self.is_missing << self._above])
+        else:
+            alone = self._mapped(self._asks_messages.of(rows), self._message_meaning)
+        places = owners.places_of(rows)
+        by_row = pc.coalesce(pc.take(united.codes, places), pc.add(alone.codes, len(united.answers)))
+        return self._asks_files.of(rows, Answered(by_row, [*united.answers, *alone.answers]))
 
     def _message_meaning(self, answers: int) -> int:
         meaning = 0
