@@ -19,8 +19,8 @@ from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Ga
 from archiver.archive.reader import Archive, Head, advance, encode_checkpoint, is_checkpoint_due
 from archiver.archive.schema import FORMAT, TABLES, Table
 from archiver.archive.tables import EncodedFile, encode, split_by_day
-from archiver.clock import to_text
-from archiver.errors import KeyExistsError, StorageError
+from archiver.clock import DAY_MS, from_text, to_text
+from archiver.errors import KeyExistsError, RefusedError, StorageError
 from archiver.store import Store
 
 _T = TypeVar("_T")
@@ -61,6 +61,10 @@ class Draft:
         return not (moves or any(rows.num_rows for rows in self.tables.values()))
 
 
+# A note of another machine may belong to a commit that is under way there; after this long it cannot.
+FOREIGN_NOTE_AGE_MS = DAY_MS
+
+
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """The note left before anything else is written: which objects this attempt is about to write."""
 
@@ -75,16 +79,17 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
     """Add a batch on top of ``head`` and return the new head.
 
     ``attempt`` is eight random hex digits, new for each call. Raises `HeadMovedError` if another writer was first:
-    nothing was added then, and the batch must be prepared again on the new head. Raises `StorageError` if the store
+    nothing was added then, and the batch must be prepared again on the new head. Raises `RefusedError` if a blob is just
+    being erased by a disposal. Raises `StorageError` if the store
     cannot; what became of the commit is then decided by the ledger, and `archiver.archive.recover` tidies up.
     """
+    _require_blobs_stay(archive, head, draft)
     sequence = head.sequence + 1
     encoded = list(executor.map(_encode_part, _parts(draft)))
     keys = [
         layout.data_key(file.table, file.day, sequence=sequence, attempt=attempt, number=number)
         for number, file in enumerate(encoded, 1)
     ]
-    note_key = layout.pending_key(sequence, attempt)
     note = Pending(
         sequence=sequence,
         attempt=attempt,
@@ -92,31 +97,47 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
         at_ms=draft.at_ms,
         keys=(*keys, *(layout.blob_key(record.sha256) for record in draft.blobs)),
     )
-    _create(archive.store, note_key, ledger.canonical_json(note))
+    note_key = write_note(archive.store, note)
     _for_each(
         executor, lambda item: _create(archive.store, *item), zip(keys, (file.data for file in encoded), strict=True)
     )
     _for_each(executor, lambda item: blobs.put(archive.store, *item), draft.blobs.items())
     entry = _entry(archive, head, draft, author=author, added=tuple(map(_record, keys, encoded)))
-    if is_checkpoint_due(sequence):
-        checkpoint = encode_checkpoint(advance(head, entry, ""))
-        entry = msgspec.structs.replace(entry, checkpoint=sha256(checkpoint).hexdigest())
     try:
-        digest = ledger.append(archive.store, entry)
+        new_head = append_entry(archive, head, entry)
     except HeadMovedError:
         with suppress(StorageError):  # what cannot be removed now has its note
             for key in keys:
-                archive.store.delete(key)
+                archive.store.erase(key)
             if not draft.blobs:  # else the note stays for `recover`, which knows whether any commit names the blobs
                 archive.store.delete(note_key)
         raise
-    new_head = advance(head, entry, digest)
     # The commit is durable. What follows is tidying, and failing at it must not look like a failed commit.
     with suppress(StorageError):
         archive.store.delete(note_key)
-        if entry.checkpoint:
+    return new_head
+
+
+def append_entry(archive: Archive, head: Head, entry: Entry) -> Head:
+    """Append the entry that follows a head, with a checkpoint where one is due, and return the head after it.
+
+    Raises as `archiver.archive.ledger.append` does; a checkpoint that cannot be written is no matter.
+    """
+    if is_checkpoint_due(entry.sequence):
+        checkpoint = encode_checkpoint(advance(head, entry, ""))
+        entry = msgspec.structs.replace(entry, checkpoint=sha256(checkpoint).hexdigest())
+    new_head = advance(head, entry, ledger.append(archive.store, entry))
+    if entry.checkpoint:
+        with suppress(StorageError):
             archive.write_checkpoint(new_head)
     return new_head
+
+
+def write_note(store: Store, note: Pending) -> str:
+    """Announce what an attempt at a commit is about to write, before anything else is written; returns the note's key."""
+    key = layout.pending_key(note.sequence, note.attempt)
+    _create(store, key, ledger.canonical_json(note))
+    return key
 
 
 def _create(store: Store, key: str, data: bytes) -> None:
@@ -163,19 +184,10 @@ def _record(key: str, file: EncodedFile) -> FileRecord:
 
 
 def _entry(archive: Archive, head: Head, draft: Draft, *, author: Author, added: tuple[FileRecord, ...]) -> Entry:
-    return Entry(
-        format=FORMAT,
-        archive_id=archive.facts.archive_id,
-        sequence=head.sequence + 1,
-        previous=head.digest,
-        at=to_text(draft.at_ms),
-        kind=draft.kind,
-        run=author.run,
-        actor=author.actor,
-        software=author.software,
+    return msgspec.structs.replace(
+        next_entry(archive, head, draft.kind, at_ms=draft.at_ms, author=author),
         added=added,
         blobs=tuple(sorted(draft.blobs, key=lambda record: record.sha256)),
-        removed=(),
         settled=draft.settled,
         watermarks={**head.watermarks, **draft.watermarks},
         counts={name: rows.num_rows for name, rows in draft.tables.items() if rows.num_rows},
@@ -184,3 +196,38 @@ def _entry(archive: Archive, head: Head, draft: Draft, *, author: Author, added:
         inputs=draft.inputs,
         hold=draft.hold,
     )
+
+
+def next_entry(archive: Archive, head: Head, kind: EntryKind, *, at_ms: int, author: Author) -> Entry:
+    """Return the entry that follows a head and changes nothing; what it changes is for the caller to put in."""
+    return Entry(
+        format=FORMAT,
+        archive_id=archive.facts.archive_id,
+        sequence=head.sequence + 1,
+        previous=head.digest,
+        at=to_text(at_ms),
+        kind=kind,
+        run=author.run,
+        actor=author.actor,
+        software=author.software,
+        added=(),
+        blobs=(),
+        removed=(),
+        settled=(),
+        watermarks=head.watermarks,
+        counts={},
+        gaps=(),
+    )
+
+
+def _require_blobs_stay(archive: Archive, head: Head, draft: Draft) -> None:
+    """Refuse to name a blob that a disposal, recent and perhaps under way on another machine, may still be erasing."""
+    wanted = {layout.blob_key(record.sha256) for record in draft.blobs}
+    for sequence in head.unerased if wanted else ():
+        entry, _ = ledger.read_entry(archive.store, sequence)
+        going = wanted.intersection(removal.key for removal in entry.removed)
+        if going and draft.at_ms - from_text(entry.at) < FOREIGN_NOTE_AGE_MS:
+            raise RefusedError(
+                f"{min(going)} in {archive.store.url} is to be archived again while disposal {sequence} is still erasing it",
+                next_step="run `archiver run` where that disposal was started, which finishes it; then run again, nothing is lost",
+            )

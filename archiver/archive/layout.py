@@ -13,6 +13,8 @@ PENDING_PREFIX = "ledger/pending/"
 CHECKPOINT_PREFIX = "ledger/checkpoints/"
 HOLD_MARKS_KEY = "holds/marks.json"
 BLOB_PREFIX = "blobs/sha256/"
+PLAN_PREFIX = "plans/"
+CERTIFICATE_PREFIX = "certificates/"
 
 # A run asks the same keys for their days again and again, of a large archive some ten thousand.
 _KEYS_REMEMBERED_MAX: Final = 65_536
@@ -21,6 +23,8 @@ _ENTRY_KEY = re.compile(r"ledger/(\d{12})\.json")
 _CHECKPOINT_KEY = re.compile(r"ledger/checkpoints/(\d{12})\.json")
 _DATA_KEY = re.compile(r"([a-z]+)/dt=(\d{4}-\d{2}-\d{2})/(\d{12}-[0-9a-f]{8})-\d{5,}\.parquet")
 _BLOB_KEY = re.compile(r"blobs/sha256/([0-9a-f]{2})/\1[0-9a-f]{62}")
+_PLAN_KEY = re.compile(r"plans/([0-9a-f]{64})\.json")
+_CERTIFICATE_KEY = re.compile(r"certificates/([0-9a-f]{64})\.json")
 
 
 def entry_key(sequence: int) -> str:
@@ -91,3 +95,30 @@ def is_blob_key(key: str) -> bool:
 def blob_key(digest: str) -> str:
     """Return the key of a blob: its SHA-256, fanned out by the first two digits."""
     return f"{BLOB_PREFIX}{digest[:2]}/{digest}"
+
+
+def plan_key(digest: str) -> str:
+    """Return the key of a plan's header, whose SHA-256 the digest is."""
+    return f"{PLAN_PREFIX}{digest}.json"
+
+
+def plan_items_key(digest: str) -> str:
+    """Return the key of the items of a plan."""
+    return f"{PLAN_PREFIX}{digest}.parquet"
+
+
+def plan_of_key(key: str) -> str | None:
+    """Return the digest of the plan whose header lies under a key, or None for any other key."""
+    match = _PLAN_KEY.fullmatch(key)
+    return match[1] if match else None
+
+
+def certificate_key(plan: str) -> str:
+    """Return the key of the certificate that tells what became of a plan, given the plan's digest."""
+    return f"{CERTIFICATE_PREFIX}{plan}.json"
+
+
+def plan_of_certificate(key: str) -> str | None:
+    """Return the digest of the plan that a certificate's key names, or None for any other key."""
+    match = _CERTIFICATE_KEY.fullmatch(key)
+    return match[1] if match else None

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import msgspec
 import pyarrow as pa
@@ -32,6 +33,7 @@ UNDECIDED_MESSAGES = pa.schema([field for field in MESSAGES.schema if field.name
 _MESSAGE_FIELDS = tuple(field.name for field in msgspec.structs.fields(Message))
 
 Range = tuple[int | str, int | str]
+_NO_VALUES: Range = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,33 +159,80 @@ def split_by_day(table: Table, data: pa.Table) -> list[tuple[date, pa.Table]]:
 def encode(table: Table, day: date, data: pa.Table) -> EncodedFile:
     """Write one day's sorted rows as a Parquet file in memory."""
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        data,
-        sink,
-        row_group_size=ROW_GROUP_ROWS,
-        compression="zstd",
-        compression_level=_levels(table),
-        use_dictionary=list(table.dictionary),
-        write_statistics=True,
-        write_page_index=True,
-        write_page_checksum=True,
-        sorting_columns=pq.SortingColumn.from_ordering(table.schema, [(name, "ascending") for name in table.sort]),
-        bloom_filter_options={
-            column: {"ndv": min(data.num_rows, ROW_GROUP_ROWS), "fpp": BLOOM_FALSE_POSITIVE_RATE}
-            for column in table.bloom
-        },
-    )
+    with RowWriter(table, sink, rows=data.num_rows) as writer:
+        writer.add(data)
     payload = sink.getvalue().to_pybytes()
     return EncodedFile(
         table=table.name,
         day=day,
         data=payload,
         sha256=sha256(payload).hexdigest(),
-        rows=data.num_rows,
-        open_rows=_count_open(table, data),
-        astray_rows=count_astray(data) if table is MESSAGES else 0,
-        ranges={column: _range_of(data.column(column)) for column in table.range_columns},
+        rows=writer.rows,
+        open_rows=writer.open_rows,
+        astray_rows=writer.astray_rows,
+        ranges=writer.ranges,
     )
+
+
+class RowWriter:
+    """Writes one day's sorted rows as Parquet, in pieces of any size, as if they came at once; knows then what the ledger records of them.
+
+    ``rows`` is how many will come, so that bloom filters are neither too small nor too large. The file is whole when the ``with``
+    block ends without an error.
+    """
+
+    def __init__(self, table: Table, sink: Any, *, rows: int) -> None:
+        self.rows = 0
+        self.open_rows = 0
+        self.astray_rows = 0
+        self.ranges: dict[str, Range] = {}
+        self._table = table
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._writer = pq.ParquetWriter(
+            sink,
+            table.schema,
+            compression="zstd",
+            compression_level=_levels(table),
+            use_dictionary=list(table.dictionary),
+            write_statistics=True,
+            write_page_index=True,
+            write_page_checksum=True,
+            sorting_columns=pq.SortingColumn.from_ordering(table.schema, [(name, "ascending") for name in table.sort]),
+            bloom_filter_options={
+                column: {"ndv": min(rows, ROW_GROUP_ROWS), "fpp": BLOOM_FALSE_POSITIVE_RATE} for column in table.bloom
+            },
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting_rows:
+            self._write(pa.concat_tables(self._waiting))
+        self._writer.close()
+
+    def add(self, data: pa.Table) -> None:
+        """Take the next rows, in the table's order after those before."""
+        if not data.num_rows:
+            return
+        self.rows += data.num_rows
+        self.open_rows += _count_open(self._table, data)
+        self.astray_rows += count_astray(data) if self._table is MESSAGES else 0
+        for column in self._table.range_columns:
+            self.ranges[column] = _joined(self.ranges.get(column), _range_of(data.column(column)))
+        self._waiting.append(data)
+        self._waiting_rows += data.num_rows
+        if self._waiting_rows >= ROW_GROUP_ROWS:
+            waiting = pa.concat_tables(self._waiting)
+            whole = waiting.num_rows - waiting.num_rows % ROW_GROUP_ROWS
+            self._write(waiting.slice(0, whole))
+            self._waiting, self._waiting_rows = [waiting.slice(whole)], waiting.num_rows - whole
+
+    def _write(self, data: pa.Table) -> None:
+        self._writer.write_table(data, row_group_size=ROW_GROUP_ROWS)
 
 
 def _levels(table: Table) -> dict[str, int]:
@@ -205,6 +254,18 @@ def read_batches(source: BinaryIO, columns: Sequence[str]) -> Iterator[pa.Record
         yield from file.iter_batches(batch_size=READ_BATCH_ROWS, columns=list(columns))
 
 
+def read_object(source: BinaryIO, columns: Sequence[str], *, dictionaries: Sequence[str] = ()) -> pa.Table:
+    """Return all rows of a Parquet file with those of these columns that it has; page checksums are checked.
+
+    Raises `pyarrow.ArrowException` or `OSError` if the file is damaged.
+    """
+    with pq.ParquetFile(
+        source, page_checksum_verification=True, read_dictionary=list(dictionaries), pre_buffer=True
+    ) as file:
+        # Whoever reads many objects does so in many threads already.
+        return file.read(columns=list(columns), use_threads=False)
+
+
 def _count_open(table: Table, data: pa.Table) -> int:
     if table.open_when is None:
         return 0
@@ -219,6 +280,15 @@ def _sparse(values: Mapping[int, Any], kind: pa.DataType, length: int) -> pa.Arr
 def _range_of(column: pa.ChunkedArray) -> Range:
     bounds = pc.min_max(column).as_py()
     return _plain(bounds["min"]), _plain(bounds["max"])
+
+
+def _joined(known: Range | None, more: Range) -> Range:
+    """Return the range of both; one of two empty texts tells of no value at all."""
+    if known is None or known == _NO_VALUES:
+        return more
+    if more == _NO_VALUES:
+        return known
+    return min(known[0], more[0]), max(known[1], more[1])  # both of one column, so of one type
 
 
 def _plain(value: Any) -> int | str:

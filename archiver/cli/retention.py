@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import retention_test
+from archiver.cli import retention_explain, retention_plan, retention_test
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.output import Output
 from archiver.errors import EXIT_DONE, EXIT_USAGE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "archiver retention validate policies/default.yaml",
         "archiver retention validate --json",
         "archiver retention test",
+        "archiver retention plan --html plan.html",
         "archiver retention schema > policies/schema.json",
     ),
     short_help="Keep messages as long as policies say, and no longer.",
@@ -138,4 +139,11 @@ def _show(output: Output, checked: list[_Checked], document: dict[str, Any]) -> 
         output.line("  Next: correct the policy; docs/retention.md explains every code; nothing was touched")
 
 
-command.add_command(retention_test.command)
+for _further in (
+    retention_test.command,
+    retention_plan.plan,
+    retention_plan.apply,
+    retention_explain.explain,
+    retention_explain.erase,
+):
+    command.add_command(_further)

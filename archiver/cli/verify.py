@@ -60,9 +60,18 @@ def _show(output: Output, outcome: Verification) -> None:
             "objects": looked.objects,
             "blobs": looked.blobs,
             "rows": looked.rows,
+            "disposals": outcome.disposals,
             "bytes hashed": looked.bytes_hashed if outcome.level == "full" else "none (--quick)",
         }
     )
+    if outcome.disposals:
+        rows = [(table, of.written, of.present, of.disposed) for table, of in outcome.accounts.items()]
+        output.table(["table", "rows written", "= present", "+ disposed of"], rows)
+    for left in outcome.unerased:
+        output.line(
+            f"Disposal {left.sequence}: {left.objects} objects that it removed still lie in the store, because a lock or a legal hold "
+            "keeps them or because it was interrupted; the next `archiver run` tries again."
+        )
     if outcome.unfinished:
         output.line(f"An interrupted commit left {outcome.unfinished} objects; the next `archiver run` clears them.")
     if not outcome.damages:

@@ -17,6 +17,8 @@ DamageKind = Literal[
     "ranges",  # its least or greatest values are others
     "blob",  # a row names a blob that no entry recorded, or with another size
     "unnamed",  # an object lies among the archive's that no entry names
+    "certificate",  # a disposal's certificate is not there, or not the one that its entry names
+    "unerased",  # an object lies in the store, or an old version of it, that the ledger says was erased
 ]
 
 Level = Literal["quick", "full"]
@@ -43,10 +45,29 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """The rows of a table by the ledger: those ever written are those present now and those disposed of with a certificate."""
+
+    written: int
+    present: int
+    disposed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unerased:
+    """What a disposal (the ``sequence`` of its entry) took out of the archive and still lies in the store, as objects or old versions."""
+
+    sequence: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The outcome, for the head (``sequence``, ``digest``) that the chain leads to.
 
-    ``unfinished`` counts objects that an interrupted commit left and announced; the next run clears them, they are no damage.
+    ``unfinished`` counts objects that an interrupted commit left and announced; the next run clears them, they are no damage. Neither
+    is what is ``unerased``: its erasing was interrupted, or a lock or a legal hold of the store keeps it, and runs try again.
+    ``accounts`` are by table, ``disposals`` counts those whose certificate was looked at.
     """
 
     level: Level
@@ -55,6 +76,9 @@ class Verification:
     digest: str
     looked: Looked
     unfinished: int
+    accounts: dict[str, Account]
+    disposals: int
+    unerased: tuple[Unerased, ...]
     damages: tuple[Damage, ...]
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from archiver.archive import blobs, layout
-from archiver.archive.ledger import FileRecord
+from archiver.archive.ledger import Disposal, FileRecord
 from archiver.archive.schema import TABLES
 from archiver.clock import to_ms
 from archiver.custody.findings import Damage
@@ -41,7 +42,7 @@ def check_size(store: Store, key: str, *, size: int) -> Checked:
     try:
         found = store.stat(key).size
     except KeyMissingError:
-        return Checked((_missing(key),))
+        return Checked((_missing(store, key),))
     return Checked(() if found == size else (_wrong_size(key, found=found, size=size),))
 
 
@@ -52,7 +53,7 @@ def check_blob(store: Store, digest: str, *, size: int) -> Checked:
         with store.open(key) as stream:
             found, length = blobs.digest_of(stream)
     except KeyMissingError:
-        return Checked((_missing(key),))
+        return Checked((_missing(store, key),))
     except OSError as error:
         return Checked((_unreadable(key, error),))
     return Checked(tuple(_byte_damages(key, found, digest, length=length, size=size)), length)
@@ -74,13 +75,32 @@ def check_data(store: Store, record: FileRecord) -> Checked:
                 damages = list(_content_damages(file, record))
                 named = frozenset() if damages else _blobs_named(file, record.table)
     except KeyMissingError:
-        return Checked((_missing(record.key),))
+        return Checked((_missing(store, record.key),))
     except (pa.ArrowException, OSError) as error:
         return Checked((_unreadable(record.key, error),))
     return Checked(tuple(damages), length, named)
 
 
-def _missing(key: str) -> Damage:
+def check_certificate(store: Store, disposal: Disposal) -> Checked:
+    """Hold the certificate of a disposal against the digest that its entry names."""
+    key = layout.certificate_key(disposal.plan)
+    try:
+        data = store.read(key)
+    except KeyMissingError:
+        return Checked((Damage("certificate", key, "a disposal names it and it is not there"),))
+    found = sha256(data).hexdigest()
+    if found != disposal.certificate_sha256:
+        what = f"has SHA-256 {found}, the disposal's entry says {disposal.certificate_sha256}"
+        return Checked((Damage("certificate", key, what),), len(data))
+    return Checked((), len(data))
+
+
+def _missing(store: Store, key: str) -> Damage:
+    """Return the damage of an object that is not there; "missing" is not "gone" where a marker may be all that hides it."""
+    if any(info.key == key for info in store.list_hidden(key)):
+        return Damage(
+            "missing", key, "the ledger names it and a delete marker hides it; its bytes are still in the store"
+        )
     return Damage("missing", key, "the ledger names it and it is not there")
 
 

@@ -7,6 +7,8 @@ wrote first (`archiver.archive.commit`).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,16 +19,19 @@ from archiver.archive.commit import Pending
 from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.custody.chain import Chain
-from archiver.custody.findings import Damage
+from archiver.custody.findings import Damage, Unerased
 from archiver.errors import KeyMissingError, LedgerBrokenError
+
+_PREFIXES = (*(f"{name}/" for name in TABLES), layout.BLOB_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """What no entry names: damages, and how many objects are only what an interrupted commit left."""
+    """What no entry names: damages, how many objects are only what an interrupted commit left, and what awaits its erasing."""
 
     damages: tuple[Damage, ...]
     unfinished: int
+    unerased: tuple[Unerased, ...] = ()
 
 
 def find(archive: Archive, chain: Chain) -> Strays:
@@ -34,23 +39,45 @@ def find(archive: Archive, chain: Chain) -> Strays:
 
     A run may be committing meanwhile: what it writes has its note, and when the note has gone, its entry.
     """
-    unnamed = [key for key in _keys(archive) if key not in chain.files and _digest(key) not in chain.blobs]
-    if not unnamed:
+    certified = {layout.certificate_key(disposal.plan) for disposal in chain.disposals.values()}
+    unnamed = [
+        key
+        for key in _keys(archive)
+        if key not in chain.files and _digest(key) not in chain.blobs and key not in certified
+    ]
+    # Old versions of what lies there under the ledger's eyes are nobody's rows; of what went they are what should have gone.
+    hidden = {key for key in _hidden_keys(archive) if key in chain.gone}
+    if not unnamed and not hidden:
         return Strays((), 0)
     announced = _announced(archive)
     later = _named_since(archive, chain)
-    left = [key for key in unnamed if key not in later]
+    left = [key for key in unnamed if key not in later and key not in chain.gone]
     damages = [
         Damage("unnamed", key, "no ledger entry names it")
         for key in left
         if key not in announced and _is_there(archive, key)
     ]
-    return Strays(tuple(damages), sum(key in announced for key in left))
+    still = hidden.union(key for key in unnamed if key in chain.gone and key not in later)
+    awaited = Counter(chain.gone[key] for key in still if chain.gone[key] in chain.unerased)
+    damages += [
+        Damage("unerased", key, f"entry {chain.gone[key]} removed it, and a later one says that it was erased")
+        for key in sorted(still)
+        if chain.gone[key] not in chain.unerased
+    ]
+    return Strays(
+        tuple(damages),
+        sum(key in announced for key in left),
+        tuple(Unerased(sequence, objects) for sequence, objects in sorted(awaited.items())),
+    )
+
+
+def _hidden_keys(archive: Archive) -> Iterator[str]:
+    for prefix in _PREFIXES:
+        yield from (info.key for info in archive.store.list_hidden(prefix))
 
 
 def _keys(archive: Archive) -> list[str]:
-    prefixes = [*(f"{name}/" for name in TABLES), layout.BLOB_PREFIX]
-    return [info.key for prefix in prefixes for info in archive.store.list(prefix)]
+    return [info.key for prefix in (*_PREFIXES, layout.CERTIFICATE_PREFIX) for info in archive.store.list(prefix)]
 
 
 def _digest(key: str) -> str:
@@ -74,6 +101,9 @@ def _named_since(archive: Archive, chain: Chain) -> set[str]:
         for entry, _ in ledger.entries_after(archive.store, chain.sequence, chain.digest):
             named.update(record.key for record in entry.added)
             named.update(layout.blob_key(blob.sha256) for blob in entry.blobs)
+            named.update(removal.key for removal in entry.removed)
+            if entry.disposal is not None:
+                named.add(layout.certificate_key(entry.disposal.plan))
     return named
 
 

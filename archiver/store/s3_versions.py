@@ -19,6 +19,7 @@ from archiver.store.s3_errors import code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import DeleteMarkerEntryTypeDef
 
 
 def erase(client: S3Client, *, bucket: str, key: str) -> list[ObjectLock]:
@@ -30,17 +31,17 @@ def erase(client: S3Client, *, bucket: str, key: str) -> list[ObjectLock]:
     if not answer.get("DeleteMarker"):
         return []  # the bucket has no versions, and the object is gone
     kept: list[ObjectLock] = []
-    markers: list[str] = []
+    markers: list[DeleteMarkerEntryTypeDef] = []
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-        markers += [found["VersionId"] for found in page.get("DeleteMarkers", []) if found["Key"] == key]
+        markers += [found for found in page.get("DeleteMarkers", []) if found["Key"] == key]
         for version in page.get("Versions", []):
             if version["Key"] == key:
                 kept += _erase_version(client, bucket, key, version["VersionId"])
         if any(found["Key"] > key for found in page.get("Versions", [])):
             break  # a listing is in key order, and the rest are keys that begin with this one
-    if not kept:
-        for marker in markers:
-            client.delete_object(Bucket=bucket, Key=key, VersionId=marker)
+    for marker in markers:
+        if not (kept and marker["IsLatest"]):  # the one that hides what a lock keeps
+            client.delete_object(Bucket=bucket, Key=key, VersionId=marker["VersionId"])
     return kept
 
 

@@ -90,9 +90,8 @@ def blob(folder: Path, content: bytes) -> dict[BlobRecord, Path]:
 
 
 def draft_of(tables: Mapping[str, list[dict[str, Any]]], **further: Any) -> Draft:
-    return Draft(
-        at_ms=AT_MS, tables={name: rows_to_table(TABLES[name], rows) for name, rows in tables.items()}, **further
-    )
+    data = {name: rows_to_table(TABLES[name], rows) for name, rows in tables.items()}
+    return Draft(**{"at_ms": AT_MS, "tables": data, **further})
 
 
 def add(

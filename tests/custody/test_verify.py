@@ -243,11 +243,12 @@ class TestDamageToTheLedger:
         rewrite_entry(root, ENTRY_2, blobs=[{"sha256": small_archive.FILE_DIGEST, "bytes": 5}])
         assert found(root, executor) == {("ledger", ENTRY_2)}
 
-    def test_an_object_that_a_later_entry_removed_is_not_missed(self, root: Path, executor: Executor) -> None:
+    def test_an_object_that_an_entry_removed_without_a_disposal_is_named(self, root: Path, executor: Executor) -> None:
         key = data_keys(root, "channels")[0]
-        rewrite_entry(root, ENTRY_2, removed=[{"key": key, "reason": "a policy said so"}])
+        rewrite_entry(root, ENTRY_2, removed=[{"key": key, "reason": "somebody felt like it"}])
         (root / key).unlink()
-        assert found(root, executor) == set()
+        assert found(root, executor) == {("ledger", ENTRY_2)}
+        assert "is no disposal" in look(root, executor).damages[0].what
 
     def test_an_unreadable_archive_json_stops_everything(self, root: Path, executor: Executor) -> None:
         (root / layout.ARCHIVE_KEY).write_bytes(b"{")

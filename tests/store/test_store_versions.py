@@ -137,6 +137,7 @@ def test_a_legal_hold_has_no_end_and_erasing_goes_on_when_it_is_released(version
         with pytest.raises(ObjectLockedError, match="a legal hold keeps 1 version, now hidden") as caught:
             versioned.store.erase("a/key")
         assert (caught.value.until_ms, caught.value.legal_hold) == (None, True)
+        assert versioned.behind("a/key") == (1, 1)
 
     versioned.hold("a/key", "OFF", version["VersionId"])
     versioned.store.erase("a/key")

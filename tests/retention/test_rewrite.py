@@ -1,0 +1,261 @@
+"""Rows that go are found wherever they lie, and what stays of an object is encoded as if they had never been there."""
+
+from __future__ import annotations
+
+import io
+import random
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.archive.ledger import FileRecord
+from archiver.archive.reader import files_of
+from archiver.archive.schema import MESSAGES
+from archiver.archive.tables import ROW_GROUP_ROWS, encode, rows_to_table, split_by_day
+from archiver.errors import DamageFoundError
+from archiver.retention.matching import Targets, uids_carried
+from archiver.retention.rewrite import find_events, find_messages, read_going, read_staying, rewrite
+from archiver.store.local import LocalStore
+from archiver.store.memory import MemoryStore
+from tests.archive.archive_steps import add, event, found, message
+
+CHATS = ["g:1", "u:1,u:2", "g:1,", ",g:1"]
+NEW_KEY = "messages/dt=2026-11-18/000000000009-00000000-00001.parquet"
+
+
+def strings(values: list[Any]) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def targets_of(pairs: list[tuple[str, str]]) -> Targets:
+    return Targets(strings([uid for _, uid in pairs]), chats=strings([chat for chat, _ in pairs]))
+
+
+# Matching
+
+PAIRS = st.tuples(st.sampled_from(CHATS), st.sampled_from(["m-1", "m-2", "m-10", "", "µ"]))
+
+
+@given(
+    st.lists(st.tuples(PAIRS, st.integers(0, 3)), unique=True, max_size=12),
+    st.lists(st.tuples(PAIRS, st.integers(-1, 5))),
+)
+def test_a_row_belongs_to_the_item_whose_every_part_it_has(items: list[Any], rows: list[Any]) -> None:
+    targets = Targets(
+        strings([uid for (_, uid), _ in items]),
+        chats=strings([chat for (chat, _), _ in items]),
+        ordinals=pa.array([ordinal for _, ordinal in items], pa.int32()),
+    )
+    matched = targets.match(
+        strings([uid for (_, uid), _ in rows]),
+        chats=strings([chat for (chat, _), _ in rows]),
+        ordinals=pa.array([ordinal for _, ordinal in rows], pa.int32()),
+    )
+    assert matched.to_pylist() == [items.index(row) if row in items else None for row in rows]
+
+
+@given(
+    st.lists(PAIRS, unique=True, max_size=12),
+    st.lists(st.tuples(st.none() | st.sampled_from(CHATS), st.none() | PAIRS.map(lambda pair: pair[1]))),
+)
+def test_a_row_that_names_no_chat_goes_by_its_uid(items: list[Any], rows: list[Any]) -> None:
+    matched = (
+        targets_of(items)
+        .match(strings([uid for _, uid in rows]), chats=strings([chat for chat, _ in rows]))
+        .to_pylist()
+    )
+    for (chat, uid), item in zip(rows, matched, strict=True):
+        if chat is None:
+            assert (item is not None) == (uid in {known for _, known in items})
+            assert item is None or items[item][1] == uid
+        else:
+            assert item == (items.index((chat, uid)) if (chat, uid) in items else None)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "ba", "z", "é", "🎉"]), min_size=1, unique=True),
+    st.sampled_from(["", "a", "b", "bb", "é", "🎈", "🎉"]),
+    st.sampled_from(["a", "b", "bb", "é", "🎉", "🎊"]),
+)
+def test_a_range_meets_items_just_where_one_lies_in_it(uids: list[str], least: str, greatest: str) -> None:
+    assert Targets(strings(uids)).meets(least, greatest) == any(least <= uid <= greatest for uid in uids)
+
+
+def test_few_rows_among_very_many_items_are_matched_and_so_are_many_among_few() -> None:
+    uids = [f"{number:08}" for number in range(0, 200_000, 2)]
+    random.Random(3).shuffle(uids)
+    targets = Targets(strings(uids))
+    for rows in (["00000000", "00199998", "00000001", "x"], [f"{number:08}" for number in range(0, 300_000, 3)]):
+        matched = targets.match(strings(rows)).to_pylist()
+        assert [None if item is None else uids[item] for item in matched] == [
+            row if row.isdigit() and int(row) % 2 == 0 and int(row) < 200_000 else None for row in rows
+        ]
+
+
+def test_what_a_body_carries_is_found_even_in_what_is_no_json() -> None:
+    bodies = [b'{"messages":[{"uid":"m-1"},{"uid" : 7}]}', None, b'{"uid":"m-2', b'broken {"uid": "m-3", ', b"{}"]
+    uids, rows = uids_carried(pa.array(bodies, pa.binary()))
+    assert list(zip(uids.to_pylist(), rows.to_pylist(), strict=True)) == [("m-1", 0), ("7", 0), ("m-3", 3)]
+
+
+# Rewriting
+
+
+def stored(store: Any, rows: pa.Table) -> tuple[FileRecord, pa.Table]:
+    """Store rows of messages of one day as a commit does, and return the record and the rows in their order."""
+    [(day, data)] = split_by_day(MESSAGES, rows)
+    file = encode(MESSAGES, day, data)
+    key = f"messages/dt={day}/000000000001-00000000-00001.parquet"
+    store.create(key, file.data)
+    record = FileRecord(
+        table="messages", key=key, bytes=len(file.data), sha256=file.sha256, rows=file.rows, ranges=file.ranges,
+        open_rows=file.open_rows, astray_rows=file.astray_rows,
+    )  # fmt: skip
+    return record, data
+
+
+def many(count: int) -> pa.Table:
+    chance = random.Random(5)
+    return rows_to_table(
+        MESSAGES,
+        [
+            message(
+                f"{1_795_000_000_000 + number}-x",
+                text=chance.choice(["hello", "", "naïve 日本 🎉", "x" * 300]),
+                chat_id=chance.choice(CHATS),
+                version=chance.randint(1, 3),
+                sent_at=1_795_000_000_000 + number % 1000,
+                mentions=chance.choice([None, [], ["u:1", "u:2"]]),
+                sent_at_basis=chance.choice(["observed", "uid"]),
+            )
+            for number in range(count)
+        ],
+    )
+
+
+@pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "on disk"])
+def test_what_stays_is_encoded_as_if_the_rest_had_never_been_there(
+    is_large: bool,
+) -> None:
+    store = MemoryStore()
+    record, data = stored(store, many(3_000))
+    goes = [number % 7 == 3 for number in range(data.num_rows)]
+    pairs = data.filter(pa.array(goes)).select(["chat_id", "message_uid"]).to_pylist()
+    touched = find_messages(store, record, targets_of([(row["chat_id"], row["message_uid"]) for row in pairs]))
+    assert touched is not None
+    assert touched.goes.to_pylist() == goes
+    assert pa.concat_tables(read_going(store, touched, ["message_uid"])).column(0).to_pylist() == [
+        row["message_uid"] for row in pairs
+    ]
+
+    fresh = rewrite(store, touched, NEW_KEY, in_memory_bytes_max=1 if is_large else record.bytes + 1)
+
+    stays = data.filter(pc.invert(pa.array(goes)))
+    expected = encode(MESSAGES, stays.column("sent_at")[0].as_py().date(), stays)
+    assert store.read(NEW_KEY) == expected.data
+    assert (fresh.sha256, fresh.rows, fresh.bytes) == (
+        sha256(expected.data).hexdigest(),
+        stays.num_rows,
+        len(expected.data),
+    )
+    assert (fresh.ranges, fresh.astray_rows, fresh.open_rows) == (
+        expected.ranges,
+        expected.astray_rows,
+        expected.open_rows,
+    )
+    assert (
+        pa.concat_tables(read_staying(store, record, touched, ["text"])).column(0).to_pylist()
+        == stays.column("text").to_pylist()
+    )
+    assert store.stat(record.key).size == record.bytes
+
+
+def test_many_row_groups_are_rewritten_one_at_a_time_into_whole_ones() -> None:
+    store = MemoryStore()
+    one = many(1).slice(0, 1)
+    count = 2 * ROW_GROUP_ROWS + 10
+    columns = {name: pa.repeat(one.column(name)[0], count) for name in MESSAGES.schema.names}
+    columns["message_uid"] = pa.array([f"{number:09}" for number in range(count)])
+    columns["chat_id"] = pa.repeat("g:1", count)
+    record, data = stored(store, pa.table([columns[name] for name in MESSAGES.schema.names], schema=MESSAGES.schema))
+    touched = find_messages(store, record, targets_of([("g:1", f"{number:09}") for number in range(0, count, 10)]))
+    assert touched is not None
+
+    fresh = rewrite(store, touched, NEW_KEY)
+
+    with pq.ParquetFile(io.BytesIO(store.read(NEW_KEY))) as file:
+        groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        assert groups == [ROW_GROUP_ROWS, fresh.rows - ROW_GROUP_ROWS]
+        stays = data.filter(pc.invert(touched.goes))
+        assert file.read().equals(stays)
+    assert fresh.rows == count - len(touched.items)
+
+
+def test_an_object_in_whose_range_no_item_lies_is_never_opened() -> None:
+    store = MemoryStore()
+    record, _ = stored(store, many(10))
+    store.delete(record.key)
+    assert find_messages(store, record, targets_of([("g:1", "m-1")])) is None
+
+
+def test_items_that_are_kept_after_all_leave_their_rows() -> None:
+    store = MemoryStore()
+    record, data = stored(store, many(6))
+    pairs = [(row["chat_id"], row["message_uid"]) for row in data.select(["chat_id", "message_uid"]).to_pylist()]
+    touched = find_messages(store, record, targets_of(pairs[1:5]))
+    assert touched is not None
+
+    fewer = touched.without(pa.array([False, True, False, False]))
+    assert fewer is not None
+    assert fewer.goes.to_pylist() == [False, True, False, True, True, False]
+    assert fewer.items.to_pylist() == [0, 2, 3]
+    assert touched.without(pa.array([False] * 4)) is touched
+    assert touched.without(pa.array([True] * 4)) is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damage_is_not_given_a_new_digest(tmp_path: Any, damage: str) -> None:
+    """A rewritten object would be whole again by the ledger, and nobody could see any more that its rows are others."""
+    store = LocalStore(tmp_path)
+    record, data = stored(store, many(50))
+    touched = find_messages(
+        store, record, targets_of([tuple(data.select(["chat_id", "message_uid"]).to_pylist()[0].values())])
+    )
+    assert touched is not None
+    content = bytearray(store.read(record.key))
+    content[len(content) // 2] ^= 1
+    (tmp_path / record.key).unlink()
+    if damage != "gone":
+        (tmp_path / record.key).write_bytes(content if damage == "flipped" else content[:-20])
+
+    with pytest.raises(DamageFoundError, match=record.key):
+        rewrite(store, touched, NEW_KEY)
+    assert [info.key for info in store.list("")] == ([record.key] if damage != "gone" else [])
+
+
+def test_events_are_found_by_their_uid_and_by_what_their_bodies_carry() -> None:
+    archive = found(MemoryStore())
+    head = add(
+        archive,
+        archive.founding_head(),
+        {
+            "events": [
+                {**event(1), "chat_id": "g:1", "message_uid": "m-1"},
+                {**event(2), "chat_id": "g:1", "message_uid": "m-2"},
+                {**event(3), "chat_id": "g:2", "message_uid": "m-1"},
+                {**event(4), "message_uid": None, "body": b'{"messages":[{"uid":"m-9"},{"uid":"m-1"}]}'},
+                {**event(5), "chat_id": "g:2", "body": b'{"messages":[{"uid":"m-1"}]}'},
+                {**event(6), "message_uid": None, "outcome": "wanted", "wanted_uids": ["m-1"]},
+            ]
+        },
+    )
+    [record] = files_of(head, "events")
+    touched = find_events(archive.store, record, targets_of([("g:1", "m-1")]))
+    assert touched is not None
+    assert touched.goes.to_pylist() == [True, False, False, True, False, False]
