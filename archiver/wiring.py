@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from archiver.flock.client import FlockClient
     from archiver.flock.token_store import TokenStore
     from archiver.query.engine import Engine
-    from archiver.run.session import Limits, Ports
+    from archiver.run.session import Limits, Ports, RetentionOrder
     from archiver.settings import Secrets, Settings
     from archiver.spool import QueueDepth, Spool, SpoolDepth
     from archiver.spool.sqs import SqsSpool
@@ -274,6 +274,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
             histories=tuple(
                 _histories(settings, given, client, lambda: stack.enter_context(FlockClient(options, clock=clock)))
             ),
+            retention=_retention(settings),
         )
 
 
@@ -313,6 +314,16 @@ def _histories(
                 )
             credential = UserToken(f"history:{declared.name}", Secret(secret.get_secret_value()))
         yield OpenHistory(source, GatewayPages(new_client(), source), credential)
+
+
+def _retention(settings: Settings) -> RetentionOrder | None:
+    """Return what runs do about retention, None if nothing."""
+    from archiver.run.session import RetentionOrder  # noqa: PLC0415 - see the module's docstring
+
+    declared = settings.retention
+    if declared.mode == "off":
+        return None
+    return RetentionOrder(declared.policy, applies=declared.mode == "apply", approved_by=declared.approved_by)
 
 
 def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:

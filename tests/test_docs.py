@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ from archiver.errors import EXIT_DONE, EXIT_GAPS
 from archiver.query.derived import DERIVED
 from archiver.query.macros import MACROS
 from archiver.retention.hold_file import read_holds
+from archiver.retention.policy_tests import files_named, run_tests
 from archiver.settings import load
 from archiver.settings.mapping import CsvMapping, FieldsMapping, Mapping, TimeMapping, load_mapping
-from tests import doc_tables
+from tests import doc_tables, policy_tables
 from tests.brought import message, slack_zip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,13 +42,15 @@ pytestmark = pytest.mark.xdist_group("docs")
 _BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # Those that run against an archive and need nothing else.
-_RUN_HERE = {"gaps", "hold", "import", "init", "query", "status", "verify", "webhooks"}
+_RUN_HERE = {"gaps", "hold", "import", "init", "query", "retention", "status", "verify", "webhooks"}
 # Their answer may be that something is missing, which it is in the demo.
-_MAY_END_WITH_GAPS = {"gaps", "webhooks"}
+_MAY_END_WITH_GAPS = {"gaps", "hold", "webhooks"}
 # A mapping of `archiver import` is no configuration; it says so in its first line.
 _MAPPING = "# mapping.yaml\n"
 # Nor is a file of holds.
 _HOLDS = "# holds.yaml\n"
+# Nor is a policy, or a file of policy tests; their first lines say where they lie.
+_POLICIES = "# policies/"
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,11 @@ def _place_hold(folder: Path) -> None:
 
 
 def _bring_files(folder: Path) -> None:
-    """Write the files that ``docs/import.md`` imports: its own records and their mapping, and some of the other kinds."""
+    """Write the files that ``docs/import.md`` imports (its own records and their mapping, and some of the other kinds), and our policies."""
     shown = [block for block in blocks() if block.place.startswith("docs/import.md")]
     (folder / "old-chat.jsonl").write_text(next(block.text for block in shown if block.language == "jsonl"))
     (folder / "mapping.yaml").write_text(next(block.text for block in shown if block.text.startswith(_MAPPING)))
+    shutil.copytree(ROOT / "policies", folder / "policies")
     (folder / "uids.csv").write_text("chat,uid\ng:0123456789abcdef,1700000000000-abc-m201\n")
     slack_zip(folder / "export.zip", {"general/2023-11-14.json": [message()]})
 
@@ -188,8 +193,24 @@ def test_a_configuration_is_one(text: str, tmp_path: Path) -> None:
         (tmp_path / "holds.yaml").write_text(text)
         assert read_holds(tmp_path / "holds.yaml")
         return
+    if text.startswith(_POLICIES):
+        _check_policies(tmp_path)
+        return
     (tmp_path / "archiver.yaml").write_text(text)
     assert load(tmp_path / "archiver.yaml").workspace
+
+
+def _check_policies(folder: Path) -> None:
+    """Put every policy and every file of tests where it says it lies; the policies do what the tests say."""
+    for block in blocks():
+        if block.text.startswith(_POLICIES):
+            path = folder / block.text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    judged = run_tests(files_named([folder / "policies" / "tests"]))
+    assert judged.cases
+    assert not judged.failed
+    assert {file.policy_path for file in judged.files} == {str(path) for path in (folder / "policies").glob("*.yaml")}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +260,11 @@ def test_the_guide_to_querying_lists_every_view_and_macro_as_it_is() -> None:
 def test_the_help_of_a_query_names_every_view_and_macro() -> None:
     words = set(re.findall(r"\w+", importlib.import_module("archiver.cli.query").command.help))
     assert {*TABLES, *(view.name for view in DERIVED), *(macro.name for macro in MACROS)} <= words
+
+
+def test_the_page_on_retention_lists_keys_principles_and_codes_as_they_are() -> None:
+    text = (ROOT / "docs" / "retention.md").read_text("utf-8")
+    assert all(table in text for table in policy_tables.all_tables())
 
 
 def test_the_configuration_lists_every_key_as_it_is() -> None:

@@ -35,6 +35,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("settings/", "retention/policy"),
     "pydantic_settings": ("settings/",),
     "yaml": ("document", "simulator/config_files"),
+    "jinja2": ("retention/plan_page",),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),

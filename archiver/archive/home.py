@@ -25,7 +25,7 @@ _TOLD = pa.array(["timestampInMillis", "timestamp", "uid"])
 def days_at_home(rows: pa.Table) -> pa.ChunkedArray:
     """Return the days under which every capture of the same message is looked for, null where that is every day."""
     uids = rows.column("message_uid")
-    stated = _days(pc.cast(_stated_ms(uids), pa.timestamp("ms", tz="UTC")))
+    stated = days_stated(uids)
     if not stated.null_count:
         return stated
     told = pc.or_(
@@ -33,6 +33,11 @@ def days_at_home(rows: pa.Table) -> pa.ChunkedArray:
     )
     sent = _days(rows.column("sent_at"))
     return pc.coalesce(stated, pc.if_else(told, sent, pa.scalar(None, pa.date32())))
+
+
+def days_stated(uids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the days that uids state by themselves, null where one states none."""
+    return _days(pc.cast(_stated_ms(uids), pa.timestamp("ms", tz="UTC")))
 
 
 def count_astray(rows: pa.Table) -> int:

@@ -7,6 +7,7 @@ the one that the ledger entry of its commit names, and `archiver verify` never l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -19,7 +20,7 @@ import pyarrow as pa
 from archiver.archive import layout, ledger
 from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord, HoldChange, HoldScope
 from archiver.archive.schema import TABLES
-from archiver.archive.tables import read_batches, rows_of
+from archiver.archive.tables import read_batches, read_object, rows_of
 from archiver.errors import DamageFoundError, KeyMissingError, UsageError
 from archiver.store import Store
 
@@ -207,22 +208,45 @@ def read_rows(
     Raises `DamageFoundError` naming the object that cannot be read.
     """
     for record in records:
-        try:
-            with store.open(record.key) as source:
-                for batch in read_batches(source, columns):
-                    kept = batch if keep is None else batch.filter(keep(batch))
-                    if kept.num_rows:
-                        yield kept
-        except KeyMissingError:
-            raise DamageFoundError(
-                f"{record.key} is missing in {store.url}, the ledger names it",
-                next_step="run `archiver verify` for a full list, then restore the object from a copy",
-            ) from None
-        except (pa.ArrowException, OSError) as error:
-            raise DamageFoundError(
-                f"{record.key} in {store.url} cannot be read as Parquet: {error}",
-                next_step="run `archiver verify` for a full list, then restore the object from a copy",
-            ) from None
+        with _readable(store, record), store.open(record.key) as source:
+            for batch in read_batches(source, columns):
+                kept = batch if keep is None else batch.filter(keep(batch))
+                if kept.num_rows:
+                    yield kept
+
+
+def read_columns(
+    store: Store, record: FileRecord, columns: Sequence[str], *, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """Return some columns of all rows of one data object; those of ``dictionaries`` stay encoded as they are in the file.
+
+    A column that an older version of the software did not write is null. Raises `DamageFoundError` naming the object that cannot
+    be read.
+    """
+    with _readable(store, record), store.open(record.key) as source:
+        found = read_object(source, columns, dictionaries=dictionaries)
+    schema = TABLES[record.table].schema
+    arrays = [
+        found.column(name) if name in found.column_names else pa.nulls(found.num_rows, schema.field(name).type)
+        for name in columns
+    ]
+    return pa.table(arrays, names=list(columns))
+
+
+@contextmanager
+def _readable(store: Store, record: FileRecord) -> Iterator[None]:
+    try:
+        yield
+    except KeyMissingError:
+        raise DamageFoundError(
+            f"{record.key} is missing in {store.url}, the ledger names it",
+            next_step="run `archiver verify` for a full list, then restore the object from a copy",
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        raise DamageFoundError(
+            f"{record.key} in {store.url} cannot be read as Parquet: {error}",
+            next_step="run `archiver verify` for a full list, then restore the object from a copy",
+        ) from None
 
 
 def latest_states(store: Store, head: Head, table: str, key: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, Any]]:

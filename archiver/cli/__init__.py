@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "import": "Archive what somebody brings: uids, messages, a Slack export.",
     "status": "Show the archive's head, runs, counts and spool.",
     "gaps": "List what may be missing, and what to do about it.",
+    "retention": "Keep messages as long as policies say, and no longer.",
     "query": "Ask the archive in SQL.",
     "hold": "Place and release legal holds, and see what they cover.",
     "verify": "Check the archive against its ledger.",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "gaps")
+STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps")
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
@@ -30,6 +30,7 @@ _DESCRIPTIONS = {
     "files": "fetching files again",
     "history": "reading history in pages",
     "holds": "marking what is held",
+    "retention": "looking at what is due to go",
     "gaps": "listing what may be missing",
 }
 
@@ -135,6 +136,7 @@ def _stage_document(stage: StageResult) -> dict[str, Any]:
         "seconds": round(stage.seconds, 3),
         "counts": dict(stage.counts),
         "unfinished": stage.unfinished,
+        "notes": stage.notes,
         "error": None
         if error is None
         else {"kind": type(error).__name__, "what": error.what, "next_step": error.next_step},
@@ -170,6 +172,9 @@ def _show(output: Output, result: RunResult) -> None:
         for stage in result.stages
     ]
     output.table(["stage", "seconds", "what", "outcome"], rows)
+    for stage in result.stages:
+        for note in stage.notes:
+            output.line(f"{stage.stage}: {note}")
     if result.gaps:
         output.table(["gap", "count", "evidence"], list(_gap_rows(result.gaps)))
     if result.open_gaps:

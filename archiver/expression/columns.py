@@ -13,8 +13,8 @@ _MESSAGE: Final = ("chat_id", "message_uid")
 
 
 def columns_of(terms: Sequence[Term]) -> tuple[str, ...]:
-    """Return the columns that terms look at, sorted."""
-    return tuple(sorted({column for term in terms for column in _columns(term)}))
+    """Return the columns that terms look at, sorted; those that name a message are always among them."""
+    return tuple(sorted({*_MESSAGE, *(column for term in terms for column in _columns(term))}))
 
 
 def _columns(term: Term) -> tuple[str, ...]:  # noqa: C901, PLR0911 - one line for each kind of term

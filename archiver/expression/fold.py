@@ -18,6 +18,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 ALONE: Final = "\x01"
@@ -89,7 +90,8 @@ def fold(text: str) -> str:
     """Return a text with case, width and accents folded; what separates words stays as it is. Folding twice changes nothing."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFD", text.translate(_PLAIN))
+    folded = text.translate(_PLAIN)
+    return folded if unicodedata.is_normalized("NFD", folded) else _in_canonical_order(folded)
 
 
 def words(text: str) -> list[str]:
@@ -156,8 +158,17 @@ def _in_order(marked: str) -> str:
 
 
 def _ordered(found: re.Match[str]) -> str:
-    marks = unicodedata.normalize("NFD", found.group().translate(_MARKERS))
+    marks = _in_canonical_order(found.group().translate(_MARKERS))
     return "".join(ATTACHED + mark for mark in marks)
+
+
+def _in_canonical_order(decomposed: str) -> str:
+    """Do what Unicode's canonical ordering does to a decomposed text; Python's own takes the square of the length of a row of marks."""
+    ordered: list[str] = []
+    for is_mark, characters in groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0):
+        row = list(characters)
+        ordered += sorted(row, key=unicodedata.combining) if is_mark else row
+    return "".join(ordered)
 
 
 def _plain_of(code: int) -> str:

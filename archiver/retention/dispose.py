@@ -80,7 +80,7 @@ def dispose(
     became of it, and `finish_disposals` goes on.
     """
     recover(archive, writer=author.writer, now_ms=now_ms)
-    located = _checked(archive, head, plan, coverage=coverage, executor=executor, progress=progress)
+    located = check(archive, head, plan, coverage=coverage, executor=executor, progress=progress)
     blobs = blobs_going(archive.store, head, located, executor=executor)
     touched = [one for table in KINDS for one in located.touched.get(table, ())]
     keys = _new_keys(touched, sequence=head.sequence + 1, attempt=attempt)
@@ -113,10 +113,19 @@ def dispose(
     return Disposed(final_head, new_head.sequence, certificate, layout.certificate_key(plan.digest), erasure)
 
 
-def _checked(
-    archive: Archive, head: Head, plan: Plan, *, coverage: HoldCoverage, executor: Executor, progress: Progress
+def check(
+    archive: Archive,
+    head: Head,
+    plan: Plan,
+    *,
+    coverage: HoldCoverage,
+    executor: Executor,
+    progress: Progress = _unwatched,
 ) -> Located:
-    """Return the rows of a plan that go, after everything that could forbid it was looked at."""
+    """Return the rows of a plan that go, after everything that could forbid it was looked at; nothing is changed.
+
+    Raises what `dispose` raises before it changes anything.
+    """
     _require_sound(archive, plan)
     _require_fresh(archive, head, plan)
     located = locate(archive.store, head, plan, executor=executor, progress=progress)

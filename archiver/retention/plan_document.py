@@ -28,6 +28,8 @@ from archiver.store import Store
 PLAN_FORMAT: Final = 1
 DIGEST_DIGITS_MIN: Final = 12
 _DIGEST_BATCH_ROWS: Final = 65_536
+# What JSON escapes in a text.
+_ESCAPED: Final = r'["\\\x00-\x1f]'
 _BEGINNING = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS_MIN},64}}")
 
 ItemKind = Literal["message", "file", "user"]
@@ -87,11 +89,13 @@ class DueLater(msgspec.Struct, frozen=True, kw_only=True):
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is approved: by its digest everything below is fixed, items included.
 
-    ``as_of`` is the instant up to which items were due, the start of a day of ``zone``, the policy's time zone. ``counts``
-    has the items by kind, ``rows`` are theirs; ``totals`` has the rows that the archive held then, by table, of which a percentage is a
-    part. ``blobs`` lose their last reference. ``saved`` and ``later`` say what is not in the plan: what holds keep, every item of which is
-    counted once in ``held`` and ``held_bytes``, and what is due in the months that follow; for an erasure ``later`` is what a retain
-    period still keeps, by the month in which the last one ends. An erasure for one person has a ``subject`` and a ``reason``.
+    ``as_of`` is the instant up to which items were due (ISO 8601 in UTC): the first of a day of ``zone``, the policy's time zone.
+    ``counts`` has the items by kind, ``rows`` are theirs; ``totals`` has the rows that the archive held then, by table, of which a
+    percentage is a part. ``blobs`` lose their last reference.
+
+    ``saved`` and ``later`` say what is not in the plan: what holds keep, every item of which is counted once in ``held`` and
+    ``held_bytes``, and what is due in the months that follow; for an erasure ``later`` is what a retain period still keeps, by the month
+    in which the last one ends. An erasure for one person has a ``subject`` and a ``reason``.
     """
 
     format: int
@@ -160,7 +164,7 @@ def items_digest(items: pa.Table) -> str:
     """Return the SHA-256 of items as canonical JSON lines: keys sorted, days ISO, instants in milliseconds, a newline after each."""
     digest = sha256()
     for batch in items.to_batches(max_chunksize=_DIGEST_BATCH_ROWS):
-        digest.update(_encode_lines(_plain_rows(batch)))
+        digest.update(_lines(batch))
     return digest.hexdigest()
 
 
@@ -255,6 +259,29 @@ def _damaged(store: Store, key: str, why: str) -> DamageFoundError:
     return DamageFoundError(
         f"{key} in {store.url}: {why}", next_step="make the plan again with `archiver retention plan`"
     )
+
+
+def _lines(batch: pa.RecordBatch) -> bytes | pa.Buffer:
+    """Return rows as canonical JSON lines. Where no text needs escaping they are joined column by column, in a tenth of the time."""
+    texts = {name: batch.column(name) for name in batch.schema.names if batch.schema.field(name).type == pa.string()}
+    # But for uids there are few that differ, and looking for them is quicker than looking into all.
+    asked = (text if name == "message_uid" else pc.unique(text) for name, text in texts.items())
+    if any(pc.any(pc.match_substring_regex(text, _ESCAPED), min_count=0).as_py() for text in asked):
+        return _encode_lines(_plain_rows(batch))
+    pieces: list[pa.Array | str] = []
+    for place, name in enumerate(sorted(batch.schema.names)):
+        pieces += [f'{"," if place else "{"}"{name}":', _as_json(batch.column(name))]
+    lines = pc.binary_join_element_wise(*pieces, "}\n", "")
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "")[0].as_buffer()
+
+
+def _as_json(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        column = pc.cast(column, pa.int64())
+    text = pc.cast(column, pa.string())
+    if not pa.types.is_integer(column.type):
+        text = pc.binary_join_element_wise('"', text, '"', "")
+    return pc.fill_null(text, "null")
 
 
 def _plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:

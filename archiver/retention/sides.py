@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.retention.answers import Answered, Answers
-from archiver.retention.conditions import CompiledRule, Vocabulary, compile_rule
+from archiver.retention.conditions import SEARCHED_FILE_COLUMNS, CompiledRule, Vocabulary, compile_rules
 from archiver.retention.context import Context
 from archiver.retention.crossing import taken
 from archiver.retention.items import messages_of
@@ -28,16 +28,15 @@ class _Side:
     def __init__(self, policy: Policy, context: Context, calendar: Calendar, *, on: str) -> None:
         self._policy = policy
         messages, files = Vocabulary(), Vocabulary()
-        self._compiled = [
-            compile_rule(rule, policy, context, messages=messages, files=files) if rule.on in (on, "both") else None
-            for rule in policy.rules
-        ]
+        self._compiled = compile_rules(policy, context, on=on, messages=messages, files=files)
         self.rules: list[Rule] = [one.rule for one in self._rules()]
         clock_columns = {"sender_id"} if any(rule.clock == "departure" for rule in self.rules) else set()
         self.message_columns = frozenset(messages.columns() | clock_columns)
-        self.file_columns = frozenset(files.columns())
-        self._asks_messages = Answers(messages, calendar)
+        self._asks_messages = Answers(messages, calendar, [one.message for one in self._rules()])
         self._asks_files = Answers(files, calendar)
+        self.file_columns = frozenset(
+            files.columns() | (SEARCHED_FILE_COLUMNS if self._asks_messages.needs_files else set())
+        )
         # Answers that a row is given by rows of the other table have bits above those of its own.
         self._above = len(messages.leaves) if on == "messages" else len(files.leaves)
 
@@ -56,7 +55,7 @@ class MessageSide(_Side):
 
     def __init__(self, policy: Policy, context: Context, calendar: Calendar) -> None:
         super().__init__(policy, context, calendar, on="messages")
-        self.needs_files = any(one.asks_files for one in self._rules())
+        self.needs_files = self._asks_messages.needs_files or any(one.asks_files for one in self._rules())
 
     def matched(self, rows: pa.Table, files: pa.Table | None) -> Answered:
         """Return which rules match each row of ``messages``."""
@@ -79,7 +78,7 @@ class MessageSide(_Side):
         of_files = owners.groups.union(self._mapped(self._asks_files.of(files), self._file_meaning))
         none = len(of_files.answers)
         by_row = pc.fill_null(pc.take(of_files.codes, owners.places_of(rows)), none)
-        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]))
+        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]), files=files)
 
     def _file_meaning(self, answers: int) -> int:
         meaning = 1
@@ -130,7 +129,7 @@ class FileSide(_Side):
     def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = [0] if messages is None else self._asks_messages.of(messages).answers
+        of_messages = [0] if messages is None else self._asks_messages.of(messages, files=rows).answers
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
@@ -147,7 +146,7 @@ class FileSide(_Side):
         if messages is None:
             raise ValueError("the policy judges files with their messages, and none were handed in")
         owners = messages_of(messages)
-        united = owners.groups.union(self._mapped(self._asks_messages.of(messages), self._message_meaning))
+        united = owners.groups.union(self._mapped(self._asks_messages.of(messages, files=rows), self._message_meaning))
         missing = self.is_missing << self._above if self._may_miss else self._message_meaning(0)
         by_row = pc.fill_null(pc.take(united.codes, owners.places_of(rows)), len(united.answers))
         return self._asks_files.of(rows, Answered(by_row, [*united.answers, missing]))

@@ -18,6 +18,7 @@ import structlog
 from archiver.archive import layout
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of
+from archiver.errors import SpoolError
 
 _FOLDER = "states"
 _DIGEST_BYTES = 32
@@ -63,6 +64,21 @@ def keep(state: Path, head: Head, states: Mapping[str, Mapping[tuple[str, ...], 
             temporary.replace(path)
         except OSError as error:
             log.warning("the newest states cannot be kept", table=table, reason=str(error))
+
+
+def forget(state: Path) -> None:
+    """Drop what was kept, for it may tell of somebody who was erased; the next run reads it anew.
+
+    Raises `SpoolError` if it cannot be dropped.
+    """
+    for path in sorted((state / _FOLDER).glob("*")):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SpoolError(
+                f"{path} tells of people who were erased, and cannot be removed: {error.strerror}",
+                next_step="remove it by hand; it is a cache, and the next run makes it anew",
+            ) from None
 
 
 def _path(state: Path, table: str) -> Path:

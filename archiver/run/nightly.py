@@ -20,6 +20,7 @@ from archiver.run.gaps import list_gaps
 from archiver.run.history import read_histories
 from archiver.run.holds import mirror_holds
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
+from archiver.run.retention import finish, retain
 from archiver.run.session import Limits, Ports, Session
 from archiver.run.sweep import sweep
 
@@ -85,7 +86,13 @@ def _run_stage(stage: StageName, session: Session) -> StageResult:
 
 def _has_work(stage: StageName, session: Session) -> bool:
     """Tell whether a stage that the run does not get to might leave something undone; some are only where they are configured."""
-    return {"history": bool(session.ports.histories), "holds": session.ports.mirror_holds}.get(stage, True)
+    ports = session.ports
+    configured = {
+        "history": bool(ports.histories),
+        "holds": ports.mirror_holds,
+        "retention": ports.retention is not None,
+    }
+    return configured.get(stage, True)
 
 
 def _settle_tokens(ports: Ports, *, at_ms: int) -> None:
@@ -104,6 +111,7 @@ def _recover(session: Session) -> StageResult:
     done = recover(archive, writer=session.author.writer, now_ms=session.ports.clock.now_ms())
     swept = archive.store.sweep()
     counts = {"unfinished": done.unfinished, "objects_removed": done.objects_removed, "writes_swept": swept}
+    counts["disposals_finished"] = finish(session)
     return StageResult("recover", counts=counts)
 
 
@@ -118,5 +126,6 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "files": retry_files,
     "history": read_histories,
     "holds": mirror_holds,
+    "retention": retain,
     "gaps": list_gaps,
 }

@@ -11,8 +11,19 @@ import msgspec
 from archiver.archive.ledger import Gap
 from archiver.errors import EXIT_DONE, EXIT_GAPS, ArchiverError
 
-StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "gaps"]
-STAGES: tuple[StageName, ...] = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "gaps")
+StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps"]
+STAGES: tuple[StageName, ...] = (
+    "recover",
+    "directory",
+    "drain",
+    "fetch",
+    "sweep",
+    "files",
+    "history",
+    "holds",
+    "retention",
+    "gaps",
+)
 # Of these kinds stages say how many they met; met by two stages, they are as many as both say.
 _COUNTED = frozenset({"file-not-stored", "unparsed"})
 
@@ -44,7 +55,7 @@ class StageResult:
     """One stage: what it counted, what it knows it missed, the error that ended it early, and whether time ran out.
 
     ``asked`` is False where the stage could not ask at all, so that what it does not name is not known. ``open_gaps`` is for
-    the stage gaps: how many are open by kind, of this run and of all before.
+    the stage gaps: how many are open by kind, of this run and of all before. ``notes`` are sentences for the report.
     """
 
     stage: StageName
@@ -55,6 +66,7 @@ class StageResult:
     seconds: float = 0.0
     asked: bool = True
     open_gaps: Mapping[str, int] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:

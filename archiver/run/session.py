@@ -51,6 +51,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionOrder:
+    """What a run does about retention: by the policy in this file, plan, and apply what it planned if somebody approved that."""
+
+    policy: Path
+    applies: bool = False
+    approved_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world as `archiver.wiring` put it together.
 
@@ -59,6 +68,7 @@ class Ports:
     ``executor`` has threads for the store and the spool.
     ``state`` is this machine's own folder, None to keep no memory of the head; ``keeper`` learns which tokens were refused.
     ``mirror_holds`` says that the store is to have the legal holds too.
+    ``retention`` is None where runs leave that to people.
     """
 
     archive: Archive
@@ -75,6 +85,7 @@ class Ports:
     gap_rules: GapRules = field(default_factory=GapRules)
     histories: tuple[OpenHistory, ...] = ()
     mirror_holds: bool = False
+    retention: RetentionOrder | None = None
 
 
 class Session:
@@ -165,6 +176,15 @@ class Session:
                 self.commits += 1
                 self._learn(draft)
                 return
+
+    def stand_on(self, head: Head, *, are_ours: bool = False) -> None:
+        """Go on from another head, whose commits are this run's own or others'; what was known of states is read anew."""
+        if head.sequence == self.head.sequence:
+            return
+        if are_ours:
+            self.commits += head.sequence - self.head.sequence
+        self.head = head
+        self._forget()
 
     def _learn(self, draft: Draft) -> None:
         for table, states in self._states.items():

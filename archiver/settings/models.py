@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -89,6 +89,17 @@ def _spool(value: str) -> str:
 def _workspace(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError("must be a name of printable characters")
+    return value.strip()
+
+
+def _off(value: object) -> object:
+    # YAML 1.1 reads a bare `off` as no.
+    return "off" if value is False else value
+
+
+def _person(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must name a person or a decision, in printable characters")
     return value.strip()
 
 
@@ -215,6 +226,23 @@ class FilesSettings(_Part):
     """Downloads at once."""
 
 
+class RetentionSettings(_Part):
+    """Retention: which policy says what is kept how long, and whether a run does something about it."""
+
+    policy: Path = Path("./policies/default.yaml")
+    """File of the policy, for `archiver retention` and for runs."""
+    mode: Annotated[Literal["off", "plan", "apply"], BeforeValidator(_off)] = "off"
+    """What a run does: nothing; make a plan and store it; or make a plan and apply it, if it passes no limit of the policy."""
+    approved_by: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_person)] | None = None
+    """Who approves what runs apply by themselves; needed for `mode: apply`, and named in every certificate."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RetentionSettings:
+        if self.mode == "apply" and self.approved_by is None:
+            raise ValueError("mode: apply needs approved_by: who answers for what runs remove by themselves")
+        return self
+
+
 class HoldsSettings(_Part):
     """Legal holds; `archiver hold` places them."""
 
@@ -255,6 +283,7 @@ class Settings(BaseSettings):
     gaps: GapsSettings = GapsSettings()
     history: HistorySettings = HistorySettings()
     holds: HoldsSettings = HoldsSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     def place(self) -> Path | S3Address:
         """Return where the archive lies: an absolute folder, or an address in a bucket."""

@@ -84,7 +84,9 @@ class TestHelp:
             for path in folder.glob("[a-z]*.py")
             if re.search(r"^@click\.(command|group)\b", path.read_text("utf-8"), re.MULTILINE)
         }
-        assert commands == {MODULES.get(name, name) for name in COMMANDS}
+        # What hangs on a group lies beside it, as retention_plan beside retention.
+        of_groups = {name for name in commands if name.rpartition("_")[0] in COMMANDS and not name.endswith("_")}
+        assert commands - of_groups == {MODULES.get(name, name) for name in COMMANDS}
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import unicodedata
 from itertools import pairwise
 
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from archiver.expression import fold
 
-EVERY_CHARACTER = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+# What is not assigned or private is a symbol, one like the other.
+EVERY_CHARACTER = [
+    chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+]
 # Few characters of many kinds, so that they meet: accents, voicing, joiners, half width, ligatures, syllables, marks in several orders.
 ODD = st.text(
     st.sampled_from(
@@ -56,7 +60,8 @@ def test_a_text_is_cut_into_folded_words(text: str, expected: list[str]) -> None
 
 
 def test_folding_any_character_twice_changes_nothing() -> None:
-    assert not [character for character in EVERY_CHARACTER if fold.fold(fold.fold(character)) != fold.fold(character)]
+    folded = [fold.fold(character) for character in EVERY_CHARACTER]
+    assert not [once for once in folded if fold.fold(once) != once]
 
 
 @given(TEXTS)
@@ -98,6 +103,19 @@ def test_each_word_knows_the_characters_that_it_is_written_with(text: str) -> No
 def test_what_is_shown_is_the_same_word(text: str) -> None:
     for word in fold.words(text):
         assert fold.words(fold.shown(word)) == [word]
+
+
+def test_a_row_of_marks_is_put_in_order_in_time_that_grows_with_its_length() -> None:
+    def took(count: int) -> float:
+        start = time.process_time()
+        assert fold.words("\u0915" + "\u094d\u093c" * count) == fold.words(
+            "\u0915" + "\u093c" * count + "\u094d" * count
+        )
+        assert fold.fold("\u094d\u093c" * count) == "\u093c" * count + "\u094d" * count
+        return time.process_time() - start
+
+    took(10)
+    assert took(200_000) < max(2.0, 40 * took(20_000))
 
 
 def test_a_text_of_all_characters_does_not_fill_the_memory() -> None:

@@ -166,6 +166,7 @@ def test_it_says_which_columns_and_facts_it_needs() -> None:
     assert (expression.needs_files, expression.needs_missing, expression.needs_labels) == (True, False, False)
     assert (parsed("is:missing").needs_missing, parsed("NOT label:x").needs_labels) == (True, True)
     assert "plain_text" in parsed("merger").columns
+    assert parsed("label:x").columns == ("chat_id", "message_uid")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,351 @@
+"""`archiver retention plan` and `apply`: what would go, when and why; then exactly that, or nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from archiver.cli.options import Invocation, config_options, examples
+from archiver.cli.output import Output
+from archiver.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from archiver.archive.reader import Archive
+    from archiver.retention.applying import Rehearsal
+    from archiver.retention.dispose import Disposed
+    from archiver.retention.plan_document import Plan, PlanHeader
+    from archiver.retention.policy import Policy
+    from archiver.settings import Settings
+
+# A table is for eyes; the JSON document has every month.
+RULES_SHOWN_MAX = 50
+PROGRAM_DIGITS = 16
+
+POLICY_OPTION = click.option(
+    "--policy",
+    "policy_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The policy, instead of retention.policy.",
+)
+AS_OF_OPTION = click.option(
+    "--as-of", metavar="DAY", help="What is due as of this day of the policy's zone; today by default."
+)
+HTML_OPTION = click.option(
+    "--html",
+    "html_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the plan as a page, too.",
+)
+STORE_OPTION = click.option(
+    "--store/--no-store",
+    "is_stored",
+    default=True,
+    show_default=True,
+    help="Whether the plan is kept in the archive, to be applied.",
+)
+
+
+@click.command(
+    "plan",
+    epilog=examples(
+        "archiver retention plan",
+        "archiver retention plan --as-of 2027-01-01 --no-store",
+        "archiver retention plan --html plan.html --json",
+    ),
+)
+@AS_OF_OPTION
+@POLICY_OPTION
+@HTML_OPTION
+@STORE_OPTION
+@config_options
+def plan(
+    invocation: Invocation, *, as_of: str | None, policy_path: Path | None, html_path: Path | None, is_stored: bool
+) -> int | None:
+    """Show what the policy would remove: how many messages and files, by which rule, what holds keep, and what leaves in the next months.
+
+    Nothing is removed. The plan is kept in the archive under its digest, which stands for exactly these items on exactly this state of
+    the archive: it is what a person approves, and what `archiver retention apply` takes.
+    """
+    from archiver.retention.plan import plan_policy  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+
+    settings, archive, policy, day, _ = opened(invocation, policy_path=policy_path, as_of=as_of)
+    with working(invocation.output, "looking at days") as (executor, progress):
+        found = plan_policy(archive, archive.head(), policy, as_of=day, executor=executor, progress=progress)
+    finish(invocation, settings, archive, found, html_path=html_path, is_stored=is_stored)
+    return None
+
+
+@click.command(
+    "apply",
+    epilog=examples(
+        'archiver retention apply 4f2a9c0b7d1e --approved-by "Ann Smith, 2026-11-27"',
+        "archiver retention apply 4f2a9c0b7d1e --approved-by ann --dry-run",
+    ),
+)
+@click.argument("digest")
+@click.option(
+    "--approved-by", required=True, metavar="NAME", help="Who approved this digest; stands in the certificate."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, or why it would be refused; change nothing.")
+@POLICY_OPTION
+@config_options
+def apply(
+    invocation: Invocation, *, digest: str, approved_by: str, dry_run: bool, policy_path: Path | None
+) -> int | None:
+    """Remove exactly what the plan with this DIGEST lists, or refuse.
+
+    The first 12 digits or more name a plan. It is refused, with exit code 5 and nothing changed, if the policy or the archive is not
+    that of the plan any more, if a limit of the policy would be passed, or if its day has not begun. Holds that were placed since only
+    take items out of it. There is no way back: what is removed is gone from every object of the archive, with all old versions. A
+    certificate stays.
+    """
+    from archiver import wiring  # noqa: PLC0415 - as above
+    from archiver.retention.applying import apply_plan, rehearse  # noqa: PLC0415 - as above
+    from archiver.retention.plan_document import load_plan  # noqa: PLC0415 - as above
+    from archiver.run import known_states  # noqa: PLC0415 - as above
+    from archiver.run.lock import hold  # noqa: PLC0415 - as above
+
+    approved_by = _name(approved_by)
+    settings, archive, policy, _, clock = opened(invocation, policy_path=policy_path, as_of=None)
+    found = load_plan(archive.store, digest)
+    with working(invocation.output, "applying") as (executor, _), invocation.output.progress() as bars:
+        task = bars.add_task("applying", total=None)
+
+        def step(name: str, done: int, total: int) -> None:
+            bars.update(task, description=name, completed=done, total=total)
+
+        if dry_run:
+            told = rehearse(
+                archive, archive.head(), found, policy, now_ms=clock.now_ms(), executor=executor, progress=step
+            )
+            invocation.output.result(_rehearsed(found, told), show=lambda out: _show_rehearsal(out, found, told))
+            return None
+        with hold(settings.state):
+            done = apply_plan(
+                archive,
+                archive.head(),
+                found,
+                policy,
+                approved_by=approved_by,
+                author=wiring.author(settings, clock=clock),
+                attempt=secrets.token_hex(4),
+                now_ms=clock.now_ms(),
+                executor=executor,
+                progress=step,
+            )
+            if "users" in done.certificate.rows:
+                known_states.forget(settings.state)
+    invocation.output.result(_disposed(done), show=lambda out: _show_disposed(out, done))
+    return None
+
+
+def opened(
+    invocation: Invocation, *, policy_path: Path | None, as_of: str | None
+) -> tuple[Settings, Archive, Policy, date, Any]:
+    """Return settings, archive, policy, the day that is meant in the policy's zone, and a clock."""
+    from archiver import wiring  # noqa: PLC0415 - as above
+    from archiver.clock import SystemClock  # noqa: PLC0415 - as above
+    from archiver.retention.plan import today  # noqa: PLC0415 - as above
+    from archiver.retention.policy_file import read_policy  # noqa: PLC0415 - as above
+
+    settings, clock = invocation.settings(), SystemClock()
+    policy = read_policy(policy_path or settings.retention.policy)
+    day = today(clock.now_ms(), zone=policy.zone) if as_of is None else _day(as_of)
+    return settings, wiring.open_archive(settings), policy, day, clock
+
+
+@contextmanager
+def working(output: Output, what: str) -> Iterator[tuple[ThreadPoolExecutor, Callable[[int, int], None]]]:
+    """Return threads, and where progress is told."""
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - as above
+
+    give_memory_back()
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as executor, output.progress() as bars:
+        task = bars.add_task(what, total=None)
+        yield executor, lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def finish(
+    invocation: Invocation,
+    settings: Settings,
+    archive: Archive,
+    found: Plan,
+    *,
+    html_path: Path | None,
+    is_stored: bool,
+    further: dict[str, Any] | None = None,
+    show_further: Callable[[Output], None] | None = None,
+) -> None:
+    """Store a plan, write its page, and print it."""
+    from archiver.retention.plan_document import store_plan  # noqa: PLC0415 - as above
+    from archiver.retention.plan_page import PageFacts, plan_page  # noqa: PLC0415 - as above
+
+    if is_stored:
+        store_plan(archive.store, found)
+    if html_path is not None:
+        page = plan_page(found, PageFacts(settings.workspace, archive.store.url))
+        try:
+            html_path.write_text(page, "utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{html_path} cannot be written: {error.strerror}", next_step="name another file"
+            ) from None
+
+    def show(output: Output) -> None:
+        _show(output, found, is_stored=is_stored)
+        if show_further is not None:
+            show_further(output)
+
+    document = {**_document(found), "stored": is_stored, "html": html_path, **(further or {})}
+    invocation.output.result(document, show=show)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of {text!r} is no day", next_step="write it as 2026-11-27") from None
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise UsageError(
+            "--approved-by names nobody", next_step="name who approved the plan, and where that can be looked up"
+        )
+    return text.strip()
+
+
+def _document(found: Plan) -> dict[str, Any]:
+    from archiver.retention.plan import groups_of  # noqa: PLC0415 - as above
+    from archiver.retention.plan_document import breakers_passed  # noqa: PLC0415 - as above
+
+    header = found.header
+    return {
+        "digest": found.digest,
+        "plan": msgspec.to_builtins(header),
+        "by_rule_and_month": [
+            {"rule": one.rule, "kind": one.kind, "month": one.month, "items": one.items, "bytes": one.bytes}
+            for one in groups_of(found.items)
+        ],
+        "limits_passed": breakers_passed(header.limits, rows=header.rows, totals=header.totals),
+    }
+
+
+def _show(output: Output, found: Plan, *, is_stored: bool) -> None:
+    from archiver.retention.plan import groups_of  # noqa: PLC0415 - as above
+    from archiver.retention.plan_document import breakers_passed  # noqa: PLC0415 - as above
+    from archiver.retention.plan_page import day_of, limits_of, rules_of, weight  # noqa: PLC0415 - as above
+
+    header = found.header
+    output.facts(
+        {
+            "plan": "an erasure" if header.kind == "erase" else f"by the policy {header.policy}",
+            "as of": f"{day_of(header)} in {header.zone} ({header.as_of})",
+            "archive": f"commit {header.head_sequence} {header.head_digest}",
+            "items": _counted(header.counts) or "nothing is due",
+            "rows": f"{header.rows:,} of {sum(header.totals.values()):,}",
+            "weight": weight(header.bytes),
+            "blobs": f"{header.blobs:,} lose their last reference ({weight(header.blob_bytes)})",
+            "held": f"{header.held:,} items are due and stay ({weight(header.held_bytes)})",
+        }
+    )
+    rules = rules_of(groups_of(found.items))
+    if rules:
+        output.table(
+            ["rule", "what", "items", "weight", "sent"],
+            [
+                (row.rule, f"{row.kind}s", row.items, weight(row.bytes), f"{row.first} to {row.last}")
+                for row in rules[:RULES_SHOWN_MAX]
+            ],
+        )
+        if len(rules) > RULES_SHOWN_MAX:
+            output.line(f"  and {len(rules) - RULES_SHOWN_MAX} more; --json has all of them")
+    if header.saved:
+        output.table(
+            ["hold", "items it keeps", "weight"], [(one.hold, one.items, weight(one.bytes)) for one in header.saved]
+        )
+    _show_later(output, header)
+    output.table(
+        ["limit", "at most", "this plan", "outcome"],
+        [(limit.name, limit.at_most, limit.plan, limit.outcome) for limit in limits_of(header)],
+    )
+    output.line(f"digest  {found.digest}")
+    for passed in breakers_passed(header.limits, rows=header.rows, totals=header.totals):
+        output.line(f"It cannot be applied: it has {passed}.")
+    if not header.counts:
+        return
+    if is_stored:
+        output.line(
+            f"  Next: have it approved, then `archiver retention apply {found.digest[:PROGRAM_DIGITS]} --approved-by NAME`"
+        )
+    else:
+        output.line("  It was not stored, so it cannot be applied (--store).")
+
+
+def _show_later(output: Output, header: PlanHeader) -> None:
+    from archiver.retention.plan_page import weight  # noqa: PLC0415 - as above
+
+    months: dict[str, list[int]] = {}
+    for due in header.later:
+        found = months.setdefault(due.month, [0, 0])
+        found[0] += due.items
+        found[1] += due.bytes
+    if months:
+        what = "retained until, in" if header.kind == "erase" else "leaves in"
+        output.table(
+            [what, "items", "weight"], [(month, items, weight(size)) for month, (items, size) in months.items()]
+        )
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(counts.items()))
+
+
+def _rehearsed(found: Plan, told: Rehearsal) -> dict[str, Any]:
+    return {
+        "digest": found.digest,
+        "dry_run": True,
+        "items": told.items,
+        "items_held": told.items_held,
+        "held": told.held,
+    }
+
+
+def _show_rehearsal(output: Output, found: Plan, told: Rehearsal) -> None:
+    output.line(
+        f"Nothing was changed. Plan {found.digest} would be applied now: {_counted(told.items) or 'nothing'} would go."
+    )
+    for name, items in told.held.items():
+        output.line(f"  the hold {name} keeps {items:,} of its items")
+
+
+def _disposed(done: Disposed) -> dict[str, Any]:
+    return {
+        "certificate": msgspec.to_builtins(done.certificate),
+        "certificate_key": done.certificate_key,
+        "sequence": done.sequence,
+        "head": {"sequence": done.head.sequence, "digest": done.head.digest},
+        "not_erased": [{"key": one.key, "why": one.why, "until_ms": one.until_ms} for one in done.erasure.kept],
+    }
+
+
+def _show_disposed(output: Output, done: Disposed) -> None:
+    from archiver.retention.certificate import lines_of  # noqa: PLC0415 - as above
+
+    for line in lines_of(done.certificate):
+        output.line(line)
+    output.line(f"It stays as {done.certificate_key}; commit {done.sequence} names its SHA-256.")
+    for kept in done.erasure.kept:
+        output.line(f"  not erased yet: {kept.key} ({kept.why}); the next run or apply goes on")

@@ -1,0 +1,348 @@
+"""Policy tests say what a policy says, fail where it says something else, and fail where nobody said anything."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from archiver.errors import EXIT_USAGE, PolicyError
+from archiver.retention.junit import junit_xml
+from archiver.retention.policy_test_file import read_tests
+from archiver.retention.policy_tests import Case, Judged, files_named, run_tests
+
+ITEM = {
+    "name": "case",
+    "channel": "general",
+    "sender": "ann@acme.example",
+    "sent": "2020-03-15",
+    "text": "good morning",
+    "expect": "kept",
+}
+SCOPED: dict[str, Any] = {"match": {"sender": "ann@acme.example"}}
+LABELLED: dict[str, Any] = {"match": {"label": "kept"}}
+
+
+def dumped(value: object) -> str:
+    """YAML without aliases, which no file of ours may have."""
+    return yaml.safe_dump(json.loads(json.dumps(value)), allow_unicode=True)
+
+
+def run(
+    folder: Path,
+    rules: list[dict[str, Any]],
+    *items: dict[str, Any],
+    policy: dict[str, Any] | None = None,
+    **facts: Any,
+) -> Judged:
+    """Judge items by rules, both as files."""
+    named = [{"name": f"rule {place}", **rule} for place, rule in enumerate(rules, 1)]
+    (folder / "policy.yaml").write_text(dumped({"name": "test", "zone": "UTC", "rules": named, **(policy or {})}))
+    named_items = [{**ITEM, "name": f"case {place}", **item} for place, item in enumerate(items, 1)]
+    tests = {"policy": "policy.yaml", "as_of": "2026-01-01", **facts, "items": named_items}
+    (folder / "tests.yaml").write_text(dumped(tests))
+    return run_tests([folder / "tests.yaml"])
+
+
+def failures(judged: Judged) -> list[str]:
+    return [failure for file in judged.files for case in file.cases for failure in case.failures]
+
+
+def cases(judged: Judged) -> list[Case]:
+    return [case for file in judged.files for case in file.cases]
+
+
+def expected(retained: int | None, deleted: int | None, rule: str) -> dict[str, Any]:
+    return {
+        "retained_until": "none" if retained is None else f"{2020 + retained}-03-15",
+        "deleted_after": "never" if deleted is None else f"{2020 + deleted}-03-15",
+        "rule": rule,
+    }
+
+
+# The worked examples of the two modes, as a records manager would test them.
+WORKED = [
+    (
+        "longest",
+        [{"delete": "5y"}, {"retain": "3y", "delete": "3y"}, {**LABELLED, "retain": "7y"}],
+        expected(7, 7, "rule 3"),
+    ),
+    (
+        "longest",
+        [{"delete": "10y"}, {**SCOPED, "retain": "5y", "delete": "5y"}, {**LABELLED, "retain": "3y", "delete": "3y"}],
+        expected(5, 5, "rule 2"),
+    ),
+    ("longest", [{"delete": "5y"}, {"delete": "10y"}, {**LABELLED, "delete": "7y"}], expected(None, 7, "rule 3")),
+    ("longest", [{"delete": "10y"}, {**SCOPED, "delete": "5y"}], expected(None, 5, "rule 2")),
+    ("longest", [{**SCOPED, "delete": "10y"}, {**SCOPED, "delete": "7y"}], expected(None, 7, "rule 2")),
+    ("longest", [{"retain": "7y", "delete": "7y"}, {**SCOPED, "delete": "1y"}], expected(7, 7, "rule 1")),
+    ("specific", [{"delete": "7y"}, {**SCOPED, "delete": "1y"}], expected(None, 1, "rule 2")),
+    (
+        "specific",
+        [{"delete": "1y"}, {**SCOPED, "delete": "7y"}, {**SCOPED, "delete": "3y"}],
+        expected(None, 7, "rule 2"),
+    ),
+    ("specific", [{"delete": "1y"}], expected(None, 1, "rule 1")),
+]
+
+
+@pytest.mark.parametrize(("mode", "rules", "said"), WORKED)
+def test_the_worked_examples_of_both_modes(
+    tmp_path: Path, mode: str, rules: list[dict[str, Any]], said: dict[str, Any]
+) -> None:
+    policy = {"mode": mode, "labels": {"kept": {"messages": ["m-1"]}}}
+    judged = run(tmp_path, rules, {"uid": "m-1", "expect": said}, policy=policy)
+    assert judged.failed == 0
+    assert cases(judged)[0].said.verdict == ("deleted" if said["deleted_after"] < "2026" else "kept")
+    wrong = run(tmp_path, rules, {"uid": "m-1", "expect": {**said, "deleted_after": "2020-03-16"}}, policy=policy)
+    assert failures(wrong) == [f"deleted_after is {said['deleted_after']}, not 2020-03-16"]
+
+
+def test_a_hold_wins_in_both_modes_and_no_match_is_kept(tmp_path: Path) -> None:
+    for mode in ("longest", "specific"):
+        judged = run(
+            tmp_path,
+            [{**SCOPED, "delete": "1y"}],
+            {
+                "expect": {
+                    "verdict": "kept",
+                    "deleted_after": "never",
+                    "held": "smith",
+                    "principle": "held",
+                    "rule": "rule 1",
+                }
+            },
+            {
+                "sender": "bob@acme.example",
+                "channel": "other",
+                "expect": {"verdict": "kept", "rule": "none", "principle": "no-match", "held": []},
+            },
+            {"sent": "2019-12-31", "expect": {"verdict": "deleted", "held": []}},
+            policy={"mode": mode},
+            holds={"smith": {"custodians": ["ann@acme.example"], "from": "2020-01-01"}},
+        )
+        assert failures(judged) == []
+
+
+def test_a_hold_of_a_custodian_covers_the_channels_that_they_were_in(tmp_path: Path) -> None:
+    facts = {
+        "channels": {"g:deals": {"names": ["deals"], "members": ["bob@acme.example"]}},
+        "holds": {"smith": {"custodians": ["bob@acme.example"]}},
+    }
+    judged = run(
+        tmp_path,
+        [{"delete": "1y"}],
+        {"channel": "deals", "expect": {"verdict": "kept", "held": "smith"}},
+        {
+            "between": ["ann@acme.example", "bob@acme.example"],
+            "channel": None,
+            "expect": {"verdict": "kept", "held": ["smith"]},
+        },
+        {"channel": "lunch", "expect": {"verdict": "deleted", "held": []}},
+        **facts,
+    )
+    assert failures(judged) == []
+
+
+@pytest.mark.parametrize(
+    "expect", [None, {}, {"rule": "rule 1"}, {"principle": "only-deletion", "retained_until": "none", "held": []}]
+)
+def test_an_item_whose_verdict_nobody_expects_fails(tmp_path: Path, expect: Any) -> None:
+    assert failures(run(tmp_path, [{"delete": "1y"}], {"expect": expect})) == [
+        "nobody says what becomes of it: expect a verdict, or the day after which it is deleted"
+    ]
+
+
+def test_a_rule_that_no_item_reaches_fails(tmp_path: Path) -> None:
+    rules = [
+        {"delete": "7y"},
+        {"match": {"channel": "lunch"}, "delete": "1y"},
+        {"match": {"channel": "deals"}, "tier": {"after": "1y", "to": "GLACIER_IR"}},
+    ]
+    judged = run(tmp_path, rules, {})
+    assert [(rule.rule, rule.line) for rule in judged.unreached] == [("rule 2", 5), ("rule 3", 9)]
+    assert judged.failed == 2
+    assert not run(tmp_path, rules, {}, {"channel": "Lunch", "expect": "deleted"}, {"channel": "deals"}).failed
+
+
+def test_several_files_may_reach_the_rules_of_one_policy(tmp_path: Path) -> None:
+    run(tmp_path, [{"delete": "7y"}, {"match": {"channel": "lunch"}, "delete": "1y"}], {})
+    other = yaml.safe_load((tmp_path / "tests.yaml").read_text())
+    other["items"][0] |= {"channel": "lunch", "expect": "deleted"}
+    (tmp_path / "other.yaml").write_text(dumped(other))
+    assert run_tests([tmp_path / "tests.yaml"]).failed == 1
+    assert run_tests([tmp_path / "tests.yaml", tmp_path / "other.yaml"]).failed == 0
+
+
+def test_a_file_goes_the_way_of_its_message_unless_something_else_is_expected(tmp_path: Path) -> None:
+    rules = [{"delete": "7y"}, {"on": "files", "match": {"mime": "video/*", "size": {"min": "10MB"}}, "delete": "1y"}]
+    video = {"name": "v.mp4", "mime": "video/mp4", "size": "20MB"}
+    judged = run(tmp_path, rules, {"files": [video, {"mime": "text/plain"}]})
+    assert [(case.name, case.failures) for case in cases(judged)] == [
+        ("case 1", ()),
+        ("case 1: v.mp4", ("verdict is deleted, not kept",)),
+        ("case 1: file 2", ()),
+    ]
+    assert (
+        run(tmp_path, rules, {"files": [{**video, "expect": {"deleted_after": "2021-03-15", "rule": "rule 2"}}]}).failed
+        == 0
+    )
+
+
+def test_dates_are_days_in_the_zone_of_the_policy(tmp_path: Path) -> None:
+    """Half past nine in the evening in New York is the next day in Berlin; 29 February and a year is 28 February."""
+    items = [
+        {"sent": "2024-02-29", "expect": {"deleted_after": "2025-02-28"}},
+        {"sent": "2020-03-15T23:59", "expect": {"deleted_after": "2021-03-15"}},
+        {"sent": "2020-03-15T21:30-05:00", "expect": {"deleted_after": "2021-03-16"}},
+        {"sent": "2025-01-01", "as_of": "2026-01-01", "expect": "kept"},
+        {"sent": "2025-01-01", "as_of": "2026-01-02", "expect": "deleted"},
+    ]
+    assert failures(run(tmp_path, [{"delete": "1y"}], *items, policy={"zone": "Europe/Berlin"})) == []
+
+
+def test_periods_may_begin_with_activity_or_departure(tmp_path: Path) -> None:
+    rules = [{"from": "last_activity", "delete": "1y"}, {**SCOPED, "from": "departure", "retain": "2y", "delete": "2y"}]
+    items = [
+        {"sender": "u:bob", "expect": {"deleted_after": "2021-03-15"}},
+        {"sender": "u:bob", "last_activity": "2024-05-01", "expect": {"deleted_after": "2025-05-01"}},
+        {"departed": "2023-06-30", "expect": {"deleted_after": "2025-06-30", "rule": "rule 2"}},
+        {"expect": {"deleted_after": "never", "retained_until": "open", "principle": "not-begun"}},
+    ]
+    assert failures(run(tmp_path, rules, *items)) == []
+
+
+def test_edited_messages_apps_and_names_that_were_given_up_are_described_as_well(tmp_path: Path) -> None:
+    rules = [
+        {"match": {"words": "merger"}, "retain": "7y"},
+        {"match": {"bot": True}, "delete": "30d"},
+        {"match": {"channel": "deal-room", "sender": "ann@old.example"}, "retain": "9y"},
+    ]
+    items = [
+        {"text": "nothing", "earlier": "the merger", "expect": {"deleted_after": "never", "rule": "rule 1"}},
+        {"app": "weather", "expect": {"verdict": "deleted", "rule": "rule 2"}},
+        {"channel": "Deals", "expect": {"deleted_after": "never", "retained_until": "2029-03-15", "rule": "rule 3"}},
+    ]
+    facts = {
+        "people": {"u:ann": {"emails": ["ann@acme.example", "ann@old.example"]}},
+        "channels": {"g:1": {"names": ["deals", "deal-room"]}},
+    }
+    assert failures(run(tmp_path, rules, *items, **facts)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"itmes": []}, "itmes: unknown key; did you mean items?"),
+        ({"items": []}, "items must hold at least one item"),
+        ({"as_of": "soon"}, "as_of: must be a day such as 2026-11-22"),
+        ({"as_of": None}, "as_of: must be a day"),
+        ({"policy": None}, "policy: must be text"),
+        (
+            {"items": [{**ITEM, "between": ["a", "b"]}]},
+            "items.1 (case): needs a channel, or the two it was between, and not both",
+        ),
+        ({"items": [{**ITEM, "expect": "gone"}]}, "items.1 (case).expect: must be 'kept' or 'deleted'"),
+        (
+            {"items": [{**ITEM, "expect": {"deletd_after": "never"}}]},
+            "items.1 (case).expect.deletd_after: unknown key; did you mean deleted_after?",
+        ),
+        (
+            {"items": [{**ITEM, "expect": {"deleted_after": "later"}}]},
+            "expect.deleted_after: must be a day such as 2026-11-22, or never",
+        ),
+        ({"items": [{**ITEM, "expect": {"principle": "luck"}}]}, "expect.principle: must be one of no-match, "),
+        (
+            {"items": [{**ITEM, "sent": "yesterday"}]},
+            "items.1 (case).sent: must be a day such as 2026-11-22, or a day and a time",
+        ),
+        ({"items": [{**ITEM, "files": [{"size": "big"}]}]}, "size"),
+        ({"items": [ITEM, dict(ITEM)]}, "two items are called 'case'"),
+        ({"items": [{**ITEM, "uid": "1"}, {**ITEM, "name": "b", "uid": "1"}]}, "two items have the same uid"),
+        ({"holds": {"x": {}}}, "says nothing of what it covers"),
+        (
+            {"holds": {"x": {"from": "2026-02-01", "until": "2026-01-01", "custodians": ["u:a"]}}},
+            "ends before it begins",
+        ),
+    ],
+)
+def test_a_mistake_in_tests_is_named_with_its_place(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    run(tmp_path, [{"delete": "1y"}], {})
+    tests = yaml.safe_load((tmp_path / "tests.yaml").read_text()) | change
+    (tmp_path / "tests.yaml").write_text(dumped(tests))
+    with pytest.raises(PolicyError) as caught:
+        run_tests([tmp_path / "tests.yaml"])
+    assert said in caught.value.what
+    assert caught.value.what.startswith(f"{tmp_path / 'tests.yaml'}:")
+    assert caught.value.exit_code == EXIT_USAGE
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a", "items: &x [*x]", "items: {", "a: 1\na: 2", "!!python/object:os.system {}", "\x00"]
+)
+def test_a_hostile_file_of_tests_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tests.yaml").write_text(text)
+    with pytest.raises(PolicyError):
+        read_tests(tmp_path / "tests.yaml")
+
+
+def test_a_policy_that_is_not_there_or_wrong_is_an_error_and_no_failure(tmp_path: Path) -> None:
+    run(tmp_path, [{"delete": "1y"}], {})
+    (tmp_path / "policy.yaml").write_text("name: x\nzone: UTC\nrules: [{name: a, delete: soon}]\n")
+    with pytest.raises(PolicyError, match="impossible-period"):
+        run_tests([tmp_path / "tests.yaml"])
+    (tmp_path / "policy.yaml").unlink()
+    with pytest.raises(PolicyError, match="there is no policy at"):
+        run_tests([tmp_path / "tests.yaml"])
+
+
+def test_files_and_folders_of_tests_are_named(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yaml", "c.txt"):
+        (tmp_path / name).write_text("")
+    assert files_named([tmp_path, tmp_path / "b.yaml"]) == [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    assert files_named([tmp_path / "no.yaml"]) == [tmp_path / "no.yaml"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PolicyError, match="there are no policy tests"):
+        files_named([tmp_path / "empty"])
+
+
+# What each element of JUnit's XML may bear, by the schema of the Jenkins project (junit-10.xsd), as far as we write it.
+JUNIT: dict[str, tuple[set[str], set[str]]] = {
+    "testsuites": ({"name", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": ({"name", "tests", "failures", "errors", "skipped", "time"}, {"testcase"}),
+    "testcase": ({"name", "classname", "time"}, {"failure"}),
+    "failure": ({"message", "type"}, set()),
+}
+
+
+def test_junit_holds_every_case_and_counts_them(tmp_path: Path) -> None:
+    names = ["<b>&\"'", "\x7f[2J ]]> 会議", "fails"]
+    judged = run(
+        tmp_path,
+        [{"delete": "1y"}, {"name": "<none>", "match": {"channel": "none"}, "delete": "1y"}],
+        {"name": names[0], "expect": "deleted"},
+        {"name": names[1], "expect": "deleted"},
+        {"name": names[2], "expect": "kept"},
+    )
+    root = ET.fromstring(junit_xml(judged))
+    for element in root.iter():
+        attributes, children = JUNIT[element.tag]
+        assert set(element.attrib) == attributes
+        assert {child.tag for child in element} <= children
+    assert (root.get("tests"), root.get("failures")) == ("4", "2")
+    for suite in root:
+        assert suite.get("tests") == str(len(suite))
+        assert suite.get("failures") == str(len(suite.findall("*/failure")))
+    assert [case.get("name") for case in root[0]] == [case.name for case in cases(judged)]
+    assert root[0][2][0].get("message") == "verdict is deleted, not kept"
+    assert "<none>" in (root[1][0][0].text or "")
+
+
+def test_junit_shows_what_xml_cannot_hold(tmp_path: Path) -> None:
+    judged = run(tmp_path, [{"delete": "1y"}], {"name": "a \x07 bell", "expect": "deleted"})
+    assert b'name="a \\x07 bell"' in junit_xml(judged)
