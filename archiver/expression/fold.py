@@ -165,9 +165,9 @@ def _ordered(found: re.Match[str]) -> str:
 def _in_canonical_order(decomposed: str) -> str:
     """Do what Unicode's canonical ordering does to a decomposed text; Python's own takes the square of the length of a row of marks."""
     ordered: list[str] = []
-    for is_mark, run in groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0):
-        characters = list(run)
-        ordered += sorted(characters, key=unicodedata.combining) if is_mark else characters
+    for is_mark, characters in groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0):
+        row = list(characters)
+        ordered += sorted(row, key=unicodedata.combining) if is_mark else row
     return "".join(ordered)
 
 

@@ -137,6 +137,11 @@ def test_search_is_an_expression() -> None:
     assert matches({"search": "mime:image/*"}, *rows, with_files=attached) == [False, False, True]
 
 
+def test_a_search_for_what_was_edited_sees_every_version() -> None:
+    versions = [message(source="webhook"), message(version=2, source="fetch"), message("m-2")]
+    assert matches({"source": "webhook", "search": "is:edited"}, *versions) == [True, True, False]
+
+
 def test_days_are_those_of_the_policy_s_zone() -> None:
     rule = {"delete": "1y", "match": {"sent": {"after": date(2020, 3, 16), "before": date(2020, 3, 17)}}}
     # 15 March, 23:30 UTC, is 16 March in Berlin.
@@ -225,7 +230,17 @@ class TestFiles:
             files([file()]), nobody
         )
         assert (told.delete_at_ms[0].as_py(), told.principle[0].as_py()) == (None, "message-missing")
-        assert self.rules({"delete": "1y"}).of_files(files([file()]), nobody).delete_at_ms[0].as_py() is not None
+        for known in (
+            {},
+            {"match": {"channel": "general", "kind": "channel"}},
+            {"not": {"sent": {"after": date(2030, 1, 1)}}},
+        ):
+            assert self.rules({**known, "delete": "1y"}).of_files(files([file()]), nobody).rule.to_pylist() == [
+                "rule 1"
+            ]
+        assert self.rules({"match": {"channel": "other"}, "delete": "1y"}).of_files(
+            files([file()]), nobody
+        ).principle.to_pylist() == ["no-match"]
 
     def test_what_is_not_handed_in_is_a_mistake_of_the_caller(self) -> None:
         evaluator = self.rules({"match": {"mime": "image/*"}, "delete": "1y"})
