@@ -5,11 +5,10 @@ Its imports stand inside the functions for the same reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archiver.errors import KeyMissingError, UsageError
+from archiver.errors import KeyMissingError
 
 if TYPE_CHECKING:
     from archiver.archive.reader import Archive
@@ -40,17 +39,6 @@ def archive_warnings(written: WrittenPolicy, archive: Archive) -> list[Finding]:
     head = archive.head()
     evaluator = Evaluator(written.policy, read_context(archive.store, head, written.policy))
     return validate.archive_warnings(written, evaluator, archive.store, head)
-
-
-def policy_files(config: Path, named: Sequence[Path]) -> list[Path]:
-    """Return the policies that are meant: those named, or those in the folder ``policies`` beside the configuration."""
-    if named:
-        return list(named)
-    folder = config.absolute().parent / "policies"
-    found = sorted(folder.glob("*.yaml"))
-    if not found:
-        raise UsageError(f"there is no policy in {folder}", next_step="name one: `archiver retention validate POLICY`")
-    return found
 
 
 def earlier_policy(path: Path | None) -> Policy | None:

@@ -177,16 +177,17 @@ def encode(table: Table, day: date, data: pa.Table) -> EncodedFile:
 class RowWriter:
     """Writes one day's sorted rows as Parquet, in pieces of any size, as if they came at once; knows then what the ledger records of them.
 
-    ``rows`` is how many will come, so that bloom filters are neither too small nor too large. The file is whole when the ``with``
-    block ends without an error.
+    ``rows`` is how many will come, so that bloom filters are neither too small nor too large; ``may_stray`` is False where it is known
+    that none of them is astray. The file is whole when the ``with`` block ends without an error.
     """
 
-    def __init__(self, table: Table, sink: Any, *, rows: int) -> None:
+    def __init__(self, table: Table, sink: Any, *, rows: int, may_stray: bool = True) -> None:
         self.rows = 0
         self.open_rows = 0
         self.astray_rows = 0
         self.ranges: dict[str, Range] = {}
         self._table = table
+        self._may_stray = may_stray and table is MESSAGES
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
         self._writer = pq.ParquetWriter(
@@ -220,7 +221,7 @@ class RowWriter:
             return
         self.rows += data.num_rows
         self.open_rows += _count_open(self._table, data)
-        self.astray_rows += count_astray(data) if self._table is MESSAGES else 0
+        self.astray_rows += count_astray(data) if self._may_stray else 0
         for column in self._table.range_columns:
             self.ranges[column] = _joined(self.ranges.get(column), _range_of(data.column(column)))
         self._waiting.append(data)

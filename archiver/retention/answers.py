@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from archiver.retention.periods import Calendar
 
 # Answers are remembered from one call to the next; senders of a very large archive may be more, and are then asked again.
 REMEMBERED_VALUES_MAX = 1_000_000
+REMEMBERED_ANSWERS_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Answers:
     def __init__(self, vocabulary: Vocabulary, calendar: Calendar, rules: Sequence[Clauses] = ()) -> None:
         """``rules`` are those that ask: what no rule needs to know of a row's text is not asked."""
         self._calendar = calendar
-        self._rules = rules
+        self._needed = lru_cache(REMEMBERED_ANSWERS_MAX)(self._needed_of)
         self._by_column: dict[str, _Remembered] = {}
         self._by_day: list[tuple[int, DayLeaf]] = []
         self._by_row: list[tuple[int, AmongLeaf | SizeLeaf]] = []
@@ -94,6 +96,9 @@ class Answers:
             else:
                 self._by_row.append((1 << place, leaf))
         self._text_bits = sum(bit for bit, _ in self._by_text)
+        self._rules = [
+            rule for rule in rules if any(clause.bits & self._text_bits for clause in (*rule.wanted, *rule.unwanted))
+        ]
         self.needs_files = any(
             isinstance(leaf, SearchLeaf) and leaf.expression.needs_files for _, leaf in self._by_text
         )
@@ -123,7 +128,7 @@ class Answers:
 
     def _with_texts(self, answered: Answered, rows: pa.Table, files: pa.Table | None) -> Answered:
         """Ask the texts of those rows of which a rule still needs to know; what they are is known from all else."""
-        needed = [self._needed(answer) for answer in answered.answers]
+        needed = list(map(self._needed, answered.answers))
         crossing = Crossing(rows.num_rows)
         crossing.add(answered.codes, len(answered.answers))
         parts: list[Sequence[int]] = [answered.answers]
@@ -141,7 +146,7 @@ class Answers:
             parts.append([0, bit])
         return _merged(crossing.crossed(), parts)
 
-    def _needed(self, answers: int) -> int:
+    def _needed_of(self, answers: int) -> int:
         """Return the bits of texts on which it still hangs whether some rule matches a row that answers so."""
         needed = 0
         for rule in self._rules:
@@ -183,6 +188,14 @@ def _merged(crossed: Crossed, parts: Sequence[Sequence[int]]) -> Answered:
         return bits
 
     return Answered(*crossed.map(answer))
+
+
+def bits_of(number: int) -> Iterator[int]:
+    """Yield the bits that are set, each as a number, the least first."""
+    while number:
+        bit = number & -number
+        yield bit
+        number ^= bit
 
 
 def distinct(column: Column) -> tuple[pa.Array, list[str | None]]:

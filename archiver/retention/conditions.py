@@ -27,6 +27,8 @@ from archiver.retention.searching import any_phrase, expression_of
 
 # The keys that rows of `files` answer; has_file is answered by there being any.
 FILE_KEYS = frozenset({"mime", "size"})
+# The columns of `messages` that `files` has too.
+SHARED_COLUMNS = frozenset({"chat_id", "message_uid", "sent_at"})
 # What a search expression may ask of the rows of `files`.
 SEARCHED_FILE_COLUMNS = frozenset({"chat_id", "message_uid", "mime", "mime_received"})
 

@@ -118,7 +118,8 @@ def rewrite(store: Store, touched: Touched, key: str, *, in_memory_bytes_max: in
     table = TABLES[record.table]
     is_small = record.bytes < in_memory_bytes_max
     with _committed(store, record, is_small=is_small) as source, _output(record, is_small=is_small) as sink:
-        with RowWriter(table, sink.stream, rows=record.rows - len(touched.items)) as writer:
+        rows = record.rows - len(touched.items)
+        with RowWriter(table, sink.stream, rows=rows, may_stray=record.astray_rows > 0) as writer:
             for start, data in _row_groups(store, record, source):
                 if not data.schema.equals(table.schema):
                     raise _damaged(store, record, f"does not have the columns of table {record.table}")

@@ -22,6 +22,9 @@ from archiver.retention.policy import Policy, Rule, labels_of
 from archiver.retention.policy_file import WrittenPolicy
 from archiver.store import Store
 
+# The keys of a rule that a file answers without its message.
+_KNOWN_OF_FILES = frozenset({"channel", "kind", "sent", "label", "has_file", "mime", "size"})
+
 # A policy in which everything overlaps everything is told so without saying it thousands of times.
 OVERLAPS_SHOWN_MAX = 50
 
@@ -32,6 +35,7 @@ def warnings_of(written: WrittenPolicy, *, earlier: Policy | None = None) -> lis
     found = list(_never_wins(written))
     idle = {finding.rule for finding in found}
     found += _overlaps(written, [rule for rule in policy.rules if rule.decides and rule.name not in idle])
+    found += _files_that_stay(written)
     found += [
         written.warning("unused-label", f"no rule speaks of the label {label!r}", keys=("labels", label))
         for label in policy.labels.keys() - labels_of(policy.rules)
@@ -182,6 +186,30 @@ def _overlaps(written: WrittenPolicy, rules: Sequence[Rule]) -> Iterator[Finding
         one, _ = meeting[OVERLAPS_SHOWN_MAX]
         message = f"{len(meeting) - OVERLAPS_SHOWN_MAX} more pairs of rules can match one item"
         yield written.warning("overlap", message, rule=one.name)
+
+
+def _files_that_stay(written: WrittenPolicy) -> Iterator[Finding]:
+    """Find rules by which messages go and leave files behind, where a rule about files then has nobody to ask."""
+    rules = [rule for rule in written.policy.rules if rule.decides]
+    asking = [rule for rule in rules if rule.on != "messages" and _asks_message(rule)]
+    for rule in rules:
+        leaves_files = (rule.on == "messages" and rule.delete is not None) or (
+            rule.on == "files"
+            and rule.retain is not None
+            and any(other.delete for other in rules if other.on != "files")
+        )
+        if asking and leaves_files:
+            message = (
+                f"a message can go before its files, and {asking[0].name!r} asks the message of a file; "
+                "a file whose message is gone is then kept for good"
+            )
+            yield written.warning("files-stay", message, rule=rule.name)
+
+
+def _asks_message(rule: Rule) -> bool:
+    """Tell whether a rule about files asks what only their messages tell."""
+    asked = {*rule.match.given(), *rule.exclude.given()}
+    return rule.clock == "departure" or not asked <= _KNOWN_OF_FILES
 
 
 def _longest_of_two(one: Rule, other: Rule) -> str:

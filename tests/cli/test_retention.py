@@ -35,10 +35,20 @@ def document(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> 
     return json.loads(capsys.readouterr().out)
 
 
-def test_it_looks_at_every_policy_beside_the_configuration_and_at_the_archive(
+def test_it_looks_at_the_policy_that_the_configuration_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (one,) = document(capsys, code=2)["policies"]
+    assert (one["path"], [found["code"] for found in one["findings"]]) == (
+        str(folder / "policies" / "default.yaml"),
+        ["missing-file"],
+    )
+    (folder / "archiver.yaml").write_text("workspace: acme\nretention: {policy: policies/good.yaml}\n")
+    assert document(capsys)["policies"][0]["name"] == "ours"
+
+
+def test_it_looks_at_the_policies_that_are_named_and_at_the_archive(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = document(capsys)
+    told = document(capsys, "policies/good.yaml", "policies/odd.yaml")
     assert [(one["name"], [found["code"] for found in one["findings"]]) for one in told["policies"]] == [
         ("ours", []),
         ("odd", ["matches-nothing"]),
@@ -48,8 +58,8 @@ def test_it_looks_at_every_policy_beside_the_configuration_and_at_the_archive(
 
 
 def test_warnings_are_an_error_if_one_wants_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert document(capsys, "--strict", code=2)["exit_code"] == 2
-    assert document(capsys, "--strict", "--no-archive")["warnings"] == 0
+    assert document(capsys, "policies/odd.yaml", "--strict", code=2)["exit_code"] == 2
+    assert document(capsys, "policies/odd.yaml", "--strict", "--no-archive")["warnings"] == 0
 
 
 def test_a_mistake_is_exit_code_2_and_the_other_policies_are_told_too(
@@ -91,8 +101,6 @@ def test_without_a_configuration_or_an_archive_the_files_alone_are_looked_at(
     assert document(capsys, "policy.yaml")["archive"] is None
     (tmp_path / "archiver.yaml").write_text("workspace: acme\n")
     assert document(capsys, "policy.yaml")["archive"] is None
-    assert main(["retention", "validate"]) == 2
-    assert "there is no policy in" in capsys.readouterr().err
     assert not (tmp_path / "archive").exists()
 
 

@@ -225,12 +225,17 @@ def rows_but(store: Store, head: Head, goes: Callable[[str, Mapping[str, Any]], 
     )
 
 
+def of_messages(*keys: Key) -> Callable[[str, Mapping[str, Any]], bool]:
+    """Tell of rows whether they go when these messages go."""
+    return lambda table, row: table in ("messages", "events") and (row["chat_id"], row["message_uid"]) in keys
+
+
 def places_of(word: str, objects: Mapping[str, bytes]) -> set[str]:
     """Return the keys of the objects in which a word is found, in their bytes or in what Parquet holds compressed."""
     places = set()
     for key, data in objects.items():
         texts = [data]
-        if key.endswith(".parquet"):
+        if data.startswith(b"PAR1"):
             table = pq.read_table(io.BytesIO(data))
             texts += [repr(column.to_pylist()).encode() for column in table.columns]
             with pq.ParquetFile(io.BytesIO(data)) as file:

@@ -225,7 +225,17 @@ class TestFiles:
             files([file()]), nobody
         )
         assert (told.delete_at_ms[0].as_py(), told.principle[0].as_py()) == (None, "message-missing")
-        assert self.rules({"delete": "1y"}).of_files(files([file()]), nobody).delete_at_ms[0].as_py() is not None
+        for known in (
+            {},
+            {"match": {"channel": "general", "kind": "channel"}},
+            {"not": {"sent": {"after": date(2030, 1, 1)}}},
+        ):
+            assert self.rules({**known, "delete": "1y"}).of_files(files([file()]), nobody).rule.to_pylist() == [
+                "rule 1"
+            ]
+        assert self.rules({"match": {"channel": "other"}, "delete": "1y"}).of_files(
+            files([file()]), nobody
+        ).principle.to_pylist() == ["no-match"]
 
     def test_what_is_not_handed_in_is_a_mistake_of_the_caller(self) -> None:
         evaluator = self.rules({"match": {"mime": "image/*"}, "delete": "1y"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -55,6 +55,7 @@ from tests.retention.disposing import (
     every_row,
     file_row,
     objects_of,
+    of_messages,
     places_of,
     plan_for,
     rows_but,
@@ -71,11 +72,6 @@ BOTH = sha256(b"a file of two messages").hexdigest()
 @pytest.fixture
 def built(tmp_path: Path) -> tuple[Archive, Head]:
     return build(MemoryStore(), tmp_path)
-
-
-def of_messages(*keys: Key) -> Callable[[str, Mapping[str, Any]], bool]:
-    """Tell of rows whether they go when these messages go."""
-    return lambda table, row: table in ("messages", "events") and (row["chat_id"], row["message_uid"]) in keys
 
 
 class TestWhatGoes:

@@ -186,6 +186,23 @@ class TestOverlap:
                 assert (False, True) not in pairs
 
 
+class TestFilesThatStay:
+    ASKING = "  - {name: asking, match: {sender: u:a}, delete: 9y}\n"
+
+    @pytest.mark.parametrize(
+        "rule", ["{name: x, on: messages, delete: 1y}", "{name: x, on: files, match: {mime: image/*}, retain: 20y}"]
+    )
+    def test_a_message_that_can_go_before_its_files(self, tmp_path: Path, rule: str) -> None:
+        assert "4 x files-stay" in warned(tmp_path, f"  - {rule}\n{self.ASKING}")
+        assert "files-stay" not in str(
+            warned(tmp_path, f"  - {rule}\n{self.ASKING.replace('sender: u:a', 'channel: x')}")
+        )
+
+    def test_what_goes_together_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        rules = "  - {name: x, delete: 1y}\n  - {name: y, on: files, match: {mime: image/*}, delete: 30d}\n"
+        assert "files-stay" not in str(warned(tmp_path, rules + self.ASKING))
+
+
 class TestLocked:
     EARLIER = policy(
         {"name": "a", "retain": "6y", "locked": True},

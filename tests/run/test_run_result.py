@@ -70,6 +70,7 @@ class TestASelection:
             "fetch",
             "sweep",
             "history",
+            "holds",
             "gaps",
         )
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")
