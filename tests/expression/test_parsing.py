@@ -239,6 +239,7 @@ def hits(expression: Expression, text: str) -> list[str]:
         ("cafe", "a cafe\u0301 x", ["cafe\u0301"]),
         ('merger OR "merger price"', "merger price", ["merger price"]),
         ("from:ann", "ann", []),
+        ("会 OR 議", "会議、会", ["会議", "会"]),
     ],
 )
 def test_hits_are_the_words_that_are_asked_for(text: str, said: str, expected: list[str]) -> None:
