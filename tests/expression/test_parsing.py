@@ -85,6 +85,7 @@ def test_the_page_names_the_limits() -> None:
         ("from:@alice", "from:alice"),
         ('from:"Ann Lee"', 'from:"Ann Lee"'),
         ('in:"#a \\" b"', 'in:"a \\" b"'),
+        (r'label:"a b\\"', r'label:"a b\\"'),
         ("FROM:Alice Is:Edited", "from:Alice AND is:edited"),
         ("https://example.org/a", '"https example org a"'),
         ("10:30", '"10 30"'),
