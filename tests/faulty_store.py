@@ -29,7 +29,9 @@ Counted = Literal["all", "writes"]
 
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
-WRITES = frozenset({"create", "replace", "delete", "erase", "set_legal_hold", "can_hold", "probe", "sweep"})
+WRITES = frozenset(
+    {"create", "replace", "delete", "erase", "move_to_class", "set_legal_hold", "can_hold", "probe", "sweep"}
+)
 
 _Result = TypeVar("_Result")
 
@@ -114,6 +116,12 @@ class FaultyStore:
 
     def set_legal_hold(self, key: str, *, on: bool) -> bool:
         return self._do("set_legal_hold", key, lambda: self.inner.set_legal_hold(key, on=on))
+
+    def storage_class(self, key: str) -> str | None:
+        return self._do("storage_class", key, lambda: self.inner.storage_class(key))
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        return self._do("move_to_class", key, lambda: self.inner.move_to_class(key, storage_class))
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))

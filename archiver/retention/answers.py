@@ -137,7 +137,9 @@ class Answers:
             count = asked.true_count
             if not count:
                 continue
-            some = rows if count == rows.num_rows else rows.filter(asked)
+            # Whether a message was edited its other versions tell, and so they must be there.
+            is_whole = isinstance(leaf, SearchLeaf) and "version" in leaf.expression.columns
+            some = rows if is_whole or count == rows.num_rows else rows.filter(asked)
             found = leaf.mask(some, files) if isinstance(leaf, SearchLeaf) else leaf.mask(some)
             flags = pc.fill_null(flat(found), fill_value=False)
             if some is not rows:

@@ -72,7 +72,9 @@ def _days(store: Store, head: Head, evaluator: Evaluator) -> Iterator[tuple[pa.T
         for table, names in columns.items():
             schema = pa.schema([TABLES[table].schema.field(name) for name in names])
             batches = read_rows(store, files_of(head, table, days=frozenset({day})), names)
-            tables.append(pa.Table.from_batches([batch.cast(schema) for batch in batches], schema=schema))
+            tables.append(
+                pa.Table.from_batches([batch.select(list(names)).cast(schema) for batch in batches], schema=schema)
+            )
         yield tables[0], tables[1]
 
 

@@ -7,6 +7,8 @@ done. What a crash left of a disposal is finished by `finish`, when a run recove
 
 from __future__ import annotations
 
+import structlog
+
 from archiver.archive.ledger import HeadMovedError
 from archiver.errors import RefusedError, UsageError
 from archiver.retention.applying import apply_plan
@@ -22,6 +24,8 @@ from archiver.run.session import RetentionOrder, Session
 # Another machine may commit while this one plans; a plan made on the newer head is as good.
 PLANS_MAX = 3
 _DIGITS_SHOWN = 16
+
+log = structlog.get_logger(__name__)
 
 
 def retain(session: Session) -> StageResult:
@@ -45,7 +49,12 @@ def retain(session: Session) -> StageResult:
 
 
 def finish(session: Session) -> int:
-    """Erase what earlier disposals left in the store, after a crash or while a lock held it; returns how many are done with now."""
+    """Erase what earlier disposals left in the store, after a crash or while a lock held it; returns how many are done with now.
+
+    What the spool still has of captures that were archived goes as well, for retention may have removed them from the archive since.
+    """
+    if session.head.disposed and not session.ports.spool.scrub():
+        log.info("the spool is in use, so the next run gives back what it keeps of archived captures")
     before = len(session.head.unerased)
     if not before:
         return 0

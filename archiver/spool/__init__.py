@@ -99,6 +99,13 @@ class Spool(Protocol):
         """Forget the captures up to a sequence that was read here and that a durable commit holds."""
         ...
 
+    def scrub(self) -> bool:
+        """Leave no byte of what was discarded on this machine, for the sake of what was disposed of; raises nothing for being busy.
+
+        Returns False if another process that uses the spool is in the way; trying again later may work.
+        """
+        ...
+
     def depth(self) -> SpoolDepth:
         """Return how much waits."""
         ...

@@ -29,6 +29,7 @@ from typing import Final
 from archiver.errors import SpoolError
 from archiver.model.capture import Capture, SpooledCapture
 from archiver.spool import SpoolDepth, SpooledBlock, frame
+from archiver.spool.scrubbing import give_back, scrub
 from archiver.spool.uptime import SqliteUptimes
 
 FORMAT: Final = 1
@@ -41,9 +42,6 @@ _APPLICATION_ID: Final = 0x464C4B53
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _WAL_BYTES_KEPT: Final = 67_108_864
-# Closing gives unused pages back in steps that hold the write lock for about 7 ms each, and 1 GB at most.
-_PAGES_PER_STEP: Final = 1_000
-_PAGES_PER_CLOSE_MAX: Final = 250_000
 
 _CHECKSUM_PIECE_BYTES: Final = 5_120
 
@@ -227,11 +225,16 @@ class SqliteSpool(SqliteUptimes):
         with self._transaction() as connection:
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'probes'")
 
+    def scrub(self) -> bool:
+        """Leave no byte of what was discarded in the file or its log; False if another process is in the way."""
+        with self._locked() as connection:
+            return scrub(connection)
+
     def close(self) -> None:
         """Close, and give what was discarded back to the file system as far as no other process is in the way; twice is fine."""
         with self._lock:
             if self._has_discarded:
-                _give_back(self._connection)
+                give_back(self._connection)
             self._connection.close()
 
     def _check(self, encoded: bytes, *, crc32: int, last_sequence: int) -> None:
@@ -362,22 +365,6 @@ def _replace(connection: sqlite3.Connection, last_sequence: int, captures: Seque
             last_sequence,
         ),
     )
-
-
-def _give_back(connection: sqlite3.Connection) -> None:
-    """Return unused pages to the file system, as far as that takes the write lock for no longer than some 10 ms at once."""
-    try:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
-        if unused and pages - unused <= _PAGES_PER_STEP:
-            # It writes anew what is used, which is little: two hundred times as quick as freeing page by page.
-            connection.execute("VACUUM")
-            return
-        for _ in range(0, min(unused, _PAGES_PER_CLOSE_MAX), _PAGES_PER_STEP):
-            # `execute` would take one step of this statement and free one page; a script runs it to its end.
-            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})")
-    except sqlite3.Error:
-        return  # The next chance will do: no caller's work may fail for a tidy file.
 
 
 @contextmanager

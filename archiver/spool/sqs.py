@@ -193,6 +193,10 @@ class SqsSpool:
         self._receive()
         self._journal().forget_uptimes(before_ms=before_ms)
 
+    def scrub(self) -> bool:
+        """Scrub the journal; what left the queue is gone from it."""
+        return self._journal().scrub()
+
     def close(self) -> None:
         """Release the spool; twice is fine."""
         self._is_closed = True

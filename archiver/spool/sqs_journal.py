@@ -22,6 +22,7 @@ import msgspec
 from archiver.errors import SpoolError, UnparseableError
 from archiver.model.capture import Capture
 from archiver.spool import BEAT_HOLE_MS_MAX, SpoolDepth, SpooledBlock, frame
+from archiver.spool.scrubbing import scrub
 from archiver.spool.sqs_message import Part, frame_of
 from archiver.spool.uptime import SqliteUptimes
 
@@ -265,6 +266,11 @@ class SqsJournal(SqliteUptimes):
             for (key,) in incomplete:
                 _forget(connection, key)
         return len(incomplete)
+
+    def scrub(self) -> bool:
+        """Leave no byte of what was discarded in the file or its log; False if another process is in the way."""
+        with self._locked() as connection:
+            return scrub(connection)
 
     def close(self) -> None:
         """Close, and give unused space back; twice is fine."""

@@ -109,6 +109,22 @@ class Store(Protocol):
         """
         ...
 
+    def storage_class(self, key: str) -> str | None:
+        """Return the storage class that an object lies in, ``STANDARD`` unless it was moved; None where there are no classes.
+
+        Raises `KeyMissingError`.
+        """
+        ...
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        """Move an object to another storage class, its bytes and its key unchanged; return whether it was in another one.
+
+        What it leaves in the old class is erased. Raises `KeyMissingError`, `ObjectLockedError` for an object under a lock or a
+        legal hold, which the moved one would not have, and `StoreRefusedError` where there are no classes, for a class that
+        cannot be read at once, and for an object that is too large to move.
+        """
+        ...
+
     def can_hold(self) -> bool:
         """Tell whether this store, where it is and with these rights, has legal holds: marks that keep objects from being erased.
 

@@ -30,6 +30,7 @@ from archiver.errors import (
 )
 from archiver.store import ObjectInfo, ObjectLock
 from archiver.store import local_files as files
+from archiver.store.classes import no_classes
 from archiver.store.keys import OWN_FOLDER, RESERVED_FOLDERS, check_key, check_prefix, is_key
 
 _INCOMPLETE = (OWN_FOLDER, "incomplete")
@@ -148,6 +149,16 @@ class LocalStore:
             f"{self.url} has no legal holds to put on {key}",
             next_step="keep the archive in a bucket with Object Lock enabled, or set `holds.mirror: false`",
         )
+
+    def storage_class(self, key: str) -> str | None:
+        """Return None: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return None
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        """Refuse: there are no classes."""
+        self.stat(key)
+        raise no_classes(self.url, storage_class)
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""

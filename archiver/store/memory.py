@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError
 from archiver.store import ObjectInfo, ObjectLock
+from archiver.store.classes import no_classes
 from archiver.store.keys import check_key, check_prefix
 
 
@@ -89,6 +90,16 @@ class MemoryStore:
             f"{self.url} has no legal holds to put on {key}",
             next_step="keep the archive in a bucket with Object Lock enabled, or set `holds.mirror: false`",
         )
+
+    def storage_class(self, key: str) -> str | None:
+        """Return None: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return None
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        """Refuse: there are no classes."""
+        self.stat(key)
+        raise no_classes(self.url, storage_class)
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""

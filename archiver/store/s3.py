@@ -20,7 +20,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
 from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, s3_holds
+from archiver.store import s3_moving as moving
 from archiver.store import s3_versions as versions
+from archiver.store.classes import require_readable
 from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
 from archiver.store.s3_client import make_client
 from archiver.store.s3_errors import (
@@ -164,6 +166,23 @@ class S3Store:
             self._head(key)  # which tells a missing bucket from a missing key
             raise KeyMissingError(f"there is no {place}")
         return lifted > 0
+
+    def storage_class(self, key: str) -> str | None:
+        """Return what a HEAD says, which names no class for the usual one."""
+        return self._head(key).get("StorageClass", "STANDARD")
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        """Copy the object onto itself in the new class, then delete the version that it was copied from."""
+        require_readable(storage_class)
+        found = self._head(key)
+        if found.get("StorageClass", "STANDARD") == storage_class:
+            return False
+        place = self._place(key)
+        with self._translated("move", key):
+            moving.move(
+                self._client, bucket=self._bucket, key=self._prefix + key, found=found, to=storage_class, place=place
+            )
+        return True
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the versions that are not the latest, or that a marker hides, page by page."""

@@ -54,19 +54,20 @@ def lock_in(answer: Mapping[str, Any]) -> ObjectLock | None:
     return ObjectLock(until_ms, legal_hold) if until_ms is not None or legal_hold else None
 
 
-def locked_error(place: str, locks: list[ObjectLock]) -> ObjectLockedError:
-    """Return the error that tells what keeps versions of an object."""
+def locked_error(place: str, locks: list[ObjectLock], *, doing: str = "erased") -> ObjectLockedError:
+    """Return the error that tells what keeps versions of an object from being erased, or whatever else was tried."""
     ends = [lock.until_ms for lock in locks if lock.until_ms is not None]
     until_ms, legal_hold = max(ends, default=None), any(lock.legal_hold for lock in locks)
     reasons = [
         *([f"Object Lock until {to_text(until_ms)}"] if until_ms is not None else []),
         *(["a legal hold"] if legal_hold else []),
     ]
+    kept = f"keeps {len(locks)} version{'s' * (len(locks) != 1)}, now hidden" if doing == "erased" else "is on it"
     return ObjectLockedError(
-        f"{place} cannot be erased: {' and '.join(reasons)} keeps {len(locks)} version{'s' * (len(locks) != 1)}, now hidden",
+        f"{place} cannot be {doing}: {' and '.join(reasons)} {kept}",
         until_ms=until_ms,
         legal_hold=legal_hold,
-        next_step="erase it again when the lock has ended and no legal hold is on it; nobody can shorten a COMPLIANCE lock",
+        next_step="try again when the lock has ended and no legal hold is on it; nobody can shorten a COMPLIANCE lock",
     )
 
 

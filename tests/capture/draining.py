@@ -79,6 +79,9 @@ class MemorySpool:
     def discard(self, *, through: int) -> None:
         self.waiting = [spooled for spooled in self.waiting if spooled.sequence > through]
 
+    def scrub(self) -> bool:
+        return True
+
     def depth(self) -> SpoolDepth:
         bodies = [len(spooled.capture.body) for spooled in self.waiting]
         return SpoolDepth(len(bodies), sum(bodies), min((s.capture.received_at_ms for s in self.waiting), default=None))

@@ -137,6 +137,11 @@ def test_search_is_an_expression() -> None:
     assert matches({"search": "mime:image/*"}, *rows, with_files=attached) == [False, False, True]
 
 
+def test_a_search_for_what_was_edited_sees_every_version() -> None:
+    versions = [message(source="webhook"), message(version=2, source="fetch"), message("m-2")]
+    assert matches({"source": "webhook", "search": "is:edited"}, *versions) == [True, True, False]
+
+
 def test_days_are_those_of_the_policy_s_zone() -> None:
     rule = {"delete": "1y", "match": {"sent": {"after": date(2020, 3, 16), "before": date(2020, 3, 17)}}}
     # 15 March, 23:30 UTC, is 16 March in Berlin.

@@ -191,6 +191,7 @@ def test_stages_can_be_chosen(machine: Station) -> None:
         "sweep",
         "history",
         "holds",
+        "retention",
         "gaps",
     ]
     machine.run()

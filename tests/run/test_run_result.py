@@ -71,6 +71,7 @@ class TestASelection:
             "sweep",
             "history",
             "holds",
+            "retention",
             "gaps",
         )
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")
