@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import retention_explain, retention_plan
+from archiver.cli import retention_explain, retention_plan, retention_tier
 from archiver.cli.options import examples
 
 
@@ -16,5 +16,11 @@ def command() -> None:
     """Read retention policies, see what they would do, and do exactly that."""
 
 
-for _further in (retention_plan.plan, retention_plan.apply, retention_explain.explain, retention_explain.erase):
+for _further in (
+    retention_plan.plan,
+    retention_plan.apply,
+    retention_explain.explain,
+    retention_explain.erase,
+    retention_tier.tier,
+):
     command.add_command(_further)
