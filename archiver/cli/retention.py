@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import retention_explain, retention_plan, retention_test
+from archiver.cli import retention_explain, retention_plan, retention_test, retention_tier
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.output import Output
 from archiver.errors import EXIT_DONE, EXIT_USAGE
@@ -141,6 +141,12 @@ def _show(output: Output, checked: list[_Checked], document: dict[str, Any]) -> 
         output.line("  Next: correct the policy; docs/retention.md explains every code; nothing was touched")
 
 
-command.add_command(retention_test.command)
-for _further in (retention_plan.plan, retention_plan.apply, retention_explain.explain, retention_explain.erase):
+for _further in (
+    retention_test.command,
+    retention_plan.plan,
+    retention_plan.apply,
+    retention_explain.explain,
+    retention_explain.erase,
+    retention_tier.tier,
+):
     command.add_command(_further)

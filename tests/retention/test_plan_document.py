@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +18,16 @@ from hypothesis import strategies as st
 from archiver.archive import layout
 from archiver.archive.reader import Archive
 from archiver.errors import DamageFoundError, NewerFormatError, UsageError
-from archiver.retention.plan_document import ITEMS, Plan, items_digest, load_plan, plans, sorted_items, store_plan
+from archiver.retention.plan_document import (
+    ITEMS,
+    Plan,
+    PlanHeader,
+    items_digest,
+    load_plan,
+    plans,
+    sorted_items,
+    store_plan,
+)
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import found
 from tests.retention.plans import file_item, message_item, plan_of
@@ -52,6 +65,31 @@ def test_anybody_can_work_out_the_digest_of_the_items(archive: Archive, plan: Pl
         row |= {name: int(row[name].timestamp() * 1000) for name in ("sent_at", "due_at")}
         lines.append(json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n")
     assert sha256("".join(lines).encode()).hexdigest() == plan.header.items_sha256
+
+
+ODD = st.none() | st.text(max_size=6) | st.sampled_from(['"', "\\", "\n", "\x7f", "é🎉", "", "null", "\x00", "\u2028"])
+
+
+@given(
+    st.lists(st.tuples(ODD, ODD, st.none() | st.integers(0, 2**31 - 1), st.none() | st.integers(0, 2**43)), max_size=5)
+)
+def test_whatever_an_item_holds_its_line_is_canonical_json(parts: list[Any]) -> None:
+    items = pa.Table.from_pylist(
+        [
+            message_item("m", chat_id=chat, rule=rule, ordinal=ordinal, due_at=due_at)
+            for chat, rule, ordinal, due_at in parts
+        ],
+        schema=ITEMS,
+    )
+    lines = []
+    for row, (_, _, _, due_at) in zip(items.to_pylist(), parts, strict=True):
+        plain = row | {
+            "day": row["day"].isoformat(),
+            "sent_at": int(row["sent_at"].timestamp() * 1000),
+            "due_at": due_at,
+        }
+        lines.append(msgspec.json.encode(plain, order="sorted") + b"\n")
+    assert items_digest(items) == sha256(b"".join(lines)).hexdigest()
 
 
 @given(st.permutations(range(12)))
@@ -121,3 +159,11 @@ def test_a_plan_of_a_later_version_is_refused_and_not_called_damaged(archive: Ar
 
     with pytest.raises(NewerFormatError, match="format 2"):
         load_plan(archive.store, digest)
+
+
+def test_the_format_explains_every_field_and_column() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "archive-format.md").read_text("utf-8")
+    section = text[text.index("## Plans\n") : text.index("## Identity\n")]
+    named = set(re.findall(r"`([a-z_0-9]+)`", section))
+    assert {field.name for field in msgspec.structs.fields(PlanHeader)} <= named
+    assert set(ITEMS.names) <= named
