@@ -41,8 +41,9 @@ format: $(VENV)/dev.stamp ## write the code as ruff formats it
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-schema: $(VENV)/runtime.stamp ## write docs/archiver.schema.json anew from the settings
+schema: $(VENV)/runtime.stamp ## write docs/archiver.schema.json and policies/schema.json anew from the models
 	$(BIN)/python -c 'import pathlib, archiver.settings; pathlib.Path("docs/archiver.schema.json").write_text(archiver.settings.schema_text(), "utf-8")'
+	$(BIN)/python -c 'import pathlib, archiver.retention.policy; pathlib.Path("policies/schema.json").write_text(archiver.retention.policy.schema_text(), "utf-8")'
 
 bench: $(VENV)/dev.stamp .venv-bench/bench.stamp ## measure; benchmarks/README.md explains the figures
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

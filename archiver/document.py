@@ -143,6 +143,9 @@ def reason_of(mistake: Mistake) -> str:
         return _SENTENCES[kind]
     if sentence.startswith("Input should be "):
         return f"must be {sentence.removeprefix('Input should be ')}"
+    _, found, demanded = sentence.partition(" should have ")
+    if found:
+        return f"must have {demanded}"
     return sentence.removeprefix("Value error, ")
 
 

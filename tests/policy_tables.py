@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from archiver.retention.decide import PRINCIPLES
 from archiver.retention.findings import ERRORS, WARNINGS
-from archiver.retention.policy import Match
+from archiver.retention.policy import Label, Limits, Match, Policy, Rule, SentRange, SizeRange, Tier
 from archiver.retention.policy_test_file import (
     HELD,
     ChannelFacts,
@@ -18,7 +18,14 @@ from archiver.retention.policy_test_file import (
     PolicyTests,
 )
 
-# Where each group of keys stands in a file of tests.
+# Where each group of keys stands in a policy, and in a file of tests.
+_POLICY_GROUPS: dict[str, type[BaseModel]] = {
+    "": Policy,
+    "limits.": Limits,
+    "labels.NAME.": Label,
+    "rules[].": Rule,
+    "rules[].tier.": Tier,
+}
 _GROUPS: dict[str, type[BaseModel]] = {
     "": PolicyTests,
     "items[].": Item,
@@ -42,9 +49,16 @@ def _keys(model: type[BaseModel], prefix: str = "") -> list[tuple[str, ...]]:
     ]
 
 
+def policy_keys() -> str:
+    """The keys of a policy and of its rules, but for those that match."""
+    rows = [row for prefix, model in _POLICY_GROUPS.items() for row in _keys(model, prefix)]
+    return _table(("Key", "What it says"), rows)
+
+
 def match_keys() -> str:
     """The keys of ``match`` and ``not``."""
-    return _table(("Key", "What it matches"), _keys(Match))
+    rows = [*_keys(Match), *_keys(SizeRange, "size."), *_keys(SentRange, "sent.")]
+    return _table(("Key", "What it matches"), rows)
 
 
 def principles() -> str:
@@ -64,8 +78,8 @@ def findings() -> str:
     """The codes of `archiver retention validate`."""
     rows = [(f"`{code}`", "error", sentence) for code, sentence in ERRORS.items()]
     rows += [(f"`{code}`", "warning", sentence) for code, sentence in WARNINGS.items()]
-    return _table(("Code", "", "What it says"), rows)
+    return _table(("Code", "Kind", "Meaning"), rows)
 
 
 def all_tables() -> list[str]:
-    return [match_keys(), principles(), keys_of_tests(), findings()]
+    return [policy_keys(), match_keys(), principles(), keys_of_tests(), findings()]

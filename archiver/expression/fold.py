@@ -166,7 +166,8 @@ def _in_canonical_order(decomposed: str) -> str:
     """Do what Unicode's canonical ordering does to a decomposed text; Python's own takes the square of the length of a row of marks."""
     ordered: list[str] = []
     for is_mark, characters in groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0):
-        ordered += sorted(characters, key=unicodedata.combining) if is_mark else characters
+        row = list(characters)
+        ordered += sorted(row, key=unicodedata.combining) if is_mark else row
     return "".join(ordered)
 
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.clock import DAY_MS, EARLIEST_MS
-from archiver.retention.conditions import AmongLeaf, DayLeaf, RegexLeaf, SizeLeaf, ValueLeaf, Vocabulary
+from archiver.retention.conditions import (
+    AmongLeaf,
+    Clauses,
+    DayLeaf,
+    RegexLeaf,
+    SearchLeaf,
+    SizeLeaf,
+    TextLeaf,
+    ValueLeaf,
+    Vocabulary,
+)
 from archiver.retention.crossing import Column, Crossed, Crossing, flat, taken
 from archiver.retention.periods import Calendar
 
 # Answers are remembered from one call to the next; senders of a very large archive may be more, and are then asked again.
 REMEMBERED_VALUES_MAX = 1_000_000
+REMEMBERED_ANSWERS_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +78,37 @@ class _Remembered:
 class Answers:
     """The questions of one vocabulary, ready to be put to rows."""
 
-    def __init__(self, vocabulary: Vocabulary, calendar: Calendar) -> None:
+    def __init__(self, vocabulary: Vocabulary, calendar: Calendar, rules: Sequence[Clauses] = ()) -> None:
+        """``rules`` are those that ask: what no rule needs to know of a row's text is not asked."""
         self._calendar = calendar
+        self._needed = lru_cache(REMEMBERED_ANSWERS_MAX)(self._needed_of)
         self._by_column: dict[str, _Remembered] = {}
         self._by_day: list[tuple[int, DayLeaf]] = []
-        self._by_row: list[tuple[int, AmongLeaf | RegexLeaf | SizeLeaf]] = []
+        self._by_row: list[tuple[int, AmongLeaf | SizeLeaf]] = []
+        self._by_text: list[tuple[int, TextLeaf]] = []
         for place, leaf in enumerate(vocabulary.leaves):
             if isinstance(leaf, ValueLeaf):
                 self._by_column.setdefault(leaf.column, _Remembered()).leaves.append((1 << place, leaf))
             elif isinstance(leaf, DayLeaf):
                 self._by_day.append((1 << place, leaf))
+            elif isinstance(leaf, RegexLeaf | SearchLeaf):
+                self._by_text.append((1 << place, leaf))
             else:
                 self._by_row.append((1 << place, leaf))
+        self._text_bits = sum(bit for bit, _ in self._by_text)
+        self._rules = [
+            rule for rule in rules if any(clause.bits & self._text_bits for clause in (*rule.wanted, *rule.unwanted))
+        ]
+        self.needs_files = any(
+            isinstance(leaf, SearchLeaf) and leaf.expression.needs_files for _, leaf in self._by_text
+        )
+        """Whether the files of messages must be brought, for expressions that ask for them."""
 
-    def of(self, rows: pa.Table, *further: Answered) -> Answered:
-        """Return what every row answers; ``further`` are answers that these rows were given otherwise."""
+    def of(self, rows: pa.Table, *further: Answered, files: pa.Table | None = None) -> Answered:
+        """Return what every row answers; ``further`` are answers that these rows were given otherwise.
+
+        ``files`` are the rows of their files, if `needs_files`.
+        """
         crossing = Crossing(rows.num_rows)
         parts: list[Sequence[int]] = []
         for column, remembered in self._by_column.items():
@@ -95,7 +123,42 @@ class Answers:
             self._add(crossing, parts, Answered(_flags(leaf, rows), [0, bit]))
         for answered in further:
             self._add(crossing, parts, answered)
+        answered = _merged(crossing.crossed(), parts)
+        return self._with_texts(answered, rows, files) if self._by_text and rows.num_rows else answered
+
+    def _with_texts(self, answered: Answered, rows: pa.Table, files: pa.Table | None) -> Answered:
+        """Ask the texts of those rows of which a rule still needs to know; what they are is known from all else."""
+        needed = list(map(self._needed, answered.answers))
+        crossing = Crossing(rows.num_rows)
+        crossing.add(answered.codes, len(answered.answers))
+        parts: list[Sequence[int]] = [answered.answers]
+        for bit, leaf in self._by_text:
+            asked = flat(pc.not_equal(taken([answer & bit for answer in needed], answered.codes), 0))
+            count = asked.true_count
+            if not count:
+                continue
+            # Whether a message was edited its other versions tell, and so they must be there.
+            is_whole = isinstance(leaf, SearchLeaf) and "version" in leaf.expression.columns
+            some = rows if is_whole or count == rows.num_rows else rows.filter(asked)
+            found = leaf.mask(some, files) if isinstance(leaf, SearchLeaf) else leaf.mask(some)
+            flags = pc.fill_null(flat(found), fill_value=False)
+            if some is not rows:
+                flags = pc.replace_with_mask(pc.and_not(asked, asked), asked, flags)
+            crossing.add(flags, 2)
+            parts.append([0, bit])
         return _merged(crossing.crossed(), parts)
+
+    def _needed_of(self, answers: int) -> int:
+        """Return the bits of texts on which it still hangs whether some rule matches a row that answers so."""
+        needed = 0
+        for rule in self._rules:
+            open_wanted = [clause for clause in rule.wanted if not answers & clause.bits]
+            if any(answers & clause.bits for clause in rule.unwanted):
+                continue
+            if all(clause.bits & self._text_bits for clause in open_wanted):
+                for clause in (*open_wanted, *rule.unwanted):
+                    needed |= clause.bits & self._text_bits
+        return needed
 
     @staticmethod
     def _add(crossing: Crossing, parts: list[Sequence[int]], answered: Answered) -> None:
@@ -113,7 +176,7 @@ class Answers:
         return Answered(taken([0], pa.nulls(rows)) if days.codes is None else days.codes, answers)
 
 
-def _flags(leaf: AmongLeaf | RegexLeaf | SizeLeaf, rows: pa.Table) -> Column:
+def _flags(leaf: AmongLeaf | SizeLeaf, rows: pa.Table) -> Column:
     if isinstance(leaf, AmongLeaf):
         return pc.is_in(rows.column(leaf.column), value_set=pa.array(sorted(leaf.values), pa.string()))
     return pc.fill_null(leaf.mask(rows), fill_value=False)
@@ -127,6 +190,14 @@ def _merged(crossed: Crossed, parts: Sequence[Sequence[int]]) -> Answered:
         return bits
 
     return Answered(*crossed.map(answer))
+
+
+def bits_of(number: int) -> Iterator[int]:
+    """Yield the bits that are set, each as a number, the least first."""
+    while number:
+        bit = number & -number
+        yield bit
+        number ^= bit
 
 
 def distinct(column: Column) -> tuple[pa.Array, list[str | None]]:

@@ -14,8 +14,9 @@ from archiver.archive.reader import Archive, Head
 from archiver.clock import from_text, to_text
 from archiver.errors import RefusedError
 from archiver.retention.certificate import items_by_kind
-from archiver.retention.coverage import read_coverage
+from archiver.retention.coverage import Coverage, read_coverage
 from archiver.retention.dispose import Disposed, check, dispose
+from archiver.retention.erase import holds_on
 from archiver.retention.erasing import finish_disposals
 from archiver.retention.located import Progress
 from archiver.retention.plan_document import Plan
@@ -55,6 +56,7 @@ def rehearse(
     """Return what applying a plan would do now, and change nothing; raises `RefusedError` where it would be refused."""
     require_timely(plan, policy, now_ms=now_ms)
     coverage = read_coverage(archive.store, head)
+    _require_entries_free(plan, coverage)
     located = check(archive, head, plan, coverage=coverage, executor=executor, progress=progress)
     kept = sum(located.is_kept.to_pylist())
     return Rehearsal(items_by_kind(plan, located), kept, dict(located.held))
@@ -79,11 +81,13 @@ def apply_plan(
     """
     require_timely(plan, policy, now_ms=now_ms)
     head, _ = finish_disposals(archive, head, author=author, now_ms=now_ms, executor=executor, progress=progress)
+    coverage = read_coverage(archive.store, head)
+    _require_entries_free(plan, coverage)
     return dispose(
         archive,
         head,
         plan,
-        coverage=read_coverage(archive.store, head),
+        coverage=coverage,
         approved_by=approved_by,
         author=author,
         attempt=attempt,
@@ -91,3 +95,16 @@ def apply_plan(
         executor=executor,
         progress=progress,
     )
+
+
+def _require_entries_free(plan: Plan, coverage: Coverage) -> None:
+    """Refuse an erasure that would take the directory entry of somebody whom a hold, placed since, has as a custodian.
+
+    What a hold covers of messages and files is taken out of a plan when it is applied; without the entry nobody could tell whose they are.
+    """
+    users = frozenset(plan.items.column("user_id").drop_null().to_pylist())
+    if held_by := holds_on(coverage, users):
+        raise RefusedError(
+            f"plan {plan.digest} would remove the directory entry of somebody whom {', '.join(held_by)} holds",
+            next_step="plan the erasure again with `archiver retention erase`; the new plan leaves what is held",
+        )

@@ -19,12 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver import ids
+from archiver.expression import Directory, Expression, Facts, matching_rows
 from archiver.retention.context import Context
-from archiver.retention.patterns import glob_matcher, words_regex
+from archiver.retention.patterns import glob_matcher
 from archiver.retention.policy import Match, Policy, Rule
+from archiver.retention.searching import any_phrase, expression_of
 
 # The keys that rows of `files` answer; has_file is answered by there being any.
 FILE_KEYS = frozenset({"mime", "size"})
+# The columns of `messages` that `files` has too.
+SHARED_COLUMNS = frozenset({"chat_id", "message_uid", "sent_at"})
+# What a search expression may ask of the rows of `files`.
+SEARCHED_FILE_COLUMNS = frozenset({"chat_id", "message_uid", "mime", "mime_received"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,10 @@ class RegexLeaf:
 
     column: str
     pattern: str
-    ignore_case: bool
 
     def mask(self, rows: pa.Table) -> pa.ChunkedArray:
         """Return a flag for each row; null holds nothing."""
-        return pc.match_substring_regex(rows.column(self.column), self.pattern, ignore_case=self.ignore_case)
+        return pc.match_substring_regex(rows.column(self.column), self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,20 @@ class SizeLeaf:
         return flags if self.most is None else pc.and_(flags, pc.less_equal(size, self.most))
 
 
-Leaf = ValueLeaf | AmongLeaf | DayLeaf | RegexLeaf | SizeLeaf
+@dataclass(frozen=True, slots=True)
+class SearchLeaf:
+    """Whether a search expression is true of a version of a message."""
+
+    expression: Expression
+    directory: Directory
+
+    def mask(self, rows: pa.Table, files: pa.Table | None) -> pa.Array:
+        """Return a flag for each row of ``messages``; ``files`` are the rows of their files."""
+        return matching_rows(self.expression, rows, Facts(directory=self.directory, files=files))
+
+
+TextLeaf = RegexLeaf | SearchLeaf
+Leaf = ValueLeaf | AmongLeaf | DayLeaf | SizeLeaf | TextLeaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +153,8 @@ def columns_of(leaf: Leaf) -> tuple[str, ...]:
     """Return the columns that a question is put to."""
     if isinstance(leaf, SizeLeaf):
         return ("blob_bytes", "size")
+    if isinstance(leaf, SearchLeaf):
+        return leaf.expression.columns
     return ("sent_at",) if isinstance(leaf, DayLeaf) else (leaf.column,)
 
 
@@ -158,11 +178,15 @@ class CompiledRule:
         return any(answers & clause.bits for clause in self.unwanted_file)
 
 
-def compile_rule(
-    rule: Rule, policy: Policy, context: Context, *, messages: Vocabulary, files: Vocabulary
-) -> CompiledRule:
-    """Return a rule as questions, which join the vocabularies."""
-    compiler = _Compiler(policy, context, messages, files)
+def compile_rules(
+    policy: Policy, context: Context, *, on: str, messages: Vocabulary, files: Vocabulary
+) -> list[CompiledRule | None]:
+    """Return the rules of a policy as questions, which join the vocabularies; None for a rule that is not about these items."""
+    compiler = _Compiler(policy, context, messages, files, context.directory())
+    return [_compiled(rule, compiler) if rule.on in (on, "both") else None for rule in policy.rules]
+
+
+def _compiled(rule: Rule, compiler: _Compiler) -> CompiledRule:
     asked = [*compiler.asked(rule.match, is_wanted=True), *compiler.asked(rule.exclude, is_wanted=False)]
 
     def chosen(*, of_file: bool, is_wanted: bool) -> tuple[Clause, ...]:
@@ -193,6 +217,7 @@ class _Compiler:
     context: Context
     messages: Vocabulary
     files: Vocabulary
+    directory: Directory
 
     def asked(self, match: Match, *, is_wanted: bool) -> Iterator[_Asked]:
         """Yield what every key but has_file asks; a key under ``not`` is one that may not hold."""
@@ -256,18 +281,17 @@ class _Compiler:
         return is_bot | self.messages.bit("by app", ValueLeaf("app_id", lambda app: app is not None))
 
     def _words(self, phrases: tuple[str, ...]) -> int:
-        return self._text(words_regex(phrases), ignore_case=True)
+        return self._search(any_phrase(phrases))
+
+    def _search(self, text: str) -> int:
+        expression = expression_of(text, zone=self.policy.zone)
+        return self.messages.bit(("search", expression), SearchLeaf(expression, self.directory))
 
     def _regex(self, patterns: tuple[str, ...]) -> int:
         bits = 0
         for pattern in patterns:
-            bits |= self._text(pattern, ignore_case=False)
+            bits |= self.messages.bit(("regex", pattern), RegexLeaf("plain_text", pattern))
         return bits
-
-    def _text(self, pattern: str, *, ignore_case: bool) -> int:
-        return self.messages.bit(
-            ("text", pattern, ignore_case), RegexLeaf("plain_text", pattern, ignore_case=ignore_case)
-        )
 
     def _source(self, sources: tuple[str, ...]) -> int:
         return self.messages.bit(("source", sources), ValueLeaf("source", lambda source: source in sources))

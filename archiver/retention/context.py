@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, files_of, latest_states, read_rows
+from archiver.archive.schema import MESSAGES
+from archiver.expression import Directory, Known
 from archiver.retention.policy import Policy
 from archiver.store import Store
 
@@ -19,15 +21,16 @@ _NOBODY: frozenset[str] = frozenset()
 class Context:
     """What an archive knows beside its messages.
 
-    ``names`` are all names that a chat ever had, ``kinds`` what a chat is (channel or direct), ``emails`` all addresses that a user
-    ever had. ``last_activity_ms`` is when the newest message of a chat was sent, ``left_at_ms`` when a user was seen to have left the
-    last channel that the directory knew them in; they are read only if a rule's clock needs them. A chat without activity and a
-    user without a departure are unknown, and a period that begins with one has not begun.
+    ``names`` are all names that a chat ever had, ``kinds`` what a chat is (channel or direct), ``emails`` all addresses and
+    ``people`` all names that a user ever had. ``last_activity_ms`` is when the newest message of a chat was sent, ``left_at_ms``
+    when a user was seen to have left the last channel that the directory knew them in; they are read only if a rule's clock needs
+    them. A chat without activity and a user without a departure are unknown, and a period that begins with one has not begun.
     """
 
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     emails: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    people: Mapping[str, frozenset[str]] = field(default_factory=dict)
     last_activity_ms: Mapping[str, int] = field(default_factory=dict)
     left_at_ms: Mapping[str, int] = field(default_factory=dict)
 
@@ -39,16 +42,29 @@ class Context:
         """Return every e-mail address that a user ever had."""
         return self.emails.get(user_id, _NOBODY)
 
+    def directory(self) -> Directory:
+        """Return what is known of people and chats, as search expressions ask for it."""
+        users = {*self.emails, *self.people}
+        return Directory(
+            people={
+                user: Known(names=tuple(sorted(self.people.get(user, ()))), emails=tuple(sorted(self.emails_of(user))))
+                for user in users
+            },
+            chats={chat_id: Known(names=tuple(sorted(names))) for chat_id, names in self.names.items()},
+        )
+
 
 def read_context(store: Store, head: Head, policy: Policy) -> Context:
     """Read what a policy needs to know beside the rows; activity costs a reading of two columns of every message."""
     clocks = {rule.clock for rule in policy.rules}
     chats = [*_rows(store, head, "channels", ("channel_id", "name"))]
     chats += [(chat_id, name) for chat_id, name, _ in _rows(store, head, "conversations", _CONVERSATION)]
+    users = _rows(store, head, "users", ("user_id", "email", "first_name", "last_name"))
     return Context(
         names=_gathered(chats),
         kinds={chat_id: kind for chat_id, _, kind in _rows(store, head, "conversations", _CONVERSATION)},
-        emails=_gathered(_rows(store, head, "users", ("user_id", "email"))),
+        emails=_gathered((user, email) for user, email, _, _ in users),
+        people=_gathered((user, " ".join(filter(None, names))) for user, _, *names in users),
         last_activity_ms=_last_activity(store, head) if "last_activity" in clocks else {},
         left_at_ms=_departures(store, head) if "departure" in clocks else {},
     )
@@ -76,11 +92,10 @@ def _gathered(pairs: Iterable[tuple[str, ...]]) -> dict[str, frozenset[str]]:
 def _last_activity(store: Store, head: Head) -> dict[str, int]:
     """Return when the newest message of each chat was sent: by file in Arrow, of few chats then in Python."""
     newest: dict[str, int] = {}
+    columns = ("chat_id", "sent_at")
+    schema = pa.schema([MESSAGES.schema.field(name) for name in columns])
     for record in files_of(head, "messages"):
-        rows = pa.Table.from_batches(
-            list(read_rows(store, [record], ("chat_id", "sent_at"))),
-            schema=pa.schema([("chat_id", pa.string()), ("sent_at", pa.timestamp("ms", tz="UTC"))]),
-        )
+        rows = pa.Table.from_batches(list(read_rows(store, [record], columns)), schema=schema)
         latest = rows.group_by("chat_id").aggregate([("sent_at", "max")])
         instants = pc.cast(latest.column("sent_at_max"), pa.int64()).to_pylist()
         for chat_id, instant in zip(latest.column("chat_id").to_pylist(), instants, strict=True):

@@ -168,7 +168,7 @@ def _expression_of(name: str, hold: PlacedHold, doubts: list[Doubt]) -> Expressi
             Doubt(
                 name,
                 "may-shrink",
-                f"the expression {expression.written!r} leaves out what may become true of a message later, by a new name, an edit or a "
+                f"the expression {expression.written!r} leaves out what may become true of a message later, by a new name or a "
                 "file, and what it covered would be let go of then",
                 "if that is not meant, say what to hold and not what to leave out",
             )

@@ -7,7 +7,7 @@ the meaning of another.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -53,6 +53,8 @@ class Description:
         for item in tests.items:
             self._chat(item)
             self._user(item.sender)
+            if item.on_behalf_of is not None:
+                self._user(item.on_behalf_of)
         self._members = {chat: [*map(self._user, facts.members)] for chat, facts in tests.channels.items()}
 
     def coverage(self) -> Coverage:
@@ -101,11 +103,17 @@ class Description:
 
     def _context(self, item: Item, chat_id: str, sender: str) -> Context:
         newest = item.sent if item.last_activity is None else item.last_activity
+        return replace(
+            self._context_of_all(),
+            last_activity_ms={chat_id: self._ms(newest)},
+            left_at_ms={} if item.departed is None else {sender: self._ms(item.departed)},
+        )
+
+    def _context_of_all(self) -> Context:
         return Context(
             names={chat: frozenset(names) for chat, names in self._names.items()},
             emails={user: frozenset(emails) for user, emails in self._emails.items()},
-            last_activity_ms={chat_id: self._ms(newest)},
-            left_at_ms={} if item.departed is None else {sender: self._ms(item.departed)},
+            people={user: frozenset(facts.names) for user, facts in self._tests.people.items()},
         )
 
     def _ms(self, instant: datetime | date) -> int:
@@ -141,6 +149,7 @@ class Description:
             from_at_ms=first_ms,
             until_ms=until_ms,
             expression=facts.search,
+            zone=self._zone_name,
         )
         asked = checked(Placement(name, scope, "policy test", facts.everything))
         return PlacedHold(scope=asked.scope, reason=asked.reason, actor="policy test", placed_at="", sequence=1)
@@ -162,6 +171,7 @@ class Description:
             names=_by_value(self._names.items()),
             chats=frozenset(self._names).union(*talks.values()),
             talks={user: frozenset(chats) for user, chats in talks.items()},
+            directory=self._context_of_all().directory(),
         )
 
 

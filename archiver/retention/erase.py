@@ -107,12 +107,17 @@ def plan_erasure(
         senders=subject.user_ids,
     )
     found = find(archive.store, head, judge, chosen=lambda _: True, executor=executor, progress=progress)
-    held_by = _holds_on(coverage, subject.user_ids)
+    held_by = holds_on(coverage, subject.user_ids)
     if not held_by:
         own = _directory_items(archive.store, head, subject.user_ids, as_of_ms=judge.as_of_ms)
         found = replace(found, items=sorted_items(pa.concat_tables([found.items, own])))
     plan = Plan(header_of(archive, head, policy, found, as_of_ms=judge.as_of_ms, subject=subject), found.items)
     return ErasurePlan(plan, subject, _remains(archive.store, head, subject.user_ids, executor=executor), held_by)
+
+
+def holds_on(coverage: Coverage, user_ids: frozenset[str]) -> tuple[str, ...]:
+    """Return the holds that have one of these people as a custodian: their entry says who that is, and stays."""
+    return tuple(name for name, reach in coverage.reaches.items() if reach.people and reach.people & user_ids)
 
 
 def _checked(text: str, characters_max: int, option: str) -> str:
@@ -130,11 +135,6 @@ def _has_sent(store: Store, head: Head, user_id: str) -> bool:
         pc.any(pc.equal(read_columns(store, record, ("sender_id",)).column("sender_id"), user_id), min_count=0).as_py()
         for record in files_of(head, "messages")
     )
-
-
-def _holds_on(coverage: Coverage, user_ids: frozenset[str]) -> tuple[str, ...]:
-    """Return the holds that have one of these people as a custodian: their entry says who that is, and stays."""
-    return tuple(name for name, reach in coverage.reaches.items() if reach.people and reach.people & user_ids)
 
 
 def _directory_items(store: Store, head: Head, user_ids: frozenset[str], *, as_of_ms: int) -> pa.Table:

@@ -36,6 +36,7 @@ ERRORS: dict[str, str] = {
 WARNINGS: dict[str, str] = {
     "never-wins": "Whatever this rule matches, another rule that matches it too decides.",
     "overlap": "Two scoped rules can match one item and say different things; the sentence says which wins.",
+    "files-stay": "By this rule a message goes before its files, which are kept for good then: other rules about files ask the message.",
     "matches-nothing": "No message and no file of this archive is matched by the rule.",
     "unused-label": "No rule speaks of the label.",
     "shortens-locked": "A locked retain period of the earlier policy is shorter, gone or not locked now; storage keeps to it.",

@@ -27,8 +27,8 @@ class Groups:
 
     def greatest(self, *columns: pa.Array) -> list[pa.Array]:
         """Return for each item the greatest value of each column."""
-        if not columns:
-            return []
+        if not columns or self.count == len(self.numbers):
+            return list(columns)  # Each row is an item of its own, and so they are in order already.
         names = [str(place) for place in range(len(columns))]
         table = pa.table([self.numbers, *columns], names=["item", *names])
         # One thread keeps items in the order of their first row, which is that of their numbers.
@@ -37,6 +37,8 @@ class Groups:
 
     def union(self, answered: Answered) -> Answered:
         """Return for each item all that any of its rows answers."""
+        if self.count == len(self.numbers):
+            return answered
         if len(answered.answers) == 1:
             return Answered(taken([0], pa.nulls(self.count)), answered.answers)
         every, common = 0, -1

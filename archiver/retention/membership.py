@@ -190,7 +190,8 @@ def _spans(changes: Sequence[tuple[int, bool]], looks: Sequence[int], *, is_prov
 def _came(at_ms: int, looks: Sequence[int], *, after: int, is_proven: bool) -> int:
     """Return since when somebody may have been there whom the look at ``at_ms`` found and who had left at ``after``."""
     before = bisect_left(looks, at_ms) - 1
-    return max(after, looks[before]) if is_proven and before >= 0 else after
+    # Who had left was looked for at that very moment, so that no look before this one is earlier than that.
+    return looks[before] if is_proven and before >= 0 else after
 
 
 def _as_id(text: str) -> frozenset[str]:

@@ -25,6 +25,8 @@ PERIOD_DAYS_MAX = 36_525
 OPEN_END_MS = LATEST_MS
 
 _PERIOD = re.compile(r"(?:(?P<y>[0-9]{1,6})y)?(?:(?P<m>[0-9]{1,6})m)?(?:(?P<w>[0-9]{1,6})w)?(?:(?P<d>[0-9]{1,6})d)?")
+# Where a system keeps them among the zones, these are the machine's own.
+_MACHINE_ZONES = frozenset({"localtime", "posixrules"})
 _ORDINAL_MAX = date.max.toordinal()
 _CALENDAR_DAYS_MAX = 65_536
 
@@ -105,6 +107,8 @@ class Calendar:
     def __init__(self, zone: str) -> None:
         """Open a zone of the IANA database; raises `ValueError` that ends a sentence about the zone."""
         try:
+            if zone in _MACHINE_ZONES:
+                raise ZoneInfoNotFoundError(zone)  # noqa: TRY301 - it is refused like one that is not there
             self._zone = ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError("must be a time zone of the IANA database such as Europe/Berlin or UTC") from None

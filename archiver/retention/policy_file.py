@@ -129,6 +129,9 @@ def _rule_name(written: Document, location: Location) -> str:
 
 def _finding(detail: ErrorDetails, written: Document) -> Finding:
     location: Location = detail["loc"]
+    # A single text was read as a list of one.
+    if location and isinstance(location[-1], int) and not written.holds(location):
+        location = location[:-1]
     rule = _rule_name(written, location)
     dotted = ".".join(map(str, location[2:] if rule else location))
     if detail["type"] == "extra_forbidden":

@@ -176,7 +176,9 @@ def _asked(
         explanation = evaluator.explain_file(
             row.select(evaluator.file_columns), messages.select(evaluator.message_columns)
         )
-        held = [name for name, mask in judge.coverage.of_files(row, messages).items() if pc.any(mask).as_py()]
+        held = [
+            name for name, mask in judge.coverage.of_files(row, messages, files=files).items() if pc.any(mask).as_py()
+        ]
         name = f"{item.name}: {file.name or f'file {place + 1}'}"
         # A file of which nothing is said must go the way of its message.
         yield name, file.expect or item.expect, explanation, tuple(sorted(held))

@@ -2,7 +2,9 @@
 
 A hold must not let go of what it once covered because something else became true. So an expression that asks for what comes and goes
 (whether Flock still returns a message, what a policy labels it) cannot be held by, and one that leaves out what may become true later
-(``NOT in:lunch``, and a channel takes that name) is held by as it is said, and its readers are told.
+(``NOT in:lunch``, and a channel takes that name) is held by as it is said, and its readers are told. Nor can one that takes all versions
+of a message together (``is:edited``): who removes something looks at one object at a time, and each row must tell by itself that it is
+held.
 """
 
 from __future__ import annotations
@@ -30,20 +32,19 @@ def read_expression(scope: HoldScope) -> Expression | None:
             next_step="name one of the IANA database, such as Europe/Berlin or UTC",
         ) from None
     expression = parse_expression(scope.expression, zone=zone)
-    if expression.needs_missing or expression.needs_labels:
-        what = "is:missing" if expression.needs_missing else "label:"
+    asked = [*(f"is:{term.state}" for term in terms_of(expression.root) if isinstance(term, State))]
+    asked += ["label:"] * expression.needs_labels
+    if asked:
         raise UsageError(
-            f"a hold cannot ask for {what}, which comes and goes: what it covered would be let go of",
+            f"a hold cannot ask for {asked[0]}, for no row of a message tells that by itself and for good",
             next_step="hold by what was said, by whom, where and when",
         )
     return expression
 
 
 def may_shrink(expression: Expression) -> bool:
-    """Tell whether it leaves out what may become true of a message later: by a name that is given, an edit, a file that is found."""
-    return any(
-        isinstance(term, (Person, Chat, State, HasFile, Mime)) for term in _denied(expression.root, is_denied=False)
-    )
+    """Tell whether it leaves out what may become true of a message later: by a name that is given or a file that is found."""
+    return any(isinstance(term, (Person, Chat, HasFile, Mime)) for term in _denied(expression.root, is_denied=False))
 
 
 def meant(expression: Expression, directory: Directory) -> tuple[tuple[str, ...], ...]:
@@ -69,9 +70,6 @@ def searched(
     if expression.needs_files and files is None:
         return among
     facts = Facts(directory=directory, files=files)
-    if any(isinstance(term, State) for term in terms_of(expression.root)):
-        # Whether a message was edited is told by all its versions together.
-        return pc.and_(among, matching_rows(expression, rows, facts))
     return pc.replace_with_mask(among, among, matching_rows(expression, rows.filter(among), facts))
 
 

@@ -5,13 +5,15 @@ What matches a row is an integer: bit n for the rule at place n of the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver.retention.answers import Answered, Answers
-from archiver.retention.conditions import CompiledRule, Vocabulary, compile_rule
+from archiver.retention.answers import REMEMBERED_ANSWERS_MAX, Answered, Answers, bits_of
+from archiver.retention.conditions import SEARCHED_FILE_COLUMNS, SHARED_COLUMNS, CompiledRule, Vocabulary, compile_rules
 from archiver.retention.context import Context
 from archiver.retention.crossing import taken
 from archiver.retention.items import messages_of
@@ -22,24 +24,47 @@ from archiver.retention.policy import Policy, Rule
 Reasons = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-class _Side:
+class _Side(ABC):
     """The rules that are about one kind of item, as questions with a vocabulary for each of both tables."""
 
     def __init__(self, policy: Policy, context: Context, calendar: Calendar, *, on: str) -> None:
         self._policy = policy
         messages, files = Vocabulary(), Vocabulary()
-        self._compiled = [
-            compile_rule(rule, policy, context, messages=messages, files=files) if rule.on in (on, "both") else None
-            for rule in policy.rules
-        ]
+        self._compiled = compile_rules(policy, context, on=on, messages=messages, files=files)
         self.rules: list[Rule] = [one.rule for one in self._rules()]
         clock_columns = {"sender_id"} if any(rule.clock == "departure" for rule in self.rules) else set()
-        self.message_columns = frozenset(messages.columns() | clock_columns)
-        self.file_columns = frozenset(files.columns())
-        self._asks_messages = Answers(messages, calendar)
+        self.asked_columns = frozenset(messages.columns())
+        self.message_columns = self.asked_columns | clock_columns
+        self._asks_messages = Answers(messages, calendar, [one.message for one in self._rules()])
         self._asks_files = Answers(files, calendar)
+        self.file_columns = frozenset(
+            files.columns() | (SEARCHED_FILE_COLUMNS if self._asks_messages.needs_files else set())
+        )
+        # With many rules it takes a while to see which of them match, and the same answers come again and again.
+        self._matching = lru_cache(REMEMBERED_ANSWERS_MAX)(self._matching_of)
         # Answers that a row is given by rows of the other table have bits above those of its own.
         self._above = len(messages.leaves) if on == "messages" else len(files.leaves)
+
+        # A rule is looked at only for rows of which the first thing that it wants is true.
+        self._always: list[tuple[int, CompiledRule]] = []
+        self._by_first: dict[int, list[tuple[int, CompiledRule]]] = {}
+        for place, one in enumerate(self._compiled):
+            if one is not None and one.message.wanted:
+                for bit in bits_of(one.message.wanted[0].bits):
+                    self._by_first.setdefault(bit, []).append((place, one))
+            elif one is not None:
+                self._always.append((place, one))
+        self._first_bits = sum(self._by_first)
+
+    def _holding(self, answers: int) -> Iterator[tuple[int, CompiledRule]]:
+        """Yield the rules of which all that they ask of a message holds, each with its place, and some of them twice."""
+        yield from (entry for entry in self._always if entry[1].message.hold(answers))
+        for bit in bits_of(answers & self._first_bits):
+            yield from (entry for entry in self._by_first[bit] if entry[1].message.hold(answers))
+
+    @abstractmethod
+    def _matching_of(self, answers: int) -> int:
+        """Return which rules match a row that answers so."""
 
     def _rules(self) -> list[CompiledRule]:
         return [one for one in self._compiled if one is not None]
@@ -56,7 +81,7 @@ class MessageSide(_Side):
 
     def __init__(self, policy: Policy, context: Context, calendar: Calendar) -> None:
         super().__init__(policy, context, calendar, on="messages")
-        self.needs_files = any(one.asks_files for one in self._rules())
+        self.needs_files = self._asks_messages.needs_files or any(one.asks_files for one in self._rules())
 
     def matched(self, rows: pa.Table, files: pa.Table | None) -> Answered:
         """Return which rules match each row of ``messages``."""
@@ -79,7 +104,7 @@ class MessageSide(_Side):
         of_files = owners.groups.union(self._mapped(self._asks_files.of(files), self._file_meaning))
         none = len(of_files.answers)
         by_row = pc.fill_null(pc.take(of_files.codes, owners.places_of(rows)), none)
-        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]))
+        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]), files=files)
 
     def _file_meaning(self, answers: int) -> int:
         meaning = 1
@@ -89,14 +114,20 @@ class MessageSide(_Side):
                 meaning |= one.is_unwanted_file(answers) << (2 * place + 2)
         return meaning << self._above
 
-    def _matching(self, answers: int) -> int:
-        return sum(
-            1 << place
-            for place, one in enumerate(self._compiled)
-            if one is not None and not self._reasons_of(place, one, answers)[1]
-        )
+    def _matching_of(self, answers: int) -> int:
+        matching = 0
+        for place, one in self._holding(answers):
+            if all(holds for _, holds in self._about_files(place, one, answers)):
+                matching |= 1 << place
+        return matching
 
     def _reasons_of(self, place: int, one: CompiledRule, answers: int) -> Reasons:
+        holds, fails = _message_reasons(one, answers)
+        further_holds, further_fails = _parted(self._about_files(place, one, answers))
+        return holds + further_holds, fails + further_fails
+
+    def _about_files(self, place: int, one: CompiledRule, answers: int) -> list[tuple[str, bool]]:
+        """Return what a rule asks of a message's files, and whether it holds."""
         of_files = answers >> self._above
         judged = []
         if one.has_file is not None:
@@ -107,9 +138,7 @@ class MessageSide(_Side):
             )
         if one.unwanted_file:
             judged.append(("+".join(clause.key for clause in one.unwanted_file), not of_files >> (2 * place + 2) & 1))
-        holds, fails = _message_reasons(one, answers)
-        further_holds, further_fails = _parted(judged)
-        return holds + further_holds, fails + further_fails
+        return judged
 
 
 class FileSide(_Side):
@@ -119,7 +148,8 @@ class FileSide(_Side):
         super().__init__(policy, context, calendar, on="files")
         # The clock of a file is that of its message, so every rule about files asks it.
         self.needs_messages = bool(self.rules)
-        self._may_miss = any(one.message for one in self._rules())
+        # What rules ask of messages, a file may know itself: its chat, its message's uid, its day.
+        self._asks_message = not self.asked_columns <= SHARED_COLUMNS
         self.is_missing = 1 << len(policy.rules)
         """The bit of a file whose message is not there though a rule would have to ask it."""
 
@@ -130,7 +160,7 @@ class FileSide(_Side):
     def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = [0] if messages is None else self._asks_messages.of(messages).answers
+        of_messages = [0] if messages is None else self._asks_messages.of(messages, files=rows).answers
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
@@ -147,26 +177,31 @@ class FileSide(_Side):
         if messages is None:
             raise ValueError("the policy judges files with their messages, and none were handed in")
         owners = messages_of(messages)
-        united = owners.groups.union(self._mapped(self._asks_messages.of(messages), self._message_meaning))
-        missing = self.is_missing << self._above if self._may_miss else self._message_meaning(0)
-        by_row = pc.fill_null(pc.take(united.codes, owners.places_of(rows)), len(united.answers))
-        return self._asks_files.of(rows, Answered(by_row, [*united.answers, missing]))
+        united = owners.groups.union(self._mapped(self._asks_messages.of(messages, files=rows), self._message_meaning))
+        if self._asks_message:
+            alone = Answered(taken([0], pa.nulls(rows.num_rows)), [self.is_missing << self._above])
+        else:
+            alone = self._mapped(self._asks_messages.of(rows), self._message_meaning)
+        places = owners.places_of(rows)
+        by_row = pc.coalesce(pc.take(united.codes, places), pc.add(alone.codes, len(united.answers)))
+        return self._asks_files.of(rows, Answered(by_row, [*united.answers, *alone.answers]))
 
     def _message_meaning(self, answers: int) -> int:
-        meaning = sum(
-            1 << place for place, one in enumerate(self._compiled) if one is not None and one.message.hold(answers)
-        )
+        meaning = 0
+        for place, _ in self._holding(answers):
+            meaning |= 1 << place
         return meaning << self._above
 
-    def _matching(self, answers: int) -> int:
+    def _matching_of(self, answers: int) -> int:
         of_message = answers >> self._above
         if of_message & self.is_missing:
             return self.is_missing
-        return sum(
-            1 << place
-            for place, one in enumerate(self._compiled)
-            if one is not None and of_message & (1 << place) and not self._file_reasons(one, answers)[1]
-        )
+        matching = 0
+        for bit in bits_of(of_message):
+            one = self._compiled[bit.bit_length() - 1]
+            if one is not None and not self._file_reasons(one, answers)[1]:
+                matching |= bit
+        return matching
 
     def _file_reasons(self, one: CompiledRule, answers: int) -> Reasons:
         judged = [(clause.key, bool(answers & clause.bits)) for clause in one.wanted_file.wanted]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -90,6 +90,11 @@ def _workspace(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError("must be a name of printable characters")
     return value.strip()
+
+
+def _off(value: object) -> object:
+    # YAML 1.1 reads a bare `off` as no.
+    return "off" if value is False else value
 
 
 def _person(value: str) -> str:
@@ -226,7 +231,7 @@ class RetentionSettings(_Part):
 
     policy: Path = Path("./policies/default.yaml")
     """File of the policy, for `archiver retention` and for runs."""
-    mode: Literal["off", "plan", "apply"] = "off"
+    mode: Annotated[Literal["off", "plan", "apply"], BeforeValidator(_off)] = "off"
     """What a run does: nothing; make a plan and store it; or make a plan and apply it, if it passes no limit of the policy."""
     approved_by: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_person)] | None = None
     """Who approves what runs apply by themselves; needed for `mode: apply`, and named in every certificate."""

@@ -332,6 +332,27 @@ class TestErase:
         assert (told["plan"]["counts"], told["plan"]["held"], told["directory_held_by"]) == ({}, 2, ["smith"])
         assert "A hold keeps 2 items" in shown(capsys, *self.WORDS)
 
+    def test_what_this_machine_remembers_of_people_goes_too(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        remembered = folder / "state" / "states" / "users.msgpack"
+        remembered.parent.mkdir(parents=True)
+        remembered.write_bytes(b"Ann")
+        digest = document(capsys, *self.WORDS)["digest"]
+        document(capsys, "apply", digest, "--approved-by", "the data protection officer")
+        assert not remembered.exists()
+
+    def test_is_refused_if_a_hold_was_placed_on_the_person_since(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        digest = document(capsys, *self.WORDS)["digest"]
+        held(*opened(folder), "smith", custodians=("u:ann",))
+        before = objects(folder)
+        for further in ((), ("--dry-run",)):
+            error = document(capsys, "apply", digest, "--approved-by", "ann", *further, code=5)["error"]
+            assert "whom smith holds" in error["what"]
+        assert objects(folder) == before
+
     @pytest.mark.parametrize("subject", ["nobody@acme.com", "u:nobody", "", "ann\x07"])
     def test_somebody_whom_nobody_knows(self, subject: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         document(capsys, "erase", "--subject", subject, "--reason", "request 3", code=2)

@@ -80,6 +80,10 @@ class World:
                 return value == (message["app_id"] is not None or message["sender_id"].startswith("u:B"))
             case "regex":
                 return any(re.search(pattern, message["plain_text"]) for pattern in listed(value))
+            case "words":
+                return any(re.search(rf"\b{word}\b", message["plain_text"], re.IGNORECASE) for word in listed(value))
+            case "search":
+                return self.is_found(value, message)
             case "source":
                 return message["source"] in listed(value)
             case "sent":
@@ -97,6 +101,22 @@ class World:
                 return file is not None and file["size"] is not None and file["size"] >= value["min"]
             case _:
                 raise AssertionError(key)
+
+    def is_found(self, expression: str, message: Row) -> bool:
+        """What these search expressions say, one by one."""
+        key = (message["chat_id"], message["message_uid"])
+        match expression:
+            case "morning from:u:ann":
+                return "morning" in message["plain_text"] and message["sender_id"] == "u:ann"
+            case "NOT price":
+                return "price" not in message["plain_text"]
+            case "is:edited":
+                return any(row["version"] > 1 for row in self.messages if (row["chat_id"], row["message_uid"]) == key)
+            case "has:file OR price":
+                has_file = any((row["chat_id"], row["message_uid"]) == key for row in self.files)
+                return has_file or "price" in message["plain_text"]
+            case _:
+                raise AssertionError(expression)
 
     def is_person(self, user: str, patterns: Any) -> bool:
         return any(is_like(name, patterns) for name in (user, *self.context["emails"].get(user, ())))

@@ -120,6 +120,10 @@ class TestOtherParts:
         assert coverage.of_messages(messages([message("1", 5, "g:gone")]))["h"].to_pylist() == [True]
         assert [doubt.code for doubt in coverage.doubts] == ["unknown-chat"]
 
+    def test_a_pattern_of_ids_covers_chats_that_the_directory_does_not_know(self) -> None:
+        rows = [message("1", 5, "import:slack-T1:C1"), message("2", 5, "g:hall")]
+        assert covered(placed(chats=("import:slack-T1:*",)), rows) == ["1"]
+
     def test_a_one_to_one_chat_is_covered_in_whatever_order_its_two_are_named(self) -> None:
         rows = [message("1", 5, "u:ann,u:bob"), message("2", 5, "u:ann,u:cid")]
         assert covered(placed(chats=("u:bob,u:ann",)), rows) == ["1"]
@@ -155,6 +159,15 @@ class TestOtherParts:
         rows = messages([message("1", 5, "g:hall"), message("2", 5, "g:deal")])
         assert coverage.of_messages(rows)["h"].to_pylist() == [True, False]
         assert [doubt.code for doubt in coverage.doubts] == ["unread-expression"]
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "last_ms", "may"), [(5, 9, False), (5, 10, True), (12, 15, True), (19, 30, True), (20, 30, False)]
+)
+def test_what_was_sent_outside_of_all_dates_need_not_be_read(first_ms: int, last_ms: int, *, may: bool) -> None:
+    coverage = Coverage({"h": placed(from_at_ms=10, until_ms=20), "g": placed(until_ms=-5)}, knowing())
+    assert coverage.may_cover(first_ms, last_ms) is may
+    assert not Coverage({}, knowing()).may_cover(first_ms, last_ms)
 
 
 class TestFiles:

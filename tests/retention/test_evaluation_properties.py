@@ -88,6 +88,8 @@ CONDITIONS: dict[str, Any] = {
     "app": ["app-*"],
     "bot": [True, False],
     "regex": ["[0-9]+ EUR", ["^good", "ger$"]],
+    "words": ["morning", ["price", "nothing"], "rger"],
+    "search": ["morning from:u:ann", "NOT price", "is:edited", "has:file OR price"],
     "source": ["webhook", ["fetch", "import"]],
     "sent": [
         {"after": date(2018, 11, 4)},

@@ -103,7 +103,7 @@ class TestWords:
         assert known.chats_called("#Deal-North") == {"g:1"}
         assert known.chats_called("deal-*") == {"g:1", "g:2"}
         assert known.chats_called("g:?") == {"g:1", "g:2", "g:3"}
-        assert known.chats_called("[x*") == {"g:3"}
+        assert known.chats_called("[x]*") == {"g:3"}
         assert known.chats_called("deal") == frozenset()
 
     def test_a_name_that_two_chats_had_means_both(self) -> None:

@@ -14,19 +14,24 @@ from archiver.archive import layout, ledger
 from archiver.archive.commit import Author
 from archiver.archive.ledger import HoldScope, Removal
 from archiver.archive.reader import Archive, Head
+from archiver.archive.schema import TABLES
 from archiver.clock import to_text
+from archiver.custody.verify import verify
 from archiver.errors import DamageFoundError, ObjectLockedError, StoreRefusedError
 from archiver.retention.coverage import read_coverage
+from archiver.retention.erasing import finish_disposals
 from archiver.retention.held_objects import held_objects
 from archiver.retention.holds import Placement, Registrar, place, release
 from archiver.retention.mirror import Mirrored, mirror, read_marks
+from archiver.retention.plan_document import store_plan
 from archiver.simulator.s3server import S3Access
 from archiver.store import Store
 from archiver.store.memory import MemoryStore
 from archiver.store.s3 import S3Store
 from tests import small_archive
-from tests.archive.archive_steps import InlineExecutor
+from tests.archive.archive_steps import AUTHOR, InlineExecutor
 from tests.faulty_store import EFFECTS, Effect, FaultyStore, Stopped
+from tests.retention import disposing
 from tests.servers.plugin import s3_client
 
 if TYPE_CHECKING:
@@ -242,6 +247,43 @@ def test_the_mark_moves_with_what_is_held_to_the_object_that_holds_it_now(archiv
     archive.store.erase(old)
     assert new in marked(archive.store)
     assert list(archive.store.list_hidden("messages/")) == []
+
+
+def test_what_is_disposed_of_goes_when_the_mark_has_moved_and_what_is_held_is_marked_all_the_time(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """Two messages of one day lie in one object: one is held, the other leaves by a plan."""
+    store = S3Store(bucket.name, uuid.uuid4().hex, client=bucket.client)
+    archive, _ = disposing.build(store, tmp_path)
+    hold(archive, "shared", chats=("g:2",))
+    mirrored(archive)
+    head = archive.head()
+    plan = disposing.plan_for(archive, head, [disposing.EDITED, disposing.SHARED])
+    store_plan(store, plan)
+    disposed = disposing.apply(archive, head, plan, coverage=read_coverage(store, head))
+    assert disposed.erasure.kept, "the marked object could only be hidden"
+    assert {info.key for info in store.list_hidden("messages/")}
+
+    moved = mirrored(archive)
+    assert moved.marked > 0
+    assert moved.lifted > 0
+    assert marked(store) == wanted(archive)
+    head, _ = finish_disposals(
+        archive,
+        archive.head(),
+        author=AUTHOR,
+        now_ms=small_archive.at_ms(25),
+        executor=InlineExecutor(),
+        progress=lambda *_: None,
+    )
+    assert head.unerased == ()
+    texts = [info.key for prefix in (*TABLES, "blobs", "plans") for info in store.list_hidden(f"{prefix}/")]
+    assert texts == []
+    with ThreadPoolExecutor(1) as executor:
+        assert not verify(store, level="full", executor=executor).damages
+    word = disposing.secret_of(disposing.EDITED)
+    assert not disposing.places_of(word, disposing.objects_of(store))
+    assert disposing.places_of(disposing.secret_of(disposing.SHARED), disposing.objects_of(store)) & marked(store)
 
 
 @pytest.mark.parametrize("effect", EFFECTS)

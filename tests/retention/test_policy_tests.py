@@ -148,6 +148,33 @@ def test_a_hold_of_a_custodian_covers_the_channels_that_they_were_in(tmp_path: P
     assert failures(judged) == []
 
 
+def test_a_hold_may_search_by_names_and_days_of_the_policy_s_zone(tmp_path: Path) -> None:
+    judged = run(
+        tmp_path,
+        [{"delete": "1y"}],
+        {"sent": "2020-03-15T00:30", "text": "the merger", "expect": {"verdict": "kept", "held": "smith"}},
+        {"sent": "2020-03-14T23:30", "text": "the merger", "expect": {"verdict": "deleted", "held": []}},
+        {"sent": "2020-03-15T00:30", "text": "no word", "expect": {"verdict": "deleted", "held": []}},
+        {"sender": "u:bob", "text": "the merger", "expect": {"verdict": "deleted", "held": []}},
+        policy={"zone": "Asia/Tokyo"},
+        people={"u:ann": {"emails": ["ann@acme.example"], "names": ["Ann Lee"]}},
+        holds={"smith": {"search": 'merger from:"ann lee" on:2020-03-15'}},
+    )
+    assert failures(judged) == []
+
+
+def test_a_rule_may_search_as_well(tmp_path: Path) -> None:
+    rules = [{"match": {"search": 'from:"ann lee" has:file 会議'}, "delete": "1y"}, {"retain": "9y"}]
+    judged = run(
+        tmp_path,
+        rules,
+        {"text": "明日の会議", "files": [{"mime": "text/plain"}], "expect": {"deleted_after": "2029-03-15"}},
+        {"text": "明日の会議", "expect": {"deleted_after": "never"}},
+        people={"u:ann": {"emails": ["ann@acme.example"], "names": ["Ann Lee"]}},
+    )
+    assert (failures(judged), judged.unreached) == ([], ())
+
+
 @pytest.mark.parametrize(
     "expect", [None, {}, {"rule": "rule 1"}, {"principle": "only-deletion", "retained_until": "none", "held": []}]
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from archiver import document
+from archiver.retention.policy import schema_text
 from archiver.retention.policy_file import read_policy
 from archiver.retention.policy_test_file import read_tests
 from archiver.retention.policy_tests import files_named, run_tests
@@ -26,6 +30,17 @@ def test_all_policies_do_what_their_tests_say_and_all_their_rules_are_reached() 
     assert [case for file in judged.files for case in file.cases if case.failures] == []
     assert judged.unreached == ()
     assert judged.cases > 40
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_a_policy_is_one_for_editors_too(path: Path) -> None:
+    schema = json.loads(schema_text())
+    values = document.parse(path, path.read_bytes()).values
+    jsonschema.Draft202012Validator(schema).validate(values)
+    first = path.read_text("utf-8").splitlines()[0]
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(.+)", first)
+    assert named
+    assert (path.parent / named[1]).resolve() == FOLDER / "schema.json"
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)

@@ -86,6 +86,34 @@ ALSO = [
         (3, 4, "rule 3", "only-deletion"),
         id="periods never add up",
     ),
+    pytest.param(
+        "longest",
+        [{**LABELLED, "delete": "7y"}, {**SCOPED, "delete": "3y"}],
+        (None, 7, "rule 1", "explicit-wins"),
+        id="a label beats a scoped rule even where it is later",
+    ),
+    pytest.param(
+        "longest",
+        [{**SCOPED, "delete": "7y"}, {"delete": "3y"}],
+        (None, 7, "rule 1", "explicit-wins"),
+        id="a scoped rule beats one for everything even where it is later",
+    ),
+    pytest.param(
+        "longest",
+        [
+            {"name": "b", **SCOPED, "retain": "3y"},
+            {"name": "c", "retain": "3y"},
+            {"name": "a", **SCOPED, "retain": "3y"},
+        ],
+        (3, None, "a", "nothing-deletes"),
+        id="of equal dates the more explicit rule decided, and of these the first by name",
+    ),
+    pytest.param(
+        "specific",
+        [{"name": "z", **SCOPED, "retain": "3y"}, {"name": "a", **SCOPED, "delete": "3y"}],
+        (3, 3, "z", "scoped-rule"),
+        id="where one retains as long as another deletes, retention decided",
+    ),
     pytest.param("specific", [{"retain": "7y"}], (7, None, "rule 1", "nothing-deletes"), id="a default only retains"),
     pytest.param(
         "specific",

@@ -140,7 +140,7 @@ def test_a_run_that_is_out_of_time_says_so_and_the_next_one_goes_on(machine: Sta
     play(machine)
     late = machine.run(limits=Limits(run_seconds_max=0.0))
     assert (late.exit_code, late.commits) == (3, 0)
-    assert [stage.stage for stage in late.stages if not stage.unfinished] == ["recover", "history", "gaps"]
+    assert [stage.stage for stage in late.stages if not stage.unfinished] == ["recover", "history", "holds", "gaps"]
     machine.run()
     truth.check(machine)
 
@@ -184,7 +184,16 @@ def test_stages_can_be_chosen(machine: Station) -> None:
     assert [stage.stage for stage in drained.stages] == ["recover", "drain"]
     assert machine.flock.counters()["methods"] == {}
     rest = machine.run(skip=["drain", "files"])
-    assert [stage.stage for stage in rest.stages] == ["recover", "directory", "fetch", "sweep", "history", "gaps"]
+    assert [stage.stage for stage in rest.stages] == [
+        "recover",
+        "directory",
+        "fetch",
+        "sweep",
+        "history",
+        "holds",
+        "retention",
+        "gaps",
+    ]
     machine.run()
     truth.check(machine)
     truth.check_directory(machine)

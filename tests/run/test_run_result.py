@@ -70,6 +70,8 @@ class TestASelection:
             "fetch",
             "sweep",
             "history",
+            "holds",
+            "retention",
             "gaps",
         )
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")

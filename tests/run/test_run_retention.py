@@ -240,8 +240,10 @@ class TestTheCommand:
         assert "approved by board decision 7" in found["notes"][0]
         assert uids(LocalStore(folder / "archive")) == {"m-young"}
 
-    def test_mode_off_is_the_default(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        configure(folder)
+    @pytest.mark.parametrize("mode", [{}, {"mode": "off"}, {"mode": False}])
+    def test_mode_off_is_the_default(self, mode: dict[str, Any], folder: Path) -> None:
+        """YAML reads a bare `off` as no."""
+        configure(folder, **mode)
         assert main(["run", "--only", "retention"]) == 0
         assert list(plans(LocalStore(folder / "archive"))) == []
 

@@ -106,9 +106,9 @@ class TestTheCommand:
 
 NAMELESS = """
 import os, pwd, sys
-from archiver.wiring import _user_name
+from archiver.wiring import user_name
 os.setuid(54_321)
-print(_user_name())
+print(user_name())
 """
 
 

@@ -1,0 +1,276 @@
+"""A policy that cannot be used is named with file, line, rule and code, exit code 2; it is never read as "no match"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archiver.document import DOCUMENT_BYTES_MAX
+from archiver.errors import PolicyError
+from archiver.retention.findings import ERRORS
+from archiver.retention.policy import Policy
+from archiver.retention.policy_file import PolicyMistakesError, read_policy
+
+HEAD = "name: ours\nzone: Europe/Berlin\n"
+GOOD = HEAD + "rules:\n  - name: all\n    retain: 3y\n    delete: 5y\n"
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "policy.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def mistakes(folder: Path, text: str | bytes) -> list[str]:
+    """What a person is told, without the folder."""
+    with pytest.raises(PolicyError) as caught:
+        read_policy(write(folder, text))
+    assert caught.value.exit_code == 2
+    assert "nothing was touched" in caught.value.next_step
+    assert isinstance(caught.value, PolicyMistakesError)
+    assert {finding.code for finding in caught.value.findings} <= ERRORS.keys()
+    return [line.replace(f"{folder}/", "") for line in caught.value.what.splitlines()]
+
+
+def rule(text: str) -> str:
+    """A policy whose only rule has these lines; the first of them is line 5."""
+    return f"{HEAD}rules:\n  - name: legal\n" + "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def test_a_good_policy_is_read(tmp_path: Path) -> None:
+    policy = read_policy(write(tmp_path, GOOD))
+    assert (policy.name, policy.mode, policy.zone) == ("ours", "longest", "Europe/Berlin")
+    assert str(policy.rule("all").retain) == "3y"
+    assert policy.rule("all").level == "all"
+
+
+BAD = [
+    ("", "policy.yaml:1: the policy is empty [empty]"),
+    ("# nothing\n", "policy.yaml:1: the policy is empty [empty]"),
+    ("- a\n", "policy.yaml:1: the file must hold keys and values, such as `name: our policy` [no-keys]"),
+    (HEAD, "policy.yaml:1: rules: is missing [missing-key]"),
+    (
+        HEAD + "rules: []\n",
+        "policy.yaml:3: rules: must have 1 to 500 rules [wrong-value]",
+    ),
+    (
+        rule("retian: 3y\ndelete: 5y"),
+        "policy.yaml:5: rule 'legal': retian: unknown key; did you mean retain? [unknown-key]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  chanel: general"),
+        "policy.yaml:7: rule 'legal': match.chanel: unknown key; did you mean channel? [unknown-key]",
+    ),
+    (rule("delete: 5y\ncolour: red"), "policy.yaml:6: rule 'legal': colour: unknown key [unknown-key]"),
+    (GOOD + "limitz: {}\n", "policy.yaml:7: limitz: unknown key; did you mean limits? [unknown-key]"),
+    (
+        rule("description: x"),
+        "policy.yaml:4: rule 'legal': says nothing: give it retain, delete or tier [says-nothing]",
+    ),
+    (
+        rule("delete: 5 years"),
+        "policy.yaml:5: rule 'legal': delete: must be a period such as 7y, 6m, 2w, 90d or 1y6m, not '5 years' [impossible-period]",
+    ),
+    (
+        rule("delete: 7"),
+        "policy.yaml:5: rule 'legal': delete: must be a period such as 7y, 6m, 2w, 90d or 1y6m, not 7 [impossible-period]",
+    ),
+    (
+        rule("delete: 0y"),
+        "policy.yaml:5: rule 'legal': delete: must be longer than nothing, not '0y' [impossible-period]",
+    ),
+    (
+        rule("delete: -1y"),
+        "policy.yaml:5: rule 'legal': delete: must be a period such as 7y, 6m, 2w, 90d or 1y6m, not '-1y' [impossible-period]",
+    ),
+    (
+        rule("delete: 101y"),
+        "policy.yaml:5: rule 'legal': delete: must be no longer than 100 years, not '101y' [impossible-period]",
+    ),
+    (
+        rule("delete: 99999999999999y"),
+        "policy.yaml:5: rule 'legal': delete: must be a period such as 7y, 6m, 2w, 90d or 1y6m, not '99999999999999y' [impossible-period]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  sent: {after: 2020-01-01, before: 2020-01-01}"),
+        "policy.yaml:7: rule 'legal': match.sent: contradicts itself: before is not later than after, so no message could match [contradictory]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  size: {min: 10MB, max: 1MB}"),
+        "policy.yaml:7: rule 'legal': match.size: contradicts itself: max is less than min, so no file could match [contradictory]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {kind: direct, channel: general}"),
+        "policy.yaml:6: rule 'legal': match: contradicts itself: kind: direct has no channel [contradictory]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {has_file: no, mime: image/*}"),
+        "policy.yaml:6: rule 'legal': match: contradicts itself: has_file: no has neither mime nor size [contradictory]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {bot: yes}\nnot: {bot: yes}"),
+        "policy.yaml:4: rule 'legal': contradicts itself: bot stands in match and in not alike [contradictory]",
+    ),
+    (
+        rule("delete: 5y\non: files\nmatch: {has_file: no}"),
+        "policy.yaml:4: rule 'legal': contradicts itself: what is on files always has a file [contradictory]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  regex: (a+)+\\1"),
+        "policy.yaml:7: rule 'legal': match.regex: is no regular expression of RE2, which has no back references because their time has no bound, "
+        "not '(a+)+\\\\1' [unsupported-regex]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  regex:\n    - fine\n    - (?=x)"),
+        "policy.yaml:9: rule 'legal': match.regex.1: is no regular expression of RE2, which has no looking ahead or behind because their time has no bound, "
+        "not '(?=x)' [unsupported-regex]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  regex: ((a{100}){100}){100}"),
+        "policy.yaml:7: rule 'legal': match.regex: is no regular expression that RE2 takes: invalid repetition size: {100}, not '((a{100}){100}){100}' "
+        "[unsupported-regex]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  regex: ("),
+        "policy.yaml:7: rule 'legal': match.regex: is no regular expression that RE2 takes: missing ): (, not '(' [unsupported-regex]",
+    ),
+    (
+        rule(f"delete: 5y\nmatch:\n  regex: {'a' * 501}"),
+        f"policy.yaml:7: rule 'legal': match.regex: must have at most 500 characters, not '{'a' * 59}… [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  regex: (.{1,100}x){9}"),
+        "policy.yaml:7: rule 'legal': match.regex: is too large: with its repetitions written out it has 909 parts, of at most 400, not '(.{1,100}x){9}' "
+        "[unsupported-regex]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  search: 'merger OR'"),
+        "policy.yaml:7: rule 'legal': match.search: cannot be read at character 8: ",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  search: is:missing"),
+        "policy.yaml:7: rule 'legal': match.search: cannot ask what Flock returned, which changes from night to night, not 'is:missing' [unsupported-search]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  search: label:deal"),
+        "policy.yaml:7: rule 'legal': match.search: cannot ask for labels; a rule has the key `label` for them, not 'label:deal' [unsupported-search]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {label: deal}"),
+        "policy.yaml:6: rule 'legal': match.label: labels has no 'deal' [unknown-label]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {channel: []}"),
+        "policy.yaml:6: rule 'legal': match.channel: must name something; leave the key out to match everything [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nlocked: true"),
+        "policy.yaml:4: rule 'legal': locked needs a retain period to lock [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nlocked: 1\nretain: 1y"),
+        "policy.yaml:6: rule 'legal': locked: must be yes or no, not 1 [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nfrom: birth"),
+        "policy.yaml:6: rule 'legal': from: must be 'sent', 'last_activity' or 'departure', not 'birth' [wrong-value]",
+    ),
+    (
+        "name: a\nzone: Berlin\nrules:\n  - {name: all, delete: 1y}\n",
+        "policy.yaml:2: zone: must be a time zone of the IANA database such as Europe/Berlin or UTC, not 'Berlin' [unknown-zone]",
+    ),
+    (
+        GOOD + "  - name: all\n    delete: 1y\n",
+        "policy.yaml:7: rule 'all': another rule has this name, in line 4 [duplicate-rule]",
+    ),
+    (GOOD + "zone: UTC\n", "policy.yaml:7: zone: this key stands twice; the first is in line 2 [duplicate-key]"),
+    (
+        "name: &a [*a]\n",
+        "policy.yaml:1: YAML aliases (*a) are not read here; write the value out [alias]",
+    ),
+    ("name: 'a\n", "policy.yaml:2: this is not YAML: found unexpected end of stream [not-yaml]"),
+    ("name: !!python/name:os.system\n", "policy.yaml:1: this is not YAML: could not determine a constructor"),
+    ("name: a\n---\nname: b\n", "policy.yaml:2: this is not YAML: but found another document [not-yaml]"),
+    ("a: " + "[" * 5_000, "policy.yaml:1: nested deeper than 16 levels [too-deep]"),
+    ("x" * (DOCUMENT_BYTES_MAX + 1), "policy.yaml:1: policy.yaml is larger than"),
+    (b"name: a\nzone: \xff\n", "policy.yaml:2: this is not UTF-8 text [not-text]"),
+    (GOOD + "departures: {u:ann: 2026-02-30}\n", "policy.yaml:7: this value cannot be read: day is out of range"),
+    (
+        GOOD + "departures: {u:ann: 3}\n",
+        "policy.yaml:7: departures.u:ann: must be a day such as 2026-11-22, not 3 [wrong-value]",
+    ),
+    (
+        GOOD + "limits: {percent_max: 101}\n",
+        "policy.yaml:7: limits.percent_max: must be less than or equal to 100, not 101 [wrong-value]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), BAD, ids=[told.rpartition("[")[2].strip("]")[:24] for _, told in BAD])
+def test_bad_input_is_named_with_file_line_rule_and_code(tmp_path: Path, text: str | bytes, told: str) -> None:
+    first, *others = mistakes(tmp_path, text)
+    assert first.replace(f"{tmp_path}/", "").startswith(told), first
+    assert not others
+
+
+def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    layers = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    layers += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
+    assert mistakes(tmp_path, "\n".join(layers)) == [
+        "policy.yaml:2: YAML aliases (*a0) are not read here; write the value out [alias]"
+    ]
+
+
+def test_every_mistake_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    text = rule("retian: 3y\ndelete: 0d\nmatch: {label: nowhere, sent: {after: 2021-01-01, before: 2020-01-01}}")
+    assert [line.rpartition("[")[2] for line in mistakes(tmp_path, text)] == [
+        "unknown-key]",
+        "impossible-period]",
+        "contradictory]",
+        "unknown-label]",
+    ]
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_said(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="there is no policy at"):
+        read_policy(tmp_path / "none.yaml")
+    with pytest.raises(PolicyError, match="cannot be read") as caught:
+        read_policy(tmp_path)
+    assert caught.value.code == "unreadable"
+
+
+class TestDigest:
+    def test_what_says_the_same_has_the_same_digest(self, tmp_path: Path) -> None:
+        one = (
+            HEAD
+            + "rules:\n  - {name: a, retain: 12m}\n  - {name: b, delete: 14d, match: {channel: [x, y]}, not: {sender: u:a}}\n"
+        )
+        other = (
+            "# The same.\nzone: Europe/Berlin\nname: ours\nmode: longest\nrules:\n"
+            "  - {not: {sender: [u:a]}, name: b, delete: 2w, on: both, match: {channel: [y, x, y]}}\n  - {name: a, retain: 1y, from: sent}\n"
+        )
+        assert read_policy(write(tmp_path, one)).digest == read_policy(write(tmp_path, other)).digest
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "zone: UTC",
+            "mode: specific",
+            "limits: {rows_max: 1}",
+            "departures: {u:ann: 2026-01-01}",
+            "labels: {a: {chats: g:1}}",
+        ],
+    )
+    def test_what_says_something_else_has_another(self, tmp_path: Path, change: str) -> None:
+        key = change.partition(":")[0]
+        changed = "".join(line + "\n" for line in GOOD.splitlines() if not line.startswith(f"{key}:")) + change + "\n"
+        assert read_policy(write(tmp_path, changed)).digest != read_policy(write(tmp_path, GOOD)).digest
+
+    def test_it_is_the_sha_256_of_the_canonical_json_and_reads_back(self, tmp_path: Path) -> None:
+        policy = read_policy(write(tmp_path, GOOD))
+        assert policy.canonical() == (
+            b'{"name":"ours","rules":[{"delete":"5y","name":"all","retain":"3y"}],"zone":"Europe/Berlin"}'
+        )
+        again = Policy.model_validate_json(policy.canonical())
+        assert again.digest == policy.digest

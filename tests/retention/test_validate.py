@@ -1,0 +1,380 @@
+"""What is odd in a policy that can be read: each warning with its line and code, and none where nothing is odd."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from archiver.document import Document
+from archiver.retention.context import Context, read_context
+from archiver.retention.evaluate import Evaluator
+from archiver.retention.findings import ERRORS, WARNINGS
+from archiver.retention.overlap import are_disjoint, covers
+from archiver.retention.policy import Policy, schema_text
+from archiver.retention.policy_file import WrittenPolicy, read_written
+from archiver.retention.validate import OVERLAPS_SHOWN_MAX, archive_warnings, warnings_of
+from archiver.store.memory import MemoryStore
+from tests.retention.policies import policy
+from tests.retention.test_evaluation_properties import (
+    archives,
+    evaluated,
+    everything,
+    known_files,
+    numbered,
+    policies,
+)
+from tests.small_archive import add, at_ms, build, message
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def warned(folder: Path, rules: str, *, earlier: Policy | None = None, head: str = "") -> list[str]:
+    """Line, rule and code of every warning; the first rule begins in line 4."""
+    path = folder / "policy.yaml"
+    path.write_text(f"name: ours\nzone: UTC\nrules:\n{rules}{head}")
+    return [
+        f"{found.line} {found.rule or '-'} {found.code}" for found in warnings_of(read_written(path), earlier=earlier)
+    ]
+
+
+class TestNeverWins:
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            # A longer retention and a shorter deletion of everything.
+            "  - {name: idle, retain: 3y}\n  - {name: all, retain: 7y}\n",
+            "  - {name: idle, delete: 9y}\n  - {name: all, delete: 7y}\n",
+            "  - {name: idle, retain: 3y, delete: 9y}\n  - {name: all, retain: 7y, delete: 7y}\n",
+            # What a scoped rule deletes is always deferred to when everything goes.
+            "  - {name: idle, match: {sender: u:a}, delete: 1y}\n  - {name: all, retain: 7y, delete: 7y}\n",
+            "  - {name: idle, match: {sender: u:a, kind: direct}, delete: 2y}\n  - {name: all, match: {sender: [u:a, u:b]}, delete: 1y}\n",
+            "  - {name: idle, match: {sent: {after: 2021-01-01}}, retain: 1y}\n  - {name: all, match: {sent: {after: 2020-01-01}}, retain: 12m}\n",
+            "  - {name: idle, match: {size: {min: 5}}, delete: 2y}\n  - {name: all, match: {size: {min: 4}}, delete: 1y}\n",
+            "  - {name: idle, on: files, match: {channel: a}, retain: 1y}\n  - {name: all, match: {channel: '*'}, retain: 2y}\n",
+            "  - {name: idle, match: {kind: direct}, not: {sender: [u:a, u:b]}, retain: 1y}\n  - {name: all, match: {kind: direct}, not: {sender: u:a}, retain: 2y}\n",
+        ],
+    )
+    def test_a_rule_that_another_always_beats(self, tmp_path: Path, rules: str) -> None:
+        assert "4 idle never-wins" in warned(tmp_path, rules)
+        assert not [line for line in warned(tmp_path, rules) if " all never-wins" in line]
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            "  - {name: a, retain: 3y}\n  - {name: all, delete: 7y}\n",
+            "  - {name: a, match: {sender: u:a}, delete: 9y}\n  - {name: all, delete: 7y}\n",
+            "  - {name: a, match: {sender: u:a}, delete: 1y}\n  - {name: all, retain: 7y, delete: 8y}\n",
+            "  - {name: a, retain: 3y, from: last_activity}\n  - {name: all, retain: 7y}\n",
+            "  - {name: a, on: files, retain: 1y}\n  - {name: all, on: messages, retain: 7y}\n",
+            "  - {name: a, retain: 30d}\n  - {name: all, retain: 1m}\n",
+            "  - {name: a, retain: 1y, locked: yes}\n  - {name: all, retain: 7y}\n",
+            "  - {name: a, retain: 1y, tier: {after: 1y, to: GLACIER}}\n  - {name: all, retain: 7y}\n",
+            "  - {name: a, match: {kind: direct}, not: {sender: u:a}, retain: 1y}\n  - {name: all, match: {kind: direct}, not: {sender: [u:a, u:b]}, retain: 2y}\n",
+            # Between them stands another, which would delete later than what everything is retained for.
+            "  - {name: a, match: {sender: u:a}, delete: 1y}\n  - {name: all, retain: 7y, delete: 7y}\n  - {name: b, match: {kind: direct}, delete: 20y}\n",
+        ],
+    )
+    def test_a_rule_that_may_decide(self, tmp_path: Path, rules: str) -> None:
+        assert not [line for line in warned(tmp_path, rules) if "never-wins" in line]
+
+    def test_of_two_that_say_the_same_the_second_by_name(self, tmp_path: Path) -> None:
+        rules = "  - {name: b, retain: 1y}\n  - {name: a, retain: 12m}\n"
+        assert warned(tmp_path, rules) == ["4 b never-wins"]
+
+    def test_in_mode_specific_defaults_compete_with_defaults(self, tmp_path: Path) -> None:
+        rules = "  - {name: idle, delete: 1y}\n  - {name: all, delete: 7y}\n  - {name: c, match: {sender: u:a}, delete: 1y}\n"
+        assert warned(tmp_path, rules, head="mode: specific\n") == ["4 idle never-wins"]
+
+    @settings(max_examples=150)
+    @given(policies, archives)
+    def test_without_it_every_date_is_the_same(
+        self, said: dict[str, Any], archive: tuple[list[Any], list[Any]]
+    ) -> None:
+        """What is called idle may be left out, whatever the rows."""
+        written = Policy(**said)
+        rows = numbered(archive[0])
+        attached = known_files(archive[1], rows)
+        for idle in idle_rules(written):
+            rest = {**said, "rules": [rule for rule in said["rules"] if rule["name"] != idle]}
+            for before, after in zip(evaluated(said, rows, attached), evaluated(rest, rows, attached), strict=True):
+                assert [verdict[:2] for verdict in everything(before)] == [verdict[:2] for verdict in everything(after)]
+
+
+def idle_rules(policy: Policy) -> list[str]:
+    document = Document(Path("policy.yaml"), {"rules": [{"name": rule.name} for rule in policy.rules]}, {(): 1})
+    return [found.rule for found in warnings_of(WrittenPolicy(policy, document)) if found.code == "never-wins"]
+
+
+class TestOverlap:
+    def test_two_scoped_rules_that_can_meet_and_say_different_things(self, tmp_path: Path) -> None:
+        rules = "  - {name: a, match: {sender: u:a}, retain: 1y, delete: 5y}\n  - {name: b, match: {channel: x}, delete: 2y}\n"
+        assert warned(tmp_path, rules) == ["4 a overlap"]
+        assert warned(tmp_path, rules, head="mode: specific\n") == ["4 a overlap"]
+
+    def test_it_says_what_decides(self, tmp_path: Path) -> None:
+        path = tmp_path / "policy.yaml"
+        rules = "rules:\n  - {name: a, match: {sender: u:a}, retain: 1y, delete: 5y}\n  - {name: b, match: {channel: x}, retain: 2y}\n"
+        path.write_text(f"name: ours\nzone: UTC\n{rules}")
+        (found,) = warnings_of(read_written(path))
+        assert found.message == (
+            "an item can match 'b' too, which says something else; the longer retention wins (a: 1y, b: 2y) and "
+            "one deletes (a: 5y), but never while anything retains it"
+        )
+        path.write_text(f"name: ours\nzone: UTC\nmode: specific\n{rules}")
+        (found,) = warnings_of(read_written(path))
+        assert found.message.endswith("the later expiry wins (a: 1y/5y, b: 2y)")
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("match: {kind: direct}", "match: {kind: channel}"),
+            ("match: {kind: direct}", "match: {channel: x}"),
+            ("match: {channel: 'g:1'}", "match: {channel: ['g:2', 'g:3']}"),
+            ("match: {sender: 'u:1'}", "match: {sender: 'u:2'}"),
+            ("match: {source: import}", "match: {source: [fetch, webhook]}"),
+            ("match: {bot: yes}", "match: {bot: no}"),
+            ("match: {has_file: yes}", "match: {has_file: no}"),
+            ("on: messages", "on: files"),
+            ("match: {sent: {before: 2020-01-01}}", "match: {sent: {after: 2020-01-01}}"),
+            ("match: {sender: u:a}", "match: {kind: direct}, not: {sender: [u:a, u:b]}"),
+        ],
+    )
+    def test_rules_that_never_meet_do_not_overlap(self, tmp_path: Path, one: str, other: str) -> None:
+        rules = f"  - {{name: a, {one}, delete: 1y}}\n  - {{name: b, {other}, delete: 2y}}\n"
+        assert not warned(tmp_path, rules)
+
+    def test_equal_outcomes_do_not_matter(self, tmp_path: Path) -> None:
+        assert not warned(
+            tmp_path,
+            "  - {name: a, match: {sender: u:a}, delete: 1y}\n  - {name: b, match: {kind: direct}, delete: 12m}\n",
+        )
+
+    def test_thousands_of_pairs_are_told_in_few_lines(self, tmp_path: Path) -> None:
+        rules = "".join(f"  - {{name: r{n}, match: {{channel: 'x{n}*'}}, delete: {n}d}}\n" for n in range(1, 101))
+        assert len(warned(tmp_path, rules)) == OVERLAPS_SHOWN_MAX + 1
+
+    @settings(max_examples=150)
+    @given(policies, archives)
+    def test_what_is_called_disjoint_or_covered_is_so_for_every_row(
+        self, said: dict[str, Any], archive: tuple[list[Any], list[Any]]
+    ) -> None:
+        rows = numbered(archive[0])
+        # Of each message one version: two versions may be matched by two rules that never meet in one.
+        rows = [row for row in rows if row["version"] == 1]
+        attached = known_files(archive[1], rows)
+        one_by_one = [Policy(**{**said, "rules": [rule]}) for rule in said["rules"]]
+        matched = [
+            [
+                [verdict[2] is not None for verdict in everything(on)]
+                for on in evaluated({**said, "rules": [rule]}, rows, attached)
+            ]
+            for rule in said["rules"]
+        ]
+        for (one, ours), (other, theirs) in itertools.permutations(zip(one_by_one, matched, strict=True), 2):
+            pairs = [pair for table in (0, 1) for pair in zip(ours[table], theirs[table], strict=True)]
+            if are_disjoint(one.rules[0], other.rules[0]):
+                assert (True, True) not in pairs
+            if covers(one.rules[0], other.rules[0]):
+                assert (False, True) not in pairs
+
+
+class TestFilesThatStay:
+    ASKING = "  - {name: asking, match: {sender: u:a}, delete: 9y}\n"
+
+    @pytest.mark.parametrize(
+        "rule", ["{name: x, on: messages, delete: 1y}", "{name: x, on: files, match: {mime: image/*}, retain: 20y}"]
+    )
+    def test_a_message_that_can_go_before_its_files(self, tmp_path: Path, rule: str) -> None:
+        assert "4 x files-stay" in warned(tmp_path, f"  - {rule}\n{self.ASKING}")
+        assert "files-stay" not in str(
+            warned(tmp_path, f"  - {rule}\n{self.ASKING.replace('sender: u:a', 'channel: x')}")
+        )
+
+    def test_what_goes_together_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        rules = "  - {name: x, delete: 1y}\n  - {name: y, on: files, match: {mime: image/*}, delete: 30d}\n"
+        assert "files-stay" not in str(warned(tmp_path, rules + self.ASKING))
+
+
+class TestLocked:
+    EARLIER = policy(
+        {"name": "a", "retain": "6y", "locked": True},
+        {"name": "b", "retain": "3y", "locked": True},
+        {"name": "c", "retain": "9y"},
+    )
+
+    def test_what_was_locked_and_is_shorter_unlocked_or_gone(self, tmp_path: Path) -> None:
+        rules = "  - name: a\n    match: {kind: direct}\n    retain: 5y\n    locked: yes\n  - {name: c, match: {kind: direct}, retain: 1y}\n"
+        assert [line for line in warned(tmp_path, rules, earlier=self.EARLIER) if "locked" in line] == [
+            "3 - shortens-locked",
+            "6 a shortens-locked",
+        ]
+        rules = "  - {name: a, retain: 6y}\n  - {name: b, retain: 36m, locked: yes}\n"
+        assert [line for line in warned(tmp_path, rules, earlier=self.EARLIER) if "locked" in line] == [
+            "4 a shortens-locked"
+        ]
+
+    def test_what_is_longer_shortens_nothing(self, tmp_path: Path) -> None:
+        rules = "  - {name: a, retain: 7y, locked: yes}\n  - {name: b, retain: 3y, locked: yes}\n"
+        assert not [line for line in warned(tmp_path, rules, earlier=self.EARLIER) if "locked" in line]
+
+
+def test_a_label_that_no_rule_speaks_of(tmp_path: Path) -> None:
+    assert warned(tmp_path, "  - {name: all, delete: 1y}\n", head="labels:\n  deal: {chats: g:1}\n") == [
+        "6 - unused-label"
+    ]
+
+
+class TestArchive:
+    RULES = """\
+  - {name: general, match: {channel: general}, delete: 1y}
+  - {name: bob, match: {custodian: bob@acme.example}, delete: 1y}
+  - {name: misspelt, match: {channel: genral}, delete: 1y}
+  - {name: files, on: files, match: {sender: u:ann}, retain: 1y}
+  - {name: pictures, match: {mime: image/*}, retain: 1y}
+  - {name: moves, match: {bot: yes}, tier: {after: 1y, to: GLACIER_IR}}
+  - {name: late, match: {sent: {after: 2027-01-01}}, retain: 1y}
+"""
+
+    def test_rules_that_match_nothing_in_it(self, tmp_path: Path) -> None:
+        archive, head = build(MemoryStore(), tmp_path)
+        user = {
+            "user_id": "u:bob",
+            "email": "Bob@acme.example",
+            "valid_from": at_ms(22),
+            "captured_by": "u:ann",
+            "raw": "{}",
+            "state_digest": "00",
+        }
+        head = add(archive, head, {"users": [user]}, attempt="cccccccc")
+        path = tmp_path / "policy.yaml"
+        path.write_text(f"name: ours\nzone: UTC\nrules:\n{self.RULES}")
+        written = read_written(path)
+        evaluator = Evaluator(written.policy, read_context(archive.store, head, written.policy))
+        found = archive_warnings(written, evaluator, archive.store, head)
+        assert [f"{one.line} {one.rule} {one.code}" for one in found] == [
+            "6 misspelt matches-nothing",
+            "8 pictures matches-nothing",
+            "10 late matches-nothing",
+        ]
+
+    def test_the_context_knows_names_addresses_activity_and_departures(self, tmp_path: Path) -> None:
+        archive, head = build(MemoryStore(), tmp_path)
+        seen = {"captured_by": "u:ann", "state_digest": "00"}
+        group = {"channel_id": "g:general", "affiliation": "member", **seen}
+        head = add(
+            archive,
+            head,
+            {
+                "messages": [message("m-9", 23, "late")],
+                "users": [
+                    {
+                        "user_id": "u:ann",
+                        "email": email,
+                        "first_name": "Ann",
+                        "last_name": last,
+                        "valid_from": at_ms(22),
+                        "raw": "{}",
+                        **seen,
+                    }
+                    for email, last in (("ann@old.example", "Old"), ("ann@acme.example", None))
+                ],
+                "channels": [
+                    {
+                        "channel_id": "g:general",
+                        "valid_from": at_ms(23),
+                        "state": "listed",
+                        "name": "lobby",
+                        "raw": "{}",
+                        **seen,
+                    }
+                ],
+                "conversations": [
+                    {"chat_id": "import:old:1", "valid_from": at_ms(22), "chat_kind": "direct", **seen},
+                ],
+                "groups": [
+                    {"user_id": "u:ann", "valid_from": at_ms(20), "state": "member", **group},
+                    {"user_id": "u:bob", "valid_from": at_ms(20), "state": "member", **group},
+                    {"user_id": "u:bob", "valid_from": at_ms(21), "state": "left", **group},
+                    {"user_id": "u:cat", "valid_from": at_ms(20), "state": "left", **group},
+                    {
+                        "user_id": "u:cat",
+                        "valid_from": at_ms(21),
+                        "state": "member",
+                        **group,
+                        "channel_id": "g:other",
+                    },
+                ],
+            },
+            attempt="cccccccc",
+        )
+        asks = policy({"from": "departure", "delete": "1y"}, {"from": "last_activity", "delete": "1y"})
+        assert read_context(archive.store, head, asks) == Context(
+            names={"g:general": frozenset({"general", "lobby"})},
+            kinds={"import:old:1": "direct"},
+            emails={"u:ann": frozenset({"ann@old.example", "ann@acme.example"})},
+            people={"u:ann": frozenset({"Ann Old", "Ann"})},
+            last_activity_ms={"g:general": at_ms(23), "u:ann,u:bob": at_ms(22)},
+            left_at_ms={"u:bob": at_ms(21)},
+        )
+        asks_nothing = read_context(archive.store, head, policy({"delete": "1y"}))
+        assert (asks_nothing.last_activity_ms, asks_nothing.left_at_ms) == ({}, {})
+
+
+class TestSchema:
+    SCHEMA = json.loads(schema_text())
+
+    def test_the_file_is_what_make_schema_writes(self) -> None:
+        assert (ROOT / "policies" / "schema.json").read_text("utf-8") == schema_text(), "run `make schema`"
+
+    def test_it_is_a_json_schema_and_explains_every_key(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(self.SCHEMA)
+        for name, definition in [("Policy", self.SCHEMA), *self.SCHEMA["$defs"].items()]:
+            for key, said in definition["properties"].items():
+                assert said.get("description"), f"{name}.{key}"
+
+    @pytest.mark.parametrize(
+        ("text", "is_good"),
+        [
+            (
+                "{name: a, zone: UTC, rules: [{name: r, retain: 7y, delete: 1y6m, from: sent, not: {sender: u:a}}]}",
+                True,
+            ),
+            (
+                "{name: a, zone: UTC, rules: [{name: r, match: {channel: [a, b], size: {min: 10MB}}, tier: {after: 1y, to: GLACIER_IR}}]}",
+                True,
+            ),
+            (
+                "{name: a, zone: UTC, rules: [{name: r, match: {channel: a, size: {max: 1000}}, retain: 1y}], limits: {percent_max: 1.5}}",
+                True,
+            ),
+            (
+                "{name: a, zone: UTC, labels: {l: {chats: 'g:1'}}, departures: {'u:1': '2026-01-01'}, rules: [{name: r, match: {label: l}, retain: 1y}]}",
+                True,
+            ),
+            ("{name: a, zone: UTC, rules: [{name: r, retian: 7y}]}", False),
+            ("{name: a, zone: UTC, rules: [{name: r, retain: 7 years}]}", False),
+            ("{name: a, rules: [{name: r, retain: 7y}]}", False),
+            ("{name: a, zone: UTC, mode: shortest, rules: [{name: r, retain: 7y}]}", False),
+            ("{name: a, zone: UTC, rules: []}", False),
+        ],
+    )
+    def test_it_accepts_and_refuses_as_reading_does(self, text: str, is_good: bool) -> None:
+        said = json.loads(json.dumps(yaml.safe_load(text), default=str))
+        assert jsonschema.Draft202012Validator(self.SCHEMA).is_valid(said) == is_good
+
+
+def test_the_page_lists_every_finding_as_it_is() -> None:
+    page = (ROOT / "docs" / "retention.md").read_text("utf-8")
+    for severity, codes in (("error", ERRORS), ("warning", WARNINGS)):
+        for code, meaning in codes.items():
+            assert f"| `{code}` | {severity} | {meaning} |" in page, code
+    listed = re.findall(r"^\| `([a-z-]+)` \| (?:error|warning) \|", page, re.MULTILINE)
+    assert set(listed) == {*ERRORS, *WARNINGS}
