@@ -78,6 +78,11 @@ def show_survey(output: Output, name: str, hold: PlacedHold, found: Survey) -> N
             ["chat", "name", "messages", "versions", "files", "first day", "last day"],
             [tuple(asdict(chat).values()) for chat in found.chats[:CHATS_SHOWN_MAX]],
         )
+    for chat_id in found.unlisted:
+        output.line(
+            f"in {chat_id} custodians wrote when no list of members showed them there: of what others wrote then nothing is covered; "
+            f"`archiver hold place … --channel {chat_id}` covers it"
+        )
     if len(found.chats) > CHATS_SHOWN_MAX:
         output.line(f"and {len(found.chats) - CHATS_SHOWN_MAX} more chats; --json has all of them")
 

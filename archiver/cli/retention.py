@@ -59,7 +59,7 @@ def command() -> None:
 def validate(
     invocation: Invocation, *, policies: tuple[Path, ...], earlier: Path | None, no_archive: bool, strict: bool
 ) -> int | None:
-    """Find what is wrong or odd in policies, by default in those of the folder `policies` beside the configuration.
+    """Find what is wrong or odd in policies, by default in the one that `retention.policy` names in the configuration.
 
     Each finding has its file, line, rule and a stable code (docs/retention.md lists them). Errors are what keeps a policy from being
     used, and are exit code 2. Warnings are rules that can never win, that overlap, that match nothing in the archive, or that
@@ -67,10 +67,12 @@ def validate(
     """
     from archiver import wiring, wiring_retention  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
 
-    files = wiring_retention.policy_files(invocation.config_path, policies)
+    # Files alone can be looked at anywhere, as in the checks of a repository that holds nothing but policies.
+    settings = invocation.settings() if not policies or invocation.config_path.exists() else None
+    files = policies or ((settings.retention.policy,) if settings is not None else ())
     archive = None
-    if not no_archive and invocation.config_path.exists():
-        archive = wiring_retention.archive_if_any(wiring.open_store(invocation.settings()))
+    if settings is not None and not no_archive:
+        archive = wiring_retention.archive_if_any(wiring.open_store(settings))
     before = wiring_retention.earlier_policy(earlier)
     checked = [_check(file, archive=archive, earlier=before) for file in files]
     errors = sum(finding.severity == "error" for one in checked for finding in one.findings)

@@ -134,6 +134,26 @@ class Coverage:
             masks[name] = mask
         return masks
 
+    def unlisted(self, rows: pa.Table) -> dict[str, frozenset[str]]:
+        """Return by hold the channels in which its custodians wrote when no list of members showed any of them there.
+
+        Of what others wrote in them then nothing is covered, and perhaps should be.
+        """
+        view = _View(rows)
+        chats = _chats_of(view)
+        found: dict[str, frozenset[str]] = {}
+        for name, reach in self.reaches.items():
+            if reach.people is None:
+                continue
+            is_channel = [chat_id not in reach.talks and parties_of(chat_id) is None for chat_id in chats]
+            mask = pc.and_(view.has("sender_id", reach.people), view.where("chat_id", is_channel))
+            mask = pc.and_(mask, _mask(reach, view))
+            spans = [reach.stays.get(chat_id, ()) for chat_id in chats]
+            was_there = _or_within(_constant(view.size, value=False), spans, view)
+            outside = pc.and_not(mask, was_there)
+            found[name] = frozenset(pc.unique(view.encoded("chat_id").filter(outside)).to_pylist())
+        return found
+
 
 def read_coverage(store: Store, head: Head) -> Coverage:
     """Return what the holds in force at a head cover; raises `DamageFoundError` if the directory's rows cannot be read."""

@@ -47,7 +47,8 @@ class Survey:
     """What a hold covers as of a head.
 
     ``files`` are attachments, ``stored_files`` those of them whose bytes the archive has, ``file_bytes`` these bytes, each content once.
-    ``chats`` has the chat with the most messages first.
+    ``chats`` has the chat with the most messages first; ``unlisted`` are channels in which custodians wrote when no list of members
+    showed any of them there, so that of what others wrote in them then nothing is covered.
     """
 
     messages: int
@@ -58,14 +59,16 @@ class Survey:
     first_on: str | None
     last_on: str | None
     chats: tuple[ChatShare, ...]
+    unlisted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Covered:
-    """The rows that one hold covers, day by day."""
+    """The rows that one hold covers, day by day, and the channels of `Survey.unlisted`."""
 
     messages: list[pa.Table]
     files: list[pa.Table]
+    unlisted: set[str]
 
 
 def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress | None = None) -> dict[str, Survey]:
@@ -73,7 +76,7 @@ def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress |
 
     ``progress`` is told how many days are done, and of how many. Memory grows with what is covered and not with the archive.
     """
-    found = {name: _Covered([], []) for name in coverage.holds}
+    found = {name: _Covered([], [], set()) for name in coverage.holds}
     days = [day for day in days_of(head) if may_cover(coverage, day)]
     for done, (messages, files) in enumerate(_rows(store, days, coverage), 1):
         masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages, files=files)
@@ -83,6 +86,8 @@ def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress |
             held = pa.concat_arrays([keys.filter(masks[name]), file_keys.filter(file_masks[name])])
             covered.messages.append(messages.filter(pc.is_in(keys, value_set=held)).select(_MESSAGE.names))
             covered.files.append(files.filter(pc.is_in(file_keys, value_set=held)).select(_FILE.names))
+        for name, chats in coverage.unlisted(messages).items():
+            found[name].unlisted.update(chats)
         if progress is not None:
             progress(done, len(days))
     names = {
@@ -137,4 +142,5 @@ def _counted(covered: _Covered, names: dict[str, str | None]) -> Survey:
         first_on=min((chat.first_on for chat in chats), default=None),
         last_on=max((chat.last_on for chat in chats), default=None),
         chats=tuple(chats),
+        unlisted=tuple(sorted(covered.unlisted)),
     )

@@ -195,6 +195,18 @@ def test_show_counts_what_is_covered_now(store: LocalStore, capsys: pytest.Captu
     assert "6 (7 versions)" in capsys.readouterr().out
 
 
+def test_show_names_channels_in_which_no_list_shows_a_custodian_who_wrote_there(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive.open(store)
+    row = small_archive.message("m-9", 22, "x", chat_id="g:secret", sender_id="u:ann")
+    small_archive.add(archive, archive.head(), {"messages": [row]}, attempt="dddddddd")
+    document(capsys, "place", "smith", "--custodian", "u:ann", *REASON)
+    assert document(capsys, "show", "smith")["covers"]["unlisted"] == ["g:secret"]
+    assert main(["hold", "show", "smith"]) == 0
+    assert "in g:secret custodians wrote when no list of members showed them there" in capsys.readouterr().out
+
+
 def test_show_warns_of_words_that_name_nothing(store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hold", "place", "smith", "--channel", "generl", *REASON]) == 3
     capsys.readouterr()

@@ -85,6 +85,7 @@ def test_the_page_names_the_limits() -> None:
         ("from:@alice", "from:alice"),
         ('from:"Ann Lee"', 'from:"Ann Lee"'),
         ('in:"#a \\" b"', 'in:"a \\" b"'),
+        (r'label:"a b\\"', r'label:"a b\\"'),
         ("FROM:Alice Is:Edited", "from:Alice AND is:edited"),
         ("https://example.org/a", '"https example org a"'),
         ("10:30", '"10 30"'),
@@ -239,6 +240,7 @@ def hits(expression: Expression, text: str) -> list[str]:
         ("cafe", "a cafe\u0301 x", ["cafe\u0301"]),
         ('merger OR "merger price"', "merger price", ["merger price"]),
         ("from:ann", "ann", []),
+        ("会 OR 議", "会議、会", ["会議", "会"]),
     ],
 )
 def test_hits_are_the_words_that_are_asked_for(text: str, said: str, expected: list[str]) -> None:

@@ -102,6 +102,19 @@ class TestCustodians:
         known = knowing(HISTORY, talks={"u:ann": frozenset({"import:slack-T1:D1"})})
         assert covered(placed(custodians=("u:ann",)), [message("1", 5, "import:slack-T1:D1")], known) == ["1"]
 
+    def test_where_they_wrote_and_no_list_shows_them_is_told(self) -> None:
+        coverage = Coverage({"h": placed(custodians=("u:ann",), from_at_ms=10), "all": placed()}, knowing(HISTORY))
+        rows = [
+            message("listed", 250, "g:deal", "u:ann"),
+            message("after", 700, "g:deal", "u:ann"),
+            message("never", 250, "g:hall", "u:ann"),
+            message("too-early", 5, "g:early", "u:ann"),
+            message("direct", 250, "u:ann,u:bob", "u:ann"),
+            message("other", 250, "g:other", "u:bob"),
+        ]
+        assert coverage.unlisted(messages(rows)) == {"h": {"g:deal", "g:hall"}}
+        assert coverage.unlisted(messages(rows[:1])) == {"h": frozenset()}
+
 
 class TestOtherParts:
     def test_a_channel_is_covered_by_its_id_or_any_name_it_has_had(self) -> None:

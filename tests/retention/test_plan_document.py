@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +18,16 @@ from hypothesis import strategies as st
 from archiver.archive import layout
 from archiver.archive.reader import Archive
 from archiver.errors import DamageFoundError, NewerFormatError, UsageError
-from archiver.retention.plan_document import ITEMS, Plan, items_digest, load_plan, plans, sorted_items, store_plan
+from archiver.retention.plan_document import (
+    ITEMS,
+    Plan,
+    PlanHeader,
+    items_digest,
+    load_plan,
+    plans,
+    sorted_items,
+    store_plan,
+)
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import found
 from tests.retention.plans import file_item, message_item, plan_of
@@ -148,3 +159,11 @@ def test_a_plan_of_a_later_version_is_refused_and_not_called_damaged(archive: Ar
 
     with pytest.raises(NewerFormatError, match="format 2"):
         load_plan(archive.store, digest)
+
+
+def test_the_format_explains_every_field_and_column() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "archive-format.md").read_text("utf-8")
+    section = text[text.index("## Plans\n") : text.index("## Identity\n")]
+    named = set(re.findall(r"`([a-z_0-9]+)`", section))
+    assert {field.name for field in msgspec.structs.fields(PlanHeader)} <= named
+    assert set(ITEMS.names) <= named

@@ -52,6 +52,12 @@ def test_a_policy_explains_itself_and_has_a_breaker(path: Path) -> None:
     assert len(comments) > 3
 
 
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_a_tier_stands_where_it_moves_something(path: Path) -> None:
+    """A rule with conditions moves nothing, because an object holds what many people said."""
+    assert all(rule.level == "all" for rule in read_policy(path).rules if rule.tier is not None)
+
+
 def test_nothing_that_we_ship_says_that_somebody_is_within_the_law() -> None:
     texts = [*FOLDER.rglob("*.yaml"), *FOLDER.glob("*.md")]
     assert not [path.name for path in texts if re.search(r"\bcomplian(t|ce)\b", path.read_text("utf-8"), re.IGNORECASE)]
