@@ -77,7 +77,7 @@ def parse_period(text: str) -> Period:
     period = Period(months=years * 12 + months, days=weeks * 7 + days)
     if not period.months and not period.days:
         raise ValueError("must be longer than nothing")
-    if period.months > PERIOD_YEARS_MAX * 12 or period.days_max > PERIOD_DAYS_MAX + 4:
+    if period.days_max > PERIOD_DAYS_MAX + 4:
         raise ValueError(f"must be no longer than {PERIOD_YEARS_MAX} years")
     return period
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.clock import EARLIEST_MS, LATEST_MS, from_ms, to_ms
+from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms, to_ms
 from archiver.retention.answers import local_days
-from archiver.retention.periods import OPEN_END_MS, Calendar, Period, parse_period
+from archiver.retention.periods import OPEN_END_MS, Calendar, DayShape, Period, parse_period
 
+HOUR_MS = 3_600_000
 ZONES = (
     "UTC",
     "Europe/Berlin",
@@ -54,6 +55,47 @@ def test_anything_else_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("soon", "must be a period such as 7y, 6m, 2w, 90d or 1y6m"),
+        ("0d", "must be longer than nothing"),
+        ("101y", "must be no longer than 100 years"),
+    ],
+)
+def test_the_reason_ends_a_sentence_that_begins_with_the_key(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        parse_period(text)
+
+
+@pytest.mark.parametrize(("longest", "too_long"), [("36529d", "36530d"), ("100y1d", "100y2d"), ("1200m", "1201m")])
+def test_a_hundred_years_are_the_most(longest: str, too_long: str) -> None:
+    assert parse_period(longest)
+    with pytest.raises(ValueError, match="no longer than"):
+        parse_period(too_long)
+
+
+def test_how_many_days_a_period_can_last_is_told_in_whole_days() -> None:
+    assert (Period(4_800).days_min, Period(4_800).days_max) == (146_093, 146_101)
+    assert (Period(1).days_min, Period(1).days_max) == (26, 34)
+    assert (Period(0, 9).days_min, Period(0, 9).days_max) == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "never_longer"),
+    [
+        (Period(1, 5), Period(1, 5), True),
+        (Period(1, 5), Period(2, 6), True),
+        (Period(0, 26), Period(1), True),
+        (Period(0, 31), Period(1), False),
+        (Period(1, 5), Period(1, 4), False),
+        (Period(2, 0), Period(1, 20), False),
+    ],
+)
+def test_which_of_two_periods_is_never_the_longer_one(one: Period, other: Period, never_longer: bool) -> None:
+    assert one.is_never_longer_than(other) is never_longer
+
+
+@pytest.mark.parametrize(
     ("day", "period", "then"),
     [
         (date(2024, 2, 29), "1y", date(2025, 2, 28)),
@@ -74,6 +116,42 @@ def test_months_keep_the_day_or_take_the_last_one(day: date, period: str, then: 
 def test_a_period_beyond_the_calendar_has_no_end() -> None:
     last = Period(1200).after(date(9950, 1, 1).toordinal())
     assert Calendar("UTC").day_end_ms(last) == OPEN_END_MS
+
+
+def test_the_last_year_of_the_calendar_has_ends_of_days_but_for_its_last_two() -> None:
+    utc = Calendar("UTC")
+    assert Period(12).after(date(9998, 5, 5).toordinal()) == date(9999, 5, 5).toordinal()
+    assert utc.day_end_ms(date(9999, 12, 29).toordinal()) == to_ms(datetime(9999, 12, 30, tzinfo=UTC))
+    assert utc.day_end_ms(date(9999, 12, 30).toordinal()) == OPEN_END_MS
+
+
+@pytest.mark.parametrize(
+    ("zone", "change", "hours"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC), (1, 2)),
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), (2, 1)),
+        ("America/Sao_Paulo", datetime(2018, 11, 4, 3, tzinfo=UTC), (-3, -2)),
+        ("America/Sao_Paulo", datetime(2018, 2, 18, 2, tzinfo=UTC), (-2, -3)),
+        ("America/St_Johns", datetime(2010, 11, 7, 2, 31, tzinfo=UTC), (-2.5, -3.5)),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), (11, 10.5)),
+        ("Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC), (-10, 14)),
+    ],
+)
+def test_a_day_on_which_the_clock_changes_is_known_to_the_millisecond(
+    zone: str, change: datetime, hours: tuple[float, float]
+) -> None:
+    calendar, change_ms = Calendar(zone), to_ms(change)
+    before, after = (int(offset * HOUR_MS) for offset in hours)
+    assert calendar.shape((change_ms - EARLIEST_MS) // DAY_MS) == DayShape(before, change_ms, after)
+    for half_hour in range(-96, 97):
+        for instant in (change_ms + half_hour * HOUR_MS // 2 + aside for aside in (-1, 0, 1)):
+            wall = from_ms(instant).astimezone(ZoneInfo(zone)).date()
+            assert date.fromordinal(calendar.day_of(instant)) == wall
+
+
+def test_on_a_day_without_a_change_the_offset_is_one() -> None:
+    day = (to_ms(datetime(2026, 7, 1, tzinfo=UTC)) - EARLIEST_MS) // DAY_MS
+    assert Calendar("Europe/Berlin").shape(day) == DayShape(2 * HOUR_MS, LATEST_MS + 1, 2 * HOUR_MS)
 
 
 @pytest.mark.parametrize(
