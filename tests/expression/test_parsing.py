@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from archiver.errors import EXIT_USAGE
 from archiver.expression import Expression, ExpressionError, Hit, fold, hits_in, parse_expression
 from archiver.expression.filters import FILTERS
-from archiver.expression.nodes import And, Near, Not, Or, Person, Words
+from archiver.expression.nodes import And, Days, Near, Not, Or, Person, Words
 from archiver.expression.parser import DEPTH_MAX, EXPRESSION_CHARACTERS_MAX, TERMS_MAX
 from tests.expression.expressions import EXPRESSIONS, TEXTS, is_true, parsed
 
@@ -159,6 +160,19 @@ def test_operators_bind_as_the_page_says() -> None:
     assert parsed("a OR b NOT c").root == Or((Words(("a",)), And((Words(("b",)), Not(Words(("c",)))))))
     assert parsed('"b a"~2').root == Near((("a",), ("b",)), 2)
     assert parsed('from:"Ann  Lee"').root == Person("from", "Ann  Lee")
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "last"),
+    [
+        ("2024-02", date(2024, 2, 1), date(2024, 2, 29)),
+        ("2023-02", date(2023, 2, 1), date(2023, 2, 28)),
+        ("2024", date(2024, 1, 1), date(2024, 12, 31)),
+        ("2024-02-29", date(2024, 2, 29), date(2024, 2, 29)),
+    ],
+)
+def test_a_month_and_a_year_are_all_their_days(written: str, first: date, last: date) -> None:
+    assert parsed(f"on:{written}").root == Days("on", first, last, written)
 
 
 def test_it_says_which_columns_and_facts_it_needs() -> None:
