@@ -136,6 +136,8 @@ def _finding(detail: ErrorDetails, written: Document) -> Finding:
     dotted = ".".join(map(str, location[2:] if rule else location))
     if detail["type"] == "extra_forbidden":
         reason = document.unknown_key(str(location[-1]), _siblings(location))
+    elif detail["type"] == "dict_type":
+        reason = "must be a group of keys"
     else:
         reason = document.reason_of(detail) + _shown(detail)
     code = detail["type"] if detail["type"] in ERRORS else _CODES.get(detail["type"], "wrong-value")

@@ -18,6 +18,7 @@ ENTRIES_MAX = 10_000
 TEXT_CHARACTERS_MAX = 2_000
 PATTERN_CHARACTERS_MAX = 500
 NAME_CHARACTERS_MAX = 80
+SIZE_BYTES_MAX = 2**60
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -177,7 +178,7 @@ Phrases = Annotated[
 ]
 Source = Literal["webhook", "event", "fetch", "history", "import"]
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_listed), AfterValidator(_unique), _OneOrMany()]
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0), _SizeOrText()]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=SIZE_BYTES_MAX), _SizeOrText()]
 Day = Annotated[date, BeforeValidator(_day)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 PeriodText = Annotated[Period, _PeriodAsText]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from archiver.document import DOCUMENT_BYTES_MAX
 from archiver.errors import PolicyError
+from archiver.retention.context import Context
+from archiver.retention.evaluate import Evaluator
 from archiver.retention.findings import ERRORS
-from archiver.retention.policy import Policy
+from archiver.retention.policy import Match, Policy
 from archiver.retention.policy_file import PolicyMistakesError, read_policy
+from tests.retention.policies import file, files, message, messages
 
 HEAD = "name: ours\nzone: Europe/Berlin\n"
 GOOD = HEAD + "rules:\n  - name: all\n    retain: 3y\n    delete: 5y\n"
@@ -165,6 +172,19 @@ BAD = [
         "policy.yaml:6: rule 'legal': match.channel: must name something; leave the key out to match everything [wrong-value]",
     ),
     (
+        rule("delete: 5y\nmatch:\n  size: {min: 999999999999TB}"),
+        "policy.yaml:7: rule 'legal': match.size.min: must be less than or equal to 1152921504606846976, not '999999999999TB' [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch: [general]"),
+        "policy.yaml:6: rule 'legal': match: must be a group of keys [wrong-value]",
+    ),
+    (GOOD + "labels: [deal]\n", "policy.yaml:7: labels: must be a group of keys [wrong-value]"),
+    (
+        GOOD + "departures: {u:ann: 2026-01-01T00:00:00}\n",
+        "policy.yaml:7: departures.u:ann: must be a day such as 2026-11-22 [wrong-value]",
+    ),
+    (
         rule("delete: 5y\nlocked: true"),
         "policy.yaml:4: rule 'legal': locked needs a retain period to lock [wrong-value]",
     ),
@@ -274,3 +294,61 @@ class TestDigest:
         )
         again = Policy.model_validate_json(policy.canonical())
         assert again.digest == policy.digest
+
+
+odd_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.dates()
+    | st.sampled_from(["7y", "image/*", "(a|b)*", "u:ann", "g:general", "sent", "10MB", "merger OR list", "*"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["min", "max", "after", "before", "to", "x"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+odd_match = st.dictionaries(st.sampled_from([*Match.model_fields, "x"]), odd_values, max_size=2)
+odd_rules = st.fixed_dictionaries(
+    {"name": st.sampled_from(["a", "b"]) | odd_values},
+    optional={
+        "match": odd_match,
+        "not": odd_match | odd_values,
+        "retain": st.just("3y") | odd_values,
+        "delete": st.just("1y") | odd_values,
+        "from": st.sampled_from(["sent", "departure"]) | odd_values,
+        "on": odd_values,
+        "tier": odd_values,
+        "locked": odd_values,
+    },
+)
+odd_policies = st.fixed_dictionaries(
+    {
+        "name": st.just("a") | odd_values,
+        "zone": st.just("UTC") | odd_values,
+        "rules": st.lists(odd_rules, max_size=2) | odd_values,
+    },
+    optional={"mode": odd_values, "limits": odd_values, "labels": odd_values, "departures": odd_values},
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(odd_policies)
+def test_whatever_stands_in_it_a_policy_is_read_and_can_be_evaluated_or_its_mistakes_are_named(
+    tmp_path: Path, said: dict[str, Any]
+) -> None:
+    path = write(tmp_path, yaml.safe_dump(said, allow_unicode=True))
+    policy, told = None, ""
+    try:
+        policy = read_policy(path)
+    except PolicyError as error:
+        told = error.what
+    if policy is None:
+        assert str(path) in told
+        return
+    evaluator = Evaluator(policy, Context())
+    rows, attached = messages([message()]), files([file()])
+    assert len(evaluator.of_messages(rows, attached).rule) == len(evaluator.of_files(attached, rows).rule) == 1
+    assert Policy.model_validate_json(policy.canonical()).digest == policy.digest
