@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from archiver.archive import layout
 from archiver.archive.reader import Archive, Head
 from archiver.archive.recover import FOREIGN_NOTE_AGE_MS, recover
 from archiver.custody.verify import verify
@@ -187,3 +188,17 @@ def test_another_machine_waits_a_day_before_it_finishes_what_is_not_its_own(begu
     assert run_again(store, author=STRANGER, later_ms=FOREIGN_NOTE_AGE_MS).unerased == ()
     assert_gone(store)
     assert_whole(store)
+
+
+def test_its_note_tells_whose_work_it_is_until_it_is_done(begun: Begun) -> None:
+    """Also when the machine that began it only got as far as clearing what else was left."""
+    store = next(
+        store
+        for number in range(1, begun.operations)
+        if Archive.open(store := stopped(begun, number, "after")).head().unerased
+    )
+    assert recover(Archive.open(store), writer=AUTHOR.writer, now_ms=AT_MS).left_alone == 1
+    assert run_again(store, author=STRANGER).unerased == (3,)
+
+    assert run_again(store).unerased == ()
+    assert list(store.list(layout.PENDING_PREFIX)) == []
