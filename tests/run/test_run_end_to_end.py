@@ -140,7 +140,13 @@ def test_a_run_that_is_out_of_time_says_so_and_the_next_one_goes_on(machine: Sta
     play(machine)
     late = machine.run(limits=Limits(run_seconds_max=0.0))
     assert (late.exit_code, late.commits) == (3, 0)
-    assert [stage.stage for stage in late.stages if not stage.unfinished] == ["recover", "history", "holds", "gaps"]
+    assert [stage.stage for stage in late.stages if not stage.unfinished] == [
+        "recover",
+        "history",
+        "holds",
+        "retention",
+        "gaps",
+    ]
     machine.run()
     truth.check(machine)
 
