@@ -28,6 +28,7 @@ EXIT_CODES = {
     "StorageError": 7,
     "StoreUnreachableError": 7,
     "StoreRefusedError": 7,
+    "ObjectLockedError": 7,
     "StoreFullError": 7,
     "KeyMissingError": 7,
     "KeyExistsError": 7,

@@ -95,7 +95,11 @@ def find_events(store: Store, record: FileRecord, targets: Targets) -> Touched |
         by_row = {row: item for row, item in zip(places.to_pylist(), carried, strict=True) if item is not None}
         return pc.coalesce(found, pa.array([by_row.get(row) for row in range(rows.num_rows)], pa.int64()))
 
-    return _find(store, record, ["chat_id", "message_uid", "body"], match) if targets.size else None
+    def may_hold(group: pq.RowGroupMetaData) -> bool:
+        return _may_hold_events(group, targets)
+
+    columns = ["chat_id", "message_uid", "body"]
+    return _find(store, record, columns, match, may_hold=may_hold) if targets.size else None
 
 
 def find_users(store: Store, record: FileRecord, targets: Targets) -> Touched | None:
@@ -159,9 +163,41 @@ def _meets(record: FileRecord, targets: Targets) -> bool:
     return targets.meets(str(least), str(greatest))
 
 
-def _find(store: Store, record: FileRecord, columns: Sequence[str], match: Match) -> Touched | None:
-    with _opened(store, record) as source:
-        items = joined([match(data) for _, data in _row_groups(store, record, source, columns)])
+def _may_hold_events(group: pq.RowGroupMetaData, targets: Targets) -> bool:
+    """Tell by the statistics of a row group of ``events`` whether it may name or carry a message that is an item.
+
+    The ledger keeps no range of the uids of ``events``; nearly all groups are told apart by this, without reading their rows.
+    """
+    found = {column.path_in_schema: column.statistics for column in map(group.column, range(group.num_columns))}
+    uids, bodies = found["message_uid"], found["body"]
+    if bodies is None or not bodies.has_null_count or bodies.null_count < group.num_rows:
+        return True
+    if uids is None or not uids.has_null_count:
+        return True
+    if uids.null_count == group.num_rows:
+        return False
+    return not uids.has_min_max or targets.meets(str(uids.min), str(uids.max))
+
+
+def _find(
+    store: Store,
+    record: FileRecord,
+    columns: Sequence[str],
+    match: Match,
+    *,
+    may_hold: Callable[[pq.RowGroupMetaData], bool] | None = None,
+) -> Touched | None:
+    found: list[pa.Array] = []
+    with _opened(store, record) as source, _parquet(store, record, source) as file:
+        for group in range(file.metadata.num_row_groups):
+            facts = file.metadata.row_group(group)
+            if may_hold is not None and not may_hold(facts):
+                found.append(pa.nulls(facts.num_rows, pa.int64()))
+                continue
+            with _readable(store, record):
+                data = file.read_row_group(group, columns=list(columns), use_threads=False)
+            found.append(match(data))
+    items = joined(found)
     if len(items) != record.rows:
         raise _damaged(store, record, f"has {len(items)} rows, the ledger says {record.rows}")
     if items.null_count == len(items):
@@ -173,15 +209,21 @@ def _row_groups(
     store: Store, record: FileRecord, source: Any, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield each row group with the number of its first row; the columns are in the order asked for."""
-    with _readable(store, record):
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-    with file:
+    with _parquet(store, record, source) as file:
         start = 0
         for group in range(file.metadata.num_row_groups):
             with _readable(store, record):
                 data = file.read_row_group(group, columns=columns and list(columns), use_threads=False)
             yield start, data if columns is None else data.select(columns)
             start += data.num_rows
+
+
+@contextmanager
+def _parquet(store: Store, record: FileRecord, source: Any) -> Iterator[pq.ParquetFile]:
+    with _readable(store, record):
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+    with file:
+        yield file
 
 
 @contextmanager

@@ -261,3 +261,33 @@ def test_events_are_found_by_their_uid_and_by_what_their_bodies_carry() -> None:
     touched = find_events(archive.store, record, targets_of([("g:1", "m-1")]))
     assert touched is not None
     assert touched.goes.to_pylist() == [True, False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_read"),
+    [
+        ([{"message_uid": "m-1"}], True),
+        ([{"message_uid": "m-0"}, {"message_uid": "m-2"}], True),
+        ([{"message_uid": "m-2"}, {"message_uid": "m-3"}], False),
+        ([{"message_uid": None}], False),
+        ([{"message_uid": "m-2"}, {"message_uid": None, "body": b"a kept body"}], True),
+    ],
+)
+def test_events_are_read_only_where_their_statistics_leave_it_open(rows: list[dict[str, Any]], is_read: bool) -> None:
+    archive = found(MemoryStore())
+    events = [{**event(number), **row} for number, row in enumerate(rows)]
+    head = add(archive, archive.founding_head(), {"events": events})
+    [record] = files_of(head, "events")
+    targets = targets_of([("g:1", "m-1")])
+    matched: list[int] = []
+
+    class Noting(Targets):
+        """Tells whether it was asked about any row."""
+
+        def match(self, uids: pa.Array, **further: Any) -> pa.Array:
+            matched.append(len(uids))
+            return targets.match(uids, **further)
+
+    noting = Noting(strings(["m-1"]), chats=strings(["g:1"]))
+    find_events(archive.store, record, noting)
+    assert bool(matched) == is_read
