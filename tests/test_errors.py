@@ -43,7 +43,11 @@ def test_every_error_of_the_tree_stands_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", EXIT_CODES)
 def test_every_error_says_what_happened_and_what_to_do(name: str) -> None:
-    facts = {"TokenRefusedError": {"code": "InvalidToken"}, "FlockMethodError": {"status": 400, "code": "UnknownChat"}}
+    facts: dict[str, dict[str, object]] = {
+        "TokenRefusedError": {"code": "InvalidToken"},
+        "FlockMethodError": {"status": 400, "code": "UnknownChat"},
+        "ObjectLockedError": {"until_ms": None, "legal_hold": True},
+    }
     error = getattr(errors, name)("the door is shut", next_step="knock", **facts.get(name, {}))
     assert isinstance(error, errors.ArchiverError)
     assert (error.what, error.next_step) == ("the door is shut", "knock")
