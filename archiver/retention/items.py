@@ -88,7 +88,8 @@ def repeated_messages(rows: pa.Table) -> Repeated | None:
     """Return the rows of messages that have several, None if none has.
 
     Of several rows of a message all but one at least are of a version above 1, which costs far less to see than equal uids.
-    Where versions are not given, or number the same twice, uids are compared.
+    Where no versions are given uids are compared. Of rows that the archive keeps under one version, because one completes the
+    other, the later ones must have been numbered on before (`archiver.retention.leaving.numbered_by_uid`).
     """
     uids = rows.column("message_uid")
     if "version" in rows.column_names:
