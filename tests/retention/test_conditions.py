@@ -180,6 +180,47 @@ def test_a_message_is_matched_by_any_of_its_files() -> None:
     assert matches({"has_file": True}, *rows, exclude={"mime": "text/*"}, with_files=attached) == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "first", "second"),
+    [
+        ({"kind": "channel"}, {"kind": "direct"}, {}, {"chat_id": DIRECT}),
+        ({"custodian": "u:ann"}, {"custodian": "u:cat"}, {}, {"chat_id": "u:bob,u:cat", "sender_id": "u:bob"}),
+        ({"sender": "u:ann"}, {"sender": "u:cat"}, {}, {"sender_id": "u:cat"}),
+        ({"app": "a"}, {"app": "b"}, {"app_id": "a"}, {"app_id": "b"}),
+        ({"source": "webhook"}, {"source": ["fetch", "event"]}, {}, {"source": "fetch"}),
+        (
+            {"sent": {"before": date(2020, 3, 16)}},
+            {"sent": {"after": date(2020, 3, 16)}},
+            {},
+            {"sent_at": SENT_MS + DAY_MS},
+        ),
+        ({"regex": "good"}, {"regex": "bad"}, {}, {"plain_text": "bad"}),
+        ({"words": "good"}, {"words": "bad"}, {}, {"text": "bad", "plain_text": "bad"}),
+        ({"channel": "lobby"}, {"channel": "g:other"}, {}, {"chat_id": "g:other"}),
+        ({"bot": False}, {"bot": True}, {}, {"sender_id": "b:1"}),
+        ({"label": "first"}, {"label": "second"}, {}, {"message_uid": "m-2"}),
+        ({"label": "first"}, {"label": "third"}, {}, {"message_uid": "m-3", "chat_id": "g:deal"}),
+    ],
+)
+def test_two_rules_that_ask_one_thing_of_different_values_are_told_apart(
+    one: dict[str, Any], other: dict[str, Any], first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    labels = {"first": {"messages": ["m-1"]}, "second": {"messages": ["m-2"]}, "third": {"chats": ["g:deal"]}}
+    spoken = {one.get("label"), other.get("label")}
+    two = policy(
+        {"delete": "1y", "match": one},
+        {"delete": "2y", "match": other},
+        labels={name: label for name, label in labels.items() if name in spoken},
+    )
+    verdicts = judged(two, message(**first), message(**{"message_uid": "m-9", **second}), context=CONTEXT)
+    assert verdicts.rule.to_pylist() == ["rule 1", "rule 2"]
+
+
+@pytest.mark.parametrize("never", [{"regex": "never said"}, {"words": "never"}, {"label": "deal"}, {"app": "none"}])
+def test_a_key_that_does_not_hold_is_not_made_up_for_by_another(never: dict[str, Any]) -> None:
+    assert matches({"kind": "channel", **never}, message("m-7")) == [False]
+
+
 def test_every_key_must_hold_and_no_key_under_not_may() -> None:
     rows = [message("m-1"), message("m-2", app_id="a"), message("m-3", sender_id="u:bob")]
     assert matches({"sender": "u:ann", "channel": "general"}, *rows) == [True, True, False]
