@@ -159,6 +159,31 @@ def test_what_an_archive_s_directory_ever_said_is_read() -> None:
     assert known.stays({"u:ann"}) == {"g:1": ((ALWAYS_MS, FOREVER_MS),)}
 
 
+def test_whom_and_what_a_single_table_tells_of_is_known() -> None:
+    """No list is complete: of some people only a profile was seen, of others only that they are in a channel or in a chat."""
+    archive = small_archive.found(MemoryStore())
+    at_ms = small_archive.at_ms(20)
+    told = {"captured_by": "u:admin", "state_digest": "00", "valid_from": at_ms}
+    head = small_archive.add(
+        archive,
+        archive.founding_head(),
+        {
+            "users": [{"user_id": "u:profile", "email": "p@acme.com", "raw": "{}", **told}],
+            "channels": [{"channel_id": "g:listed", "state": "listed", "name": "listed", "raw": "{}", **told}],
+            "conversations": [
+                {"chat_id": "u:one,u:two", "chat_kind": "direct", "participants": ["u:one", "u:two"], **told}
+            ],
+            "groups": [member("g:members", "u:member", at_ms)],
+        },
+        attempt="00000001",
+    )
+    known = read_membership(archive.store, head)
+    assert known.users == {"u:profile", "u:member", "u:one", "u:two"}
+    assert known.chats == {"g:listed", "g:members", "u:one,u:two"}
+    assert known.directory.people_like("p@acme.com") == {"u:profile"}
+    assert known.directory.chats_like("listed") == {"g:listed"}
+
+
 def test_an_archive_without_a_directory_knows_nobody() -> None:
     archive = small_archive.found(MemoryStore())
     known = read_membership(archive.store, archive.founding_head())
