@@ -97,7 +97,7 @@ def test_an_expression_has_one_form(text: str, canonical: str) -> None:
     assert parsed(text).canonical == canonical
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(EXPRESSIONS)
 def test_its_one_form_says_the_same(text: str) -> None:
     expression = parsed(text)
@@ -138,7 +138,7 @@ TYPED = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(TYPED)
 def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
     try:

@@ -155,7 +155,7 @@ class DisposalMachine(RuleBasedStateMachine):
 
 
 TestDisposals = DisposalMachine.TestCase
-TestDisposals.settings = settings(max_examples=12, stateful_step_count=6, deadline=None)
+TestDisposals.settings = settings(max_examples=5, stateful_step_count=6, deadline=None)
 
 
 class TestDisposalsAtLength(DisposalMachine.TestCase):  # type: ignore[name-defined]

@@ -183,7 +183,7 @@ def everything(verdicts: Verdicts) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(policies, archives)
 def test_it_says_what_a_plain_reading_says(said: dict[str, Any], archive: tuple[list[Any], list[Any]]) -> None:
     rows = numbered(archive[0])
@@ -194,7 +194,7 @@ def test_it_says_what_a_plain_reading_says(said: dict[str, Any], archive: tuple[
     assert dates(on_files) == [world.file(row["chat_id"], row["message_uid"], row["ordinal"]) for row in attached]
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(policies, archives, st.randoms(use_true_random=False))
 def test_the_order_of_rules_and_of_rows_never_matters(
     said: dict[str, Any], archive: tuple[list[Any], list[Any]], shuffled: random.Random
@@ -232,7 +232,7 @@ def machine_in(zone: str) -> Iterator[None]:
         time.tzset()
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(policies, archives)
 def test_the_time_zone_of_the_machine_never_matters(said: dict[str, Any], archive: tuple[list[Any], list[Any]]) -> None:
     rows = numbered(archive[0])
@@ -244,7 +244,7 @@ def test_the_time_zone_of_the_machine_never_matters(said: dict[str, Any], archiv
     assert found[0] == found[1] == found[2]
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(policies, archives)
 def test_every_verdict_has_a_reason_and_no_match_is_kept(
     said: dict[str, Any], archive: tuple[list[Any], list[Any]]
@@ -282,7 +282,7 @@ def test_a_longer_or_a_further_retain_period_never_lets_anything_go_earlier(
 rules_that_retain = rules.filter(lambda rule: "retain" in rule and "delete" not in rule)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(policies, archives)
 def test_an_explanation_ends_in_the_verdict(said: dict[str, Any], archive: tuple[list[Any], list[Any]]) -> None:
     rows = numbered(archive[0])

@@ -54,7 +54,7 @@ def messages_of(store: Store, head: Head) -> list[dict[str, Any]]:
     return disposing.rows_in(store, head, "messages")
 
 
-@settings(max_examples=25)
+@settings(max_examples=6)
 @given(scopes=st.lists(SCOPES, min_size=1, max_size=2), placed_before_the_plan=st.booleans())
 def test_of_a_plan_of_everything_only_what_no_hold_covers_goes(
     scopes: list[HoldScope], *, placed_before_the_plan: bool

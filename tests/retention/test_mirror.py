@@ -286,9 +286,10 @@ def test_what_is_disposed_of_goes_when_the_mark_has_moved_and_what_is_held_is_ma
     assert disposing.places_of(disposing.secret_of(disposing.SHARED), disposing.objects_of(store)) & marked(store)
 
 
+@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_a_crash_at_any_moment_leaves_what_is_held_in_a_marked_object_and_is_mended(
-    effect: Effect, bucket: Bucket, tmp_path: Path
+    effect: Effect, every: int, bucket: Bucket, tmp_path: Path
 ) -> None:
     """A hold is released, an object was rewritten and another hold is new: the longest way that marks can have to go."""
 
@@ -305,7 +306,7 @@ def test_a_crash_at_any_moment_leaves_what_is_held_in_a_marked_object_and_is_men
     archive, _, _ = prepared()
     counting = FaultyStore(archive.store, counted="writes")
     mirrored(archive, counting)
-    for number in range(1, counting.operations + 1):
+    for number in range(1, counting.operations + 1, every):
         archive, old, new = prepared()
         with pytest.raises(Stopped):
             mirrored(archive, FaultyStore(archive.store, stop_at=number, effect=effect, counted="writes"))

@@ -142,7 +142,7 @@ def due_in(plan: Plan) -> set[Item]:
     return items_of(plan)
 
 
-@settings(max_examples=60)
+@settings(max_examples=12)
 @given(histories(), policies, st.lists(scopes, max_size=2), st.sampled_from([1, 7, 10**6]))
 def test_a_plan_has_what_is_due_of_all_items_looked_at_one_by_one(
     history: list[dict[str, list[Row]]], rules: Policy, held_by: list[Mapping[str, Any]], stretch_rows: int
@@ -160,7 +160,7 @@ def test_a_plan_has_what_is_due_of_all_items_looked_at_one_by_one(
     assert all(due.items > 0 and due.bytes >= 0 for due in plan.header.later)
 
 
-@settings(max_examples=40)
+@settings(max_examples=8)
 @given(histories(), policies, scopes)
 def test_a_hold_beats_everything_and_another_one_never_grows_a_plan(
     history: list[dict[str, list[Row]]], rules: Policy, scope: Mapping[str, Any]
@@ -174,7 +174,7 @@ def test_a_hold_beats_everything_and_another_one_never_grows_a_plan(
     assert sum(saved.items for saved in after.header.saved) == len(gone)
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(histories(), policies)
 def test_where_everything_is_held_nothing_goes(history: list[dict[str, list[Row]]], rules: Policy) -> None:
     archive, head = lived(history)
@@ -183,7 +183,7 @@ def test_where_everything_is_held_nothing_goes(history: list[dict[str, list[Row]
     assert plan.header.later == ()
 
 
-@settings(max_examples=40)
+@settings(max_examples=8)
 @given(histories(), policies, st.data())
 def test_a_longer_period_never_grows_a_plan(
     history: list[dict[str, list[Row]]], rules: Policy, data: st.DataObject
@@ -214,7 +214,7 @@ def machine_zone(zone: str) -> Iterator[None]:
         time.tzset()
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(histories(), policies, st.randoms(use_true_random=False))
 def test_neither_the_order_of_rules_nor_the_machines_zone_changes_the_digest(
     history: list[dict[str, list[Row]]], rules: Policy, chance: Any
@@ -227,7 +227,7 @@ def test_neither_the_order_of_rules_nor_the_machines_zone_changes_the_digest(
     assert there.digest == planned(archive, head, rules, AS_OF, stretch_rows=1).digest
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(histories(), policies, st.randoms(use_true_random=False))
 def test_the_order_in_which_rows_came_in_changes_no_item(
     history: list[dict[str, list[Row]]], rules: Policy, chance: Any

@@ -26,7 +26,7 @@ from archiver.retention.policy import Policy
 from archiver.store.local import LocalStore
 from tests.retention.policies import policy
 
-LINES = 12_000
+LINES = 2_000
 LINES_SLOW = 250_000  # all of them
 ZONE = "Europe/Berlin"
 

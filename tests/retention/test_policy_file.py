@@ -334,7 +334,7 @@ odd_policies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(odd_policies)
 def test_whatever_stands_in_it_a_policy_is_read_and_can_be_evaluated_or_its_mistakes_are_named(
     tmp_path: Path, said: dict[str, Any]

@@ -93,7 +93,7 @@ class TestNeverWins:
         rules = "  - {name: idle, delete: 1y}\n  - {name: all, delete: 7y}\n  - {name: c, match: {sender: u:a}, delete: 1y}\n"
         assert warned(tmp_path, rules, head="mode: specific\n") == ["4 idle never-wins"]
 
-    @settings(max_examples=150)
+    @settings(max_examples=40)
     @given(policies, archives)
     def test_without_it_every_date_is_the_same(
         self, said: dict[str, Any], archive: tuple[list[Any], list[Any]]
@@ -161,7 +161,7 @@ class TestOverlap:
         rules = "".join(f"  - {{name: r{n}, match: {{channel: 'x{n}*'}}, delete: {n}d}}\n" for n in range(1, 101))
         assert len(warned(tmp_path, rules)) == OVERLAPS_SHOWN_MAX + 1
 
-    @settings(max_examples=150)
+    @settings(max_examples=40)
     @given(policies, archives)
     def test_what_is_called_disjoint_or_covered_is_so_for_every_row(
         self, said: dict[str, Any], archive: tuple[list[Any], list[Any]]

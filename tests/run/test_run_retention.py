@@ -177,13 +177,14 @@ class TestApplies:
         assert uids(store) == {"m-young", stated_uid(OLD, 2)}
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_a_crash_at_any_write_is_finished_by_the_next_run(effect: Effect, tmp_path: Path) -> None:
+def test_a_crash_at_any_write_is_finished_by_the_next_run(effect: Effect, every: int, tmp_path: Path) -> None:
     counting = FaultyStore(MemoryStore(), counted="writes")
     lived(COMMITS, store=counting.inner)
     order = ordered(tmp_path, applies=True)
     run(tmp_path, counting, order)
-    for number in range(1, counting.operations + 1):
+    for number in range(1, counting.operations + 1, every):
         store = MemoryStore()
         lived(COMMITS, store=store)
         with pytest.raises(Stopped):
@@ -198,7 +199,7 @@ def test_a_crash_at_any_write_is_finished_by_the_next_run(effect: Effect, tmp_pa
 
 def test_what_a_crash_left_is_finished_also_where_runs_leave_retention_to_people(tmp_path: Path) -> None:
     finished = 0
-    for number in range(1, 40):
+    for number in range(1, 40, 5):
         store = MemoryStore()
         lived(COMMITS, store=store)
         with contextlib.suppress(Stopped):

@@ -13,7 +13,7 @@ from tests.run import truth
 from tests.run.deeds import act, behave
 from tests.run.station import Station, station
 
-SEEDS = 8
+SEEDS = 6
 SEEDS_SLOW = 120
 TURNS = 8
 NINE_DAYS_SECONDS = 9 * 24 * 3_600
