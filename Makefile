@@ -28,7 +28,7 @@ demo-s3: $(VENV)/dev.stamp ## the same on a real S3 server, SeaweedFS, that it s
 test: $(VENV)/dev.stamp ## prove it
 	$(BIN)/python -m pytest $(PYTEST)
 
-test-slow: $(VENV)/dev.stamp ## prove it on the large data sets too, and with long crash sweeps
+test-slow: $(VENV)/dev.stamp .venv-peers/peers.stamp ## prove it on the large data sets too, and with long crash sweeps
 	$(BIN)/python -m pytest -m slow $(PYTEST)
 
 lint: $(VENV)/dev.stamp ## ruff, mypy in strict mode and the floors of the design
@@ -52,9 +52,10 @@ lock: .venv-lock/lock.stamp ## choose the versions of every package anew, with t
 	$(COMPILE) $(LOCK_ARGS) --extra dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(LOCK_ARGS) --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
 	$(COMPILE) $(LOCK_ARGS) benchmarks/rivals.in -o requirements-bench.lock
+	$(COMPILE) $(LOCK_ARGS) tests/peers.in -o requirements-peers.lock
 
 clean: ## remove the environments and caches
-	rm -rf $(VENV) .venv-bench .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .venv-bench .venv-peers .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # A stamp says that an environment holds what its lock file says, so that a second call is immediate.
 
@@ -71,6 +72,11 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
 .venv-bench/bench.stamp: requirements-bench.lock
 	$(call new_environment,.venv-bench)
 	.venv-bench/bin/python -m pip install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.venv-peers/peers.stamp: requirements-peers.lock
+	$(call new_environment,.venv-peers)
+	.venv-peers/bin/python -m pip install --quiet --require-hashes -r requirements-peers.lock
 	@touch $@
 
 .venv-lock/lock.stamp: Makefile

@@ -24,8 +24,9 @@ FUNCTION_LINES_MAX = 70
 HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("flock/", "capture/file"),
     "httpcore": ("capture/file",),
-    "boto3": ("store/s3", "spool/sqs_queue"),
-    "botocore": ("store/s3", "spool/sqs_queue"),
+    "bagit": ("discovery/checks/",),
+    "boto3": ("store/s3", "spool/sqs_queue", "query/athena"),
+    "botocore": ("store/s3", "spool/sqs_queue", "query/athena"),
     "duckdb": ("query/",),
     "duckdb_extension_httpfs": ("query/",),
     "click": ("cli/",),
@@ -35,11 +36,18 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("settings/", "retention/policy"),
     "pydantic_settings": ("settings/",),
     "yaml": ("document", "simulator/config_files"),
-    "jinja2": ("retention/plan_page",),
+    "jinja2": ("retention/plan_page", "discovery/export/"),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
     "sqlite3": ("spool/", "flock/token_store"),
-    "pyarrow": ("archive/", "capture/", "custody/", "expression/", "query/views", "retention/", "run/", "normalise/"),
+    "pyarrow": (
+        *("archive/", "capture/", "custody/", "discovery/", "expression/", "normalise/"),
+        *("query/", "retention/", "run/", "scope/"),
+    ),
+    "pyiceberg": ("query/iceberg",),
+    "reportlab": ("discovery/export/",),
+    "sqlglot": ("query/",),
+    "tantivy": ("discovery/index",),
 }
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base", "core"}
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP|TBD)\b|\bNotImplementedError\(\)|\bbreakpoint\(|\bpdb\b")

@@ -26,7 +26,7 @@ from archiver.errors import (
 )
 from archiver.store import Store
 
-EntryKind = Literal["capture", "compact", "dispose", "hold", "policy", "key", "export"]
+EntryKind = Literal["capture", "compact", "dispose", "hold", "policy", "key", "export", "search", "restore", "replay"]
 
 
 class ArchiveFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +132,23 @@ class Disposal(msgspec.Struct, frozen=True, kw_only=True):
     certificate_sha256: str
 
 
+class MatterAct(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody looked into the archive on behalf of a matter: the entry's kind says what was done, its actor who did it.
+
+    ``scope`` is what was asked for, ``head_sequence`` and ``head_digest`` name the head that answered, ``counts`` what was found by kind
+    (messages, files, conversations, …). ``package_sha256`` is that of the tag manifest of the package that was made, ``detail`` what else
+    tells two acts apart, such as options by name.
+    """
+
+    matter: str
+    head_sequence: int
+    head_digest: str
+    counts: dict[str, int]
+    scope: HoldScope | None = None
+    package_sha256: str | None = None
+    detail: dict[str, str] = {}
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One commit. It covers all tables of a batch: it is all there or not there at all.
 
@@ -139,7 +156,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     each spool to the last sequence that the archive holds; ``cursors`` maps a place that is read in pages to how far it
     was read, as the reader of that place writes it. ``inputs`` are files that were imported. ``hold`` is a hold that was placed
     or released; ``disposal`` what retention removed, ``erased`` the sequence of an earlier entry whose removed objects are gone from
-    the store, with all their old versions. ``checkpoint`` is the
+    the store, with all their old versions. ``matter`` is what was done on behalf of a matter. ``checkpoint`` is the
     SHA-256 of the checkpoint taken at this commit, null where none is. ``signature`` is null until an archive is given a
     signing key.
     """
@@ -165,6 +182,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     hold: HoldChange | None = None
     disposal: Disposal | None = None
     erased: int | None = None
+    matter: MatterAct | None = None
     checkpoint: str | None = None
     signature: str | None = None
 

@@ -319,8 +319,8 @@ def show(invocation: Invocation, *, name: str) -> int | None:
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.retention.coverage import Coverage  # noqa: PLC0415 - as above
     from archiver.retention.holds import unknown_hold  # noqa: PLC0415 - as above
-    from archiver.retention.membership import read_membership  # noqa: PLC0415 - as above
     from archiver.retention.survey import survey  # noqa: PLC0415 - as above
+    from archiver.scope.membership import read_membership  # noqa: PLC0415 - as above
 
     archive = wiring.open_archive(invocation.settings())
     head = archive.head()

@@ -4,7 +4,7 @@ A scope keeps the words that somebody said, and they are read anew on each readi
 channel that took a name later and the person whose address became known later. Parts of a scope are met together, of the values within a
 part one is enough. A custodian stands for what they sent (or had sent by a bot on their behalf), what was sent to them directly (one-to-one
 chats, and messages that only they and few others could see), and the channels they were in while they were in them
-(`archiver.retention.membership`).
+(`archiver.scope.membership`).
 
 Where something cannot be told, a hold covers it: what it costs to keep too much can be paid, and what was destroyed cannot be had back.
 """
@@ -21,8 +21,8 @@ from archiver.archive.reader import Head, PlacedHold
 from archiver.errors import UsageError
 from archiver.expression import Expression
 from archiver.ids import parties_of
-from archiver.retention.membership import ALWAYS_MS, FOREVER_MS, Membership, Span, matches, read_membership
 from archiver.retention.searched import may_shrink, meant, read_expression, searched
+from archiver.scope.membership import ALWAYS_MS, FOREVER_MS, Membership, Span, matches, read_membership
 from archiver.store import Store
 
 _ITEM_COLUMNS = ("chat_id", "message_uid", "sent_at")

@@ -11,7 +11,7 @@ from archiver.archive.ledger import HoldScope
 from archiver.archive.reader import PlacedHold
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import rows_to_table
-from archiver.retention.membership import Membership
+from archiver.scope.membership import Membership
 
 Row = dict[str, Any]
 

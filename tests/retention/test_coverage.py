@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from archiver.archive.ledger import HoldChange, HoldScope
 from archiver.archive.reader import PlacedHold
 from archiver.retention.coverage import Coverage, any_of, read_coverage
-from archiver.retention.membership import Membership
+from archiver.scope.membership import Membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
 from tests.retention.hold_steps import Row, covers, file, files, groups, knowing, member, message, messages, placed

@@ -12,7 +12,7 @@ from archiver.errors import UsageError
 from archiver.expression import Directory, Known
 from archiver.retention.coverage import Coverage
 from archiver.retention.holds import Placement, checked
-from archiver.retention.membership import Membership
+from archiver.scope.membership import Membership
 from tests.retention.hold_steps import Row, file, files, knowing, message, messages, placed
 
 DAY_MS = 86_400_000

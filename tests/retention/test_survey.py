@@ -7,8 +7,8 @@ from typing import Any
 
 from archiver.archive.reader import PlacedHold
 from archiver.retention.coverage import Coverage
-from archiver.retention.membership import Membership
 from archiver.retention.survey import ChatShare, Survey, survey
+from archiver.scope.membership import Membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
 from tests.retention.hold_steps import placed

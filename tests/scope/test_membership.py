@@ -6,7 +6,7 @@ import pytest
 
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import rows_to_table
-from archiver.retention.membership import ALWAYS_MS, FOREVER_MS, merged, read_membership
+from archiver.scope.membership import ALWAYS_MS, FOREVER_MS, merged, read_membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
 from tests.retention.hold_steps import knowing, member

@@ -1,0 +1,59 @@
+"""Where the writers of an export write: files of one package, by path, each written once from beginning to end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import BinaryIO, ClassVar, Protocol
+
+from archiver.discovery.export.record import Slice, Terms
+
+
+class Sink(Protocol):
+    """The payload of a package. Paths are relative to ``data/``, with slashes, of safe names only.
+
+    A package that is being resumed has files already: `has` tells so, and a writer may then leave out what it would have written there.
+    Opening such a path anyway gives something that takes the bytes and checks that they are the same.
+    """
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file is there whole, from an earlier try."""
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a new file for writing; it counts only if the block ends without an exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a writer wrote: its files, how many messages and files of messages are in them, and what its readers must be told.
+
+    ``replaced`` counts by name what the format could not hold and was put in another way (delimiters in a load file, say).
+    """
+
+    paths: tuple[str, ...]
+    messages: int
+    files: int
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+class Writer(Protocol):
+    """A format. It is given all slices of an export, in order, once; it holds at most a slice of them at a time.
+
+    ``format`` is the name that ``--format`` takes and the folder under ``data/`` that all its paths begin with. `finish` is called once,
+    after the last slice.
+    """
+
+    format: ClassVar[str]
+
+    def __init__(self, terms: Terms, sink: Sink) -> None: ...
+
+    def add(self, part: Slice) -> None:
+        """Take the next slice."""
+
+    def finish(self) -> Written:
+        """Write what stands at the end and close everything."""
+
+    def close(self) -> None:
+        """Let go of open files without finishing, after an error; harmless after `finish`."""
