@@ -345,7 +345,7 @@ def in_some_order(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @named
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_was_written_is_read_back(table: Table, data: st.DataObject) -> None:
     rows = data.draw(rows_for(table))

@@ -262,7 +262,7 @@ pushes = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(nights=st.lists(st.lists(pushes, max_size=5), max_size=3), per_commit=st.sampled_from([1, 2, 50]))
 def test_every_capture_leaves_one_event_row_and_nothing_it_said_is_lost(
     nights: list[list[Capture]], per_commit: int

@@ -331,7 +331,7 @@ captures = st.builds(
     times,
 )
 nights = st.lists(st.lists(captures, min_size=1, max_size=4), min_size=1, max_size=4)
-slow_is_fine = settings(max_examples=60, deadline=None)
+slow_is_fine = settings(max_examples=20, deadline=None)
 
 
 @slow_is_fine

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pytest
 
 
 def _demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +65,7 @@ def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path: Path) -> N
     assert (folder / "thesis.txt").read_text() == "do not touch"
 
 
+@pytest.mark.slow
 def test_the_demo_on_s3_keeps_the_archive_in_a_bucket(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = _demo(folder, "--s3", "--json")

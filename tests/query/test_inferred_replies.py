@@ -134,7 +134,7 @@ class TestNoReply:
 TEXTS = st.sampled_from(["ok", LONG, LONG + " and more", LONG + " and"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     messages=st.lists(
         st.tuples(TEXTS, st.sampled_from(["u:ann", "u:bob"]), st.sampled_from(range(8))), min_size=1, max_size=6

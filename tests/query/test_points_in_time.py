@@ -43,7 +43,7 @@ TWO = ("u:ann", "u:bob")
 
 
 class TestDirectory:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         users=st.fixed_dictionaries({name: changes(NAMES, NAMES) for name in TWO}),
         channels=st.fixed_dictionaries({name: changes(NAMES) for name in ("g:one", "g:two")}),
@@ -132,7 +132,7 @@ OUTCOMES = changes(st.sampled_from(["not_returned", "returned", "unknown_chat"])
 
 
 class TestMessages:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(
         sent=st.sampled_from(SECONDS),
         received=OBSERVED,
@@ -204,7 +204,7 @@ class TestMessages:
 
 
 class TestAudience:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         groups=st.fixed_dictionaries({name: changes(STATES) for name in ("u:bob", "u:cid")}),
         sent=st.sampled_from(SECONDS),

@@ -133,7 +133,7 @@ FLOCKS = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(nameless=st.lists(OURS, max_size=3), named=st.lists(FLOCKS, max_size=4))
 def test_the_rule_is_what_it_is_said_to_be(
     asked: Asked, nameless: list[tuple[bool, int, int, str]], named: list[tuple[str, bool, int, int, str]]
@@ -190,7 +190,7 @@ WAYS = ("nameless", "named", "edited", "fetched")
 SHOWN = st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from(WAYS)), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shown=SHOWN, nights=st.lists(st.booleans(), min_size=8, max_size=8))
 def test_in_whatever_order_they_arrive_each_is_one_message(
     asked: Asked, shown: list[tuple[int, str]], nights: list[bool]

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -73,9 +74,14 @@ def moments(machine: Station, folder: Path) -> list[Moment]:
 
 
 def sample(all_moments: list[Moment]) -> list[Moment]:
-    """Return for each kind of operation one in the middle of the run, before and after its effect."""
+    """Return for each kind of operation one in the middle of the run, by turns before and after its effect."""
     last = {moment.label: moment.number for moment in all_moments}
-    return [moment for moment in all_moments if moment.number == (last[moment.label] + 1) // 2]
+    effects = dict(zip(last, cycle(EFFECTS), strict=False))
+    return [
+        moment
+        for moment in all_moments
+        if (moment.number, moment.effect) == ((last[moment.label] + 1) // 2, effects[moment.label])
+    ]
 
 
 def check_reopened(machine: Station) -> None:

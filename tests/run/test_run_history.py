@@ -310,9 +310,9 @@ def check_killed(machine: Station, declared: HistorySource, *, every: bool) -> N
     night(_copied(machine, before), declared, only=only, limits=limits, power=counting)
     moments = [
         Moment(label, number, effect)
-        for label, total in sorted(counting.counts.items())
+        for place, (label, total) in enumerate(sorted(counting.counts.items()))
         for number in (range(1, total + 1) if every else ((total + 1) // 2,))
-        for effect in EFFECTS
+        for effect in (EFFECTS if every else EFFECTS[place % 2 :][:1])
     ]
     assert {"create note", "create data", "create entry", "delete note"} <= {moment.label for moment in moments}
     for moment in moments:
@@ -327,9 +327,8 @@ def check_killed(machine: Station, declared: HistorySource, *, every: bool) -> N
         assert night(twin, declared, only=only).commits == 0
 
 
-@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
-def test_a_run_that_is_killed_in_any_kind_of_operation_loses_and_doubles_nothing(machine: Station, order: str) -> None:
-    check_killed(machine, source(order=order), every=False)
+def test_a_run_that_is_killed_in_any_kind_of_operation_loses_and_doubles_nothing(machine: Station) -> None:
+    check_killed(machine, source(order="newest_first"), every=False)
 
 
 @pytest.mark.slow

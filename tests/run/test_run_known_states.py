@@ -105,7 +105,7 @@ nights = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(nights)
 def test_whatever_was_kept_when_a_run_knows_what_reading_everything_tells(
     nights: list[tuple[list[tuple[str, int]], bool]],

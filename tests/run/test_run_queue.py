@@ -11,14 +11,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from archiver.archive.reader import Archive, files_of, read_rows
 from archiver.simulator.s3server import S3Access
 from archiver.spool.sqlite import SqliteSpool
+from archiver.store.local import LocalStore
 from tests.capture.running_listener import PATH_SECRET, WEBHOOK_TOKEN
 from tests.spool.conftest import created_queue, moto_messages, show_again
 from tests.spool.test_sqs import capture
@@ -82,11 +85,15 @@ class Machines:
             assert process.returncode == 0, err
 
     def events(self) -> list[dict[str, Any]]:
-        return self.done("run", "query", "SELECT outcome, sequence, spool_id FROM events ORDER BY sequence")["rows"]
+        return sorted(self.rows("events", "outcome", "sequence", "spool_id"), key=itemgetter("sequence"))
 
     def texts(self) -> list[str]:
-        rows = self.done("run", "query", "SELECT text FROM messages ORDER BY text")["rows"]
-        return [row["text"] for row in rows]
+        return sorted(row["text"] for row in self.rows("messages", "text"))
+
+    def rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
+        archive = Archive.open(LocalStore(self.folder / "archive"))
+        batches = read_rows(archive.store, files_of(archive.head(), table), columns)
+        return [row for batch in batches for row in batch.to_pylist()]
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_captures_of_mixed_feeds_and_attributes_keep_their_own(spool):
 
 
 @given(st.lists(st.integers(1, 5), max_size=8), st.integers(0, 20), st.integers(1, 20), st.integers(1, 60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
 def test_blocks_hold_the_first_of_what_reading_returns(spool, sizes, after, captures_max, bytes_max):
     first = everything(spool)[-1].sequence if everything(spool) else 0
     for size in sizes:
@@ -273,7 +273,7 @@ captures = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(captures, max_size=20))
 def test_any_capture_comes_back_equal(open_spool, batch):
     spool = open_spool()

@@ -93,4 +93,4 @@ class SpoolMachine(RuleBasedStateMachine):
 
 def test_any_history_equals_its_model(new_place):
     machine = type("Machine", (SpoolMachine,), {"new_place": staticmethod(new_place)})
-    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=6, stateful_step_count=15, deadline=None))
