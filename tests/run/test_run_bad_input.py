@@ -254,7 +254,9 @@ class TestAStore:
         truth.check(machine)
         truth.check_directory(machine)
 
-    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize(
+        "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))]
+    )
     def test_that_answers_only_sometimes_loses_nothing(self, machine: Station, seed: int) -> None:
         """Each failed operation may have taken effect or not; run after run goes on from what is there."""
         machine.flock.play_all(connections=1)

@@ -261,7 +261,7 @@ FAULTS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [*range(1), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
 def test_whatever_goes_wrong_the_archive_is_the_truth(machine: Station, order: str, seed: int) -> None:
     for number, kind in enumerate(FAULTS):

@@ -40,7 +40,7 @@ def push_again_without_uids(machine: Station) -> None:
 
 
 @pytest.mark.parametrize("uids_first", [False, True], ids=["pushes first", "uids first"])
-@pytest.mark.parametrize("seed", [3, 11])
+@pytest.mark.parametrize("seed", [3, pytest.param(11, marks=pytest.mark.slow)])
 def test_a_message_whose_push_lost_its_uid_is_shown_once_when_that_appears(
     tmp_path: Path, seed: int, uids_first: bool
 ) -> None:

@@ -272,7 +272,7 @@ class Twice:
 
 
 class TestOut:
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
     def test_what_is_delivered_twice_and_in_any_order_comes_out_once_and_in_order(
         self, access, name, between, tmp_path, seed
     ):
