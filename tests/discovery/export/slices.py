@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from archiver.clock import to_ms
 from archiver.discovery.checks.findings import FormatFacts, PackageFacts
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person, Slice, Terms, Version
@@ -229,13 +231,15 @@ def redacted() -> tuple[Terms, tuple[Slice, ...]]:
     """The same export with a price made black: without raw, markup and attachments as they were."""
 
     def black(each: Version) -> Version:
-        return replace(each, text=each.text.replace("price", "█████"), flockml=None, raw=None, attachments=None)
+        return msgspec.structs.replace(
+            each, text=each.text.replace("price", "█████"), flockml=None, raw=None, attachments=None
+        )
 
     parts = tuple(
         replace(
             part,
             messages=tuple(
-                replace(
+                msgspec.structs.replace(
                     each,
                     versions=tuple(map(black, each.versions)),
                     redactions=sum(version.text.count("price") for version in each.versions),
