@@ -37,6 +37,16 @@ class Directory:
         self._chats = chats
         self._found: dict[tuple[str, str], frozenset[str]] = {}
 
+    @property
+    def people(self) -> Mapping[str, Known]:
+        """All users by user id."""
+        return self._people
+
+    @property
+    def chats(self) -> Mapping[str, Known]:
+        """All chats by chat id."""
+        return self._chats
+
     def people_like(self, pattern: str) -> frozenset[str]:
         """Return the ids of the users whom `person_like` means."""
         return self._like("person", pattern, self._people, is_meant=person_like(pattern))
