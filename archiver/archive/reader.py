@@ -20,7 +20,7 @@ import pyarrow as pa
 from archiver.archive import layout, ledger
 from archiver.archive.ledger import ArchiveFacts, Entry, FileRecord, HoldChange, HoldScope
 from archiver.archive.schema import TABLES
-from archiver.archive.tables import read_batches, read_object, rows_of
+from archiver.archive.tables import read_batches, read_object, read_places, rows_of
 from archiver.errors import DamageFoundError, KeyMissingError, UsageError
 from archiver.store import Store
 
@@ -225,7 +225,21 @@ def read_columns(
     """
     with _readable(store, record), store.open(record.key) as source:
         found = read_object(source, columns, dictionaries=dictionaries)
-    schema = TABLES[record.table].schema
+    return _with_all(found, columns, record.table)
+
+
+def read_rows_at(store: Store, record: FileRecord, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Return single rows of one data object by their numbers, counted from 0, in that order; otherwise as `read_columns`.
+
+    Raises `DamageFoundError` naming the object that cannot be read, and `IndexError` for a row that it does not have.
+    """
+    with _readable(store, record), store.open(record.key) as source:
+        found = read_places(source, rows, columns)
+    return _with_all(found, columns, record.table)
+
+
+def _with_all(found: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
+    schema = TABLES[table].schema
     arrays = [
         found.column(name) if name in found.column_names else pa.nulls(found.num_rows, schema.field(name).type)
         for name in columns

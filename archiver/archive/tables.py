@@ -267,6 +267,32 @@ def read_object(source: BinaryIO, columns: Sequence[str], *, dictionaries: Seque
         return file.read(columns=list(columns), use_threads=False)
 
 
+def read_places(source: BinaryIO, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Return single rows of a Parquet file by their numbers, in that order, with those of these columns that it has.
+
+    Only the row groups that hold them are read; page checksums are checked. Raises `IndexError` for a row that it does not have, and
+    `pyarrow.ArrowException` or `OSError` if the file is damaged.
+    """
+    wanted = sorted(set(rows))
+    parts = []
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        names = [name for name in columns if name in file.schema_arrow.names]
+        first = 0
+        for group in range(file.num_row_groups):
+            behind = first + file.metadata.row_group(group).num_rows
+            here = [row - first for row in wanted if first <= row < behind]
+            if here:
+                parts.append(file.read_row_group(group, columns=names, use_threads=False).take(pa.array(here)))
+            first = behind
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < first:
+            raise IndexError(f"row {wanted[-1]} of {first}")
+        found = pa.concat_tables(parts) if parts else file.schema_arrow.empty_table().select(names)
+    if wanted == list(rows):
+        return found
+    places = {row: place for place, row in enumerate(wanted)}
+    return found.take(pa.array([places[row] for row in rows], pa.int64()))
+
+
 def _count_open(table: Table, data: pa.Table) -> int:
     if table.open_when is None:
         return 0

@@ -41,6 +41,16 @@ class Directory:
         """Return what is known of a user; nothing of somebody unknown."""
         return self._people.get(user_id, Known())
 
+    @property
+    def people(self) -> Mapping[str, Known]:
+        """All users by user id."""
+        return self._people
+
+    @property
+    def chats(self) -> Mapping[str, Known]:
+        """All chats by chat id."""
+        return self._chats
+
     def people_like(self, pattern: str) -> frozenset[str]:
         """Return the ids of the users whom `person_like` means."""
         return self._like("person", pattern, self._people, is_meant=person_like(pattern))

@@ -69,6 +69,10 @@ _SPACELESS_CATEGORIES: Final = frozenset({"Lo", "Lm", "Nl"})
 # Vowels and finals of Hangul belong to the consonant before them.
 _HANGUL_ATTACHED: Final = (range(0x1160, 0x1200), range(0xD7B0, 0xD800))
 
+# Stands where a character is a mark of whatever is before it, which cannot be told from the character alone.
+_LOOSE: Final = "\x04"
+
+_ALONE_WORD: Final = re.compile(f"{ALONE}[^ {ALONE}{ATTACHED}](?:{ATTACHED}[^ ])*")
 _WORD: Final = re.compile(f"{ALONE}[^ {ALONE}{ATTACHED}](?:{ATTACHED}[^ ])*|[^ {ALONE}]+")
 _MARKS_IN_A_ROW: Final = re.compile(f"(?:{ATTACHED}[^ ]){{2,}}")
 _MARKERS: Final = str.maketrans("", "", ALONE + ATTACHED)
@@ -98,7 +102,8 @@ def words(text: str) -> list[str]:
     """Return the folded words of a text in order."""
     if text.isascii():
         return text.translate(_ASCII).split()
-    return words_of_marked(text.translate(_MARKED))
+    found = text.translate(_SPACED)
+    return words_of_marked(text.translate(_MARKED)) if _LOOSE in found else found.split()
 
 
 def sequence(text: str) -> str:
@@ -109,6 +114,18 @@ def sequence(text: str) -> str:
     """
     found = words(text)
     return f" {' '.join(found)} " if found else SEPARATOR
+
+
+def spaced(text: str) -> str:
+    """Return the folded words of a text with white space around each, for who cuts at white space himself: the quickest form.
+
+    >>> spaced("Hello, World").split()
+    ['hello', 'world']
+    """
+    if text.isascii():
+        return text.translate(_ASCII)
+    found = text.translate(_SPACED)
+    return " ".join(words(text)) if _LOOSE in found else found
 
 
 def located_words(text: str) -> Iterator[Word]:
@@ -217,5 +234,17 @@ class _Marked(dict[int, str]):
         return marked
 
 
+class _Spaced(dict[int, str]):
+    """What each character becomes where white space tells words apart, found out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        marked = marked_of(code)
+        alone = _LOOSE if marked.startswith(ATTACHED) else _ALONE_WORD.sub(r" \g<0> ", marked)
+        if len(self) < REMEMBERED_CHARACTERS_MAX:
+            self[code] = alone
+        return alone
+
+
 _PLAIN: Final = _Plain()
 _MARKED: Final = _Marked()
+_SPACED: Final = _Spaced()

@@ -42,6 +42,9 @@ from archiver.expression.prefilter import could_say
 from archiver.expression.saying import says
 from archiver.ids import is_bot, parties_of
 
+# To make ready the quick look takes as long as reading about so many texts.
+READ_PLAINLY_TEXTS_MAX = 200
+
 _KEY_SEPARATOR = "\0"
 
 _Fact = TypeVar("_Fact")
@@ -129,8 +132,10 @@ def _found_in(
         asked_here = asked.slice(first, len(chunk))
         places = pc.indices_nonzero(asked_here)
         texts = chunk if len(places) == len(chunk) else chunk.filter(asked_here)
-        likely = could(texts)
-        for place, text in zip(places.filter(likely).to_pylist(), texts.filter(likely).to_pylist(), strict=True):
+        if len(texts) > READ_PLAINLY_TEXTS_MAX:
+            likely = could(texts)
+            places, texts = places.filter(likely), texts.filter(likely)
+        for place, text in zip(places.to_pylist(), texts.to_pylist(), strict=True):
             marks[first + place] = is_said(text)
         first += len(chunk)
     return pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)]).cast(pa.bool_())
@@ -220,9 +225,13 @@ def _hold_one(lists: pa.ChunkedArray, is_meant: Callable[[str], bool]) -> pa.Boo
     return pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)]).cast(pa.bool_())
 
 
+def span_of(days: Days, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return the first instant of the days that a filter names, and the first after them, in UTC."""
+    return _beginning_of(days.first, zone), _end_of(days.last, zone)
+
+
 def _sent_on(days: Days, sent_at: pa.ChunkedArray, *, zone: ZoneInfo) -> pa.BooleanArray:
-    begin = pa.scalar(_beginning_of(days.first, zone), type=sent_at.type)
-    end = pa.scalar(_end_of(days.last, zone), type=sent_at.type)
+    begin, end = (pa.scalar(instant, type=sent_at.type) for instant in span_of(days, zone))
     match days.relation:
         case "before":
             return _array(pc.less(sent_at, begin))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.archive.ledger import Entry, FileRecord, Removal
-from archiver.archive.reader import Archive, Head, advance, files_of, latest_states, open_files, read_rows
+from archiver.archive.reader import Archive, Head, advance, files_of, latest_states, open_files, read_rows, read_rows_at
 from archiver.clock import DAY_MS, day_of
 from archiver.errors import DamageFoundError, StoreUnreachableError
 from archiver.store.memory import MemoryStore
@@ -165,3 +165,14 @@ class TestStates:
         for name in ("zzz", "aaa"):
             head = add(archive, head, {"channels": [channel(name, 0)]})
         assert latest_states(store, head, "channels", ("channel_id",))[("g:1",)]["name"] == "aaa"
+
+
+def test_single_rows_are_read_by_their_numbers_in_the_order_in_which_they_are_asked_for() -> None:
+    store = MemoryStore()
+    archive = found(store)
+    rows = [message(f"m-{number}", text=f"text {number}") for number in range(5)]
+    (record,) = files_of(add(archive, archive.founding_head(), {"messages": rows}), "messages")
+    assert read_rows_at(store, record, [3, 0, 3], ["text"]).column("text").to_pylist() == ["text 3", "text 0", "text 3"]
+    assert read_rows_at(store, record, [], ["text"]).num_rows == 0
+    with pytest.raises(IndexError):
+        read_rows_at(store, record, [5], ["text"])

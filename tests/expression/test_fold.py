@@ -121,3 +121,15 @@ def test_a_row_of_marks_is_put_in_order_in_time_that_grows_with_its_length() -> 
 def test_a_text_of_all_characters_does_not_fill_the_memory() -> None:
     assert fold.words("".join(EVERY_CHARACTER))
     assert len(fold._MARKED) <= fold.REMEMBERED_CHARACTERS_MAX
+
+
+@pytest.mark.parametrize("text", ["a{}b", "会{}a", "か{}゙", "{0}{0}", "は{}会"])
+def test_the_quickest_way_to_cut_a_text_finds_the_words_that_stand_in_it(text: str) -> None:
+    """Whatever stands between letters, ideographs and marks."""
+    wrong = [
+        hex(ord(character))
+        for character in EVERY_CHARACTER[::41]
+        if fold.spaced(text.format(character)).split()
+        != [word.folded for word in fold.located_words(text.format(character))]
+    ]
+    assert not wrong
