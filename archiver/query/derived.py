@@ -9,26 +9,10 @@ What takes an instant is in `macros`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from archiver.archive.schema import GAPS, MESSAGES
+from archiver.archive.schema import GAPS
 from archiver.normalise.message import PROVISIONAL_PREFIX
-
-_MESSAGE_COLUMNS = (*MESSAGES.schema.names, "dt")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view: its name, what it is for, and its SQL, which may name the tables and the views before it."""
-
-    name: str
-    meaning: str
-    sql: str
-
-
-def message_columns(alias: str = "") -> str:
-    """Return the columns of ``messages`` with the day, each with an alias before it if one is given."""
-    return ", ".join(f"{alias}.{column}" if alias else column for column in _MESSAGE_COLUMNS)
+from archiver.query.days import CONVERSATION_DAY, DELETED_OR_MISSING
+from archiver.query.view import View, message_columns
 
 
 def _within(period: str, instant: str) -> str:
@@ -106,20 +90,13 @@ _PROVISIONAL_UIDS = View(
         ) AS f ON f.chat_id = p.chat_id AND f.provisional_uid = p.message_uid""",  # noqa: S608 - our own words
 )
 
-_RESOLVED = ", ".join(
-    {"message_uid": "coalesce(u.message_uid, m.message_uid)", "version": "coalesce(u.version, m.version)"}.get(
-        column, f"m.{column}"
-    )
-    for column in _MESSAGE_COLUMNS
-)
-
 # Two parts, so that a question about one uid is asked of the objects of the first and not of all that is in them.
 _IDENTIFIED_MESSAGES = View(
     "identified_messages",
     "every version of every message under the uid that it turned out to have; archived_as is its provisional one",
     f"""SELECT {message_columns()}, CAST(NULL AS VARCHAR) AS archived_as FROM messages WHERE {_IS_FLOCKS_OWN}
         UNION ALL
-        SELECT {_RESOLVED}, u.provisional_uid
+        SELECT {message_columns("m", resolved=True)}, u.provisional_uid
         FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS m
         LEFT JOIN provisional_uids AS u
             ON u.chat_id = m.chat_id AND u.provisional_uid = m.message_uid AND u.outcome = 'reconciled'""",  # noqa: S608 - ours
@@ -275,7 +252,7 @@ _MESSAGE_AUDIENCE = View(
             FROM current_messages AS m
             JOIN member_periods AS p ON p.channel_id = m.chat_id AND (p.valid_to IS NULL OR m.sent_at < p.valid_to)
         ) AS possible
-        WHERE visible_to IS NULL OR user_id = sender_id OR contains(visible_to, user_id)
+        WHERE visible_to IS NULL OR user_id = sender_id OR list_contains(visible_to, user_id)
         GROUP BY chat_id, message_uid, sent_at, user_id""",
 )
 
@@ -350,6 +327,8 @@ DERIVED: tuple[View, ...] = (
     _CHANNEL_RENAMES,
     _USER_RENAMES,
     _MESSAGE_ABSENCES,
+    DELETED_OR_MISSING,
+    CONVERSATION_DAY,
     _TRANSCRIPT,
     _MESSAGE_AUDIENCE,
     _INFERRED_REPLIES,

@@ -46,7 +46,7 @@ def statements(head: Head, *, root: str) -> list[str]:
     # What is derived is made upon empty tables, for DuckDB looks into a table's objects for each view that it makes upon it.
     made = [f"CREATE VIEW {name} AS {_empty_sql(table)}" for name, table in TABLES.items()]
     made += [f"CREATE VIEW {view.name} AS {view.sql}" for view in DERIVED]
-    made += [f"CREATE MACRO {macro.name}(instant) AS TABLE {macro.sql}" for macro in MACROS]
+    made += [f"CREATE MACRO {macro.name}({macro.parameter}) AS TABLE {macro.sql}" for macro in MACROS]
     for name, table in TABLES.items():
         if keys := [record.key for record in files_of(head, name)]:
             made.append(f"CREATE OR REPLACE VIEW {name} AS {_table_sql(table, keys, root=root)}")

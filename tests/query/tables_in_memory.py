@@ -47,7 +47,7 @@ class Asked:
         for view in DERIVED:
             self._connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
         for macro in MACROS:
-            self._connection.execute(f"CREATE MACRO {macro.name}(instant) AS TABLE {macro.sql}")
+            self._connection.execute(f"CREATE MACRO {macro.name}({macro.parameter}) AS TABLE {macro.sql}")
 
     def fill(self, tables: Mapping[str, Sequence[Row]]) -> None:
         for name, table in TABLES.items():

@@ -59,7 +59,7 @@ class TestViews:
         self, engine: Engine, tmp_path: Path
     ) -> None:
         archive = small_archive.found(LocalStore(tmp_path / "empty"))
-        sources = [*(view.name for view in DERIVED), *(f"{macro.name}('2026-11-22')" for macro in MACROS)]
+        sources = [*(view.name for view in DERIVED), *(f"{macro.name}({macro.example})" for macro in MACROS)]
         with open_engine(archive, archive.head()) as empty:
             for source in sources:
                 assert empty.ask(f"FROM {source}").columns == engine.ask(f"FROM {source}").columns
