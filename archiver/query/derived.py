@@ -39,14 +39,23 @@ def _renames(periods: str, key: str) -> str:
 
 
 # A range of uids and not a prefix, so that data objects without such uids are passed over by their statistics.
-_IS_PROVISIONAL = f"message_uid >= '{PROVISIONAL_PREFIX}' AND message_uid < '{PROVISIONAL_PREFIX[:-1]};'"
-_IS_FLOCKS_OWN = f"message_uid < '{PROVISIONAL_PREFIX}' OR message_uid >= '{PROVISIONAL_PREFIX[:-1]};'"
+PROVISIONAL_FROM = PROVISIONAL_PREFIX
+PROVISIONAL_UNTIL = PROVISIONAL_PREFIX[:-1] + chr(ord(PROVISIONAL_PREFIX[-1]) + 1)
+_IS_PROVISIONAL = f"message_uid >= '{PROVISIONAL_FROM}' AND message_uid < '{PROVISIONAL_UNTIL}'"
+_IS_FLOCKS_OWN = f"message_uid < '{PROVISIONAL_FROM}' OR message_uid >= '{PROVISIONAL_UNTIL}'"
 
 # A push arrives within minutes of the sending, or never (flock-api.md 11.1); clocks differ by less. Where no time was told, sent_at is
 # that of the arrival.
 _ARRIVES_WITHIN = "INTERVAL '10' MINUTE"
 _CLOCKS_DIFFER_BY = "INTERVAL '1' MINUTE"
 _TOLD = "sent_at_basis <> 'observed'"
+
+# The engine reads it from the few objects that hold any, so that a question about anything else costs no look into the others.
+PROVISIONAL_MESSAGES = View(
+    "provisional_messages",
+    "messages that came without a uid, as they were archived",
+    f"SELECT {message_columns()} FROM messages WHERE {_IS_PROVISIONAL}",  # noqa: S608 - our own words
+)
 
 _PROVISIONAL_UIDS = View(
     "provisional_uids",
@@ -58,7 +67,7 @@ _PROVISIONAL_UIDS = View(
         coalesce(f.candidates, 0) AS candidates
         FROM (
             SELECT chat_id, message_uid, sender_id, client_id, min(sent_at) AS sent_at, min(observed_at) AS observed_at
-            FROM messages WHERE {_IS_PROVISIONAL} GROUP BY chat_id, message_uid, sender_id, client_id
+            FROM provisional_messages GROUP BY chat_id, message_uid, sender_id, client_id
         ) AS p
         LEFT JOIN (
             SELECT chat_id, provisional_uid, count(*) AS candidates, min(found_uid) AS found_uid,
@@ -71,7 +80,7 @@ _PROVISIONAL_UIDS = View(
                     SELECT p.chat_id, p.message_uid AS provisional_uid, m.message_uid AS found_uid,
                         CASE WHEN p.{_TOLD} AND m.{_TOLD} THEN 1 ELSE 0 END AS is_exact,
                         min(m.version) AS found_version
-                    FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS p
+                    FROM provisional_messages AS p
                     JOIN (SELECT * FROM messages WHERE {_IS_FLOCKS_OWN}) AS m
                         ON m.chat_id = p.chat_id AND m.sender_id = p.sender_id AND m.client_id = p.client_id
                         AND m.text = p.text AND CASE
@@ -97,7 +106,7 @@ _IDENTIFIED_MESSAGES = View(
     f"""SELECT {message_columns()}, CAST(NULL AS VARCHAR) AS archived_as FROM messages WHERE {_IS_FLOCKS_OWN}
         UNION ALL
         SELECT {message_columns("m", resolved=True)}, u.provisional_uid
-        FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS m
+        FROM provisional_messages AS m
         LEFT JOIN provisional_uids AS u
             ON u.chat_id = m.chat_id AND u.provisional_uid = m.message_uid AND u.outcome = 'reconciled'""",  # noqa: S608 - ours
 )
@@ -313,6 +322,7 @@ _INFERRED_REPLIES = View(
 )
 
 DERIVED: tuple[View, ...] = (
+    PROVISIONAL_MESSAGES,
     _PROVISIONAL_UIDS,
     _IDENTIFIED_MESSAGES,
     _CURRENT_MESSAGES,

@@ -43,7 +43,7 @@ class Asked:
         self._connection.execute("SET threads = 1")
         self._connection.execute("SET TimeZone = 'UTC'")
         for name, table in TABLES.items():
-            self._connection.execute(f"CREATE TABLE {name} AS {views._empty_sql(table)}")
+            self._connection.execute(f"CREATE TABLE {name} AS {views.empty_sql(table)}")
         for view in DERIVED:
             self._connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
         for macro in MACROS:
