@@ -27,7 +27,7 @@ from archiver.errors import (
 
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
-    from archiver.archive.reader import Archive, Head
+    from archiver.archive.reader import Archive
     from archiver.capture.history_source import OpenHistory
     from archiver.capture.listener_server import ListenerServer
     from archiver.capture.token_keeper import TokenKeeper
