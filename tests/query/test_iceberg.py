@@ -13,6 +13,7 @@ import duckdb_extension_iceberg
 import msgspec
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
 
 from archiver.archive.ledger import FileRecord
@@ -20,6 +21,7 @@ from archiver.archive.reader import Head, files_of
 from archiver.archive.schema import TABLES
 from archiver.errors import RefusedError, UsageError
 from archiver.query import iceberg
+from archiver.query.engine import open_engine
 from archiver.query.iceberg import CatalogPlace, open_catalog, publish
 from archiver.query.scanner import S3Login
 from archiver.simulator.s3server import S3Access
@@ -112,8 +114,6 @@ def live(made: Published, table: str = "messages") -> set[str]:
 
 
 def everything(made: Published) -> list[tuple[Any, ...]]:
-    from archiver.query.engine import open_engine
-
     with open_engine(made.archive, made.head) as engine:
         return list(engine.ask("SELECT message_uid, version, text FROM messages ORDER BY ALL").rows)
 
@@ -252,8 +252,6 @@ def test_an_older_object_lacks_columns_and_reads_as_null(published: Published, t
 
 def test_the_ledger_says_of_each_file_what_its_footer_says(published: Published) -> None:
     """No object is opened to publish it; what pyiceberg itself would have read must be the same."""
-    from pyiceberg.io.pyarrow import parquet_file_to_data_file
-
     table = published.table()
     for record in files_of(published.head, "messages"):
         path = f"file://{published.archive.store.url}/{record.key}"
