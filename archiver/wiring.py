@@ -27,13 +27,12 @@ from archiver.errors import (
 
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
-    from archiver.archive.reader import Archive, Head
+    from archiver.archive.reader import Archive
     from archiver.capture.history_source import OpenHistory
     from archiver.capture.listener_server import ListenerServer
     from archiver.capture.token_keeper import TokenKeeper
     from archiver.flock.client import FlockClient
     from archiver.flock.token_store import TokenStore
-    from archiver.query.engine import Engine
     from archiver.run.session import Limits, Ports, RetentionOrder
     from archiver.settings import Secrets, Settings
     from archiver.spool import QueueDepth, Spool, SpoolDepth
@@ -324,25 +323,6 @@ def _retention(settings: Settings) -> RetentionOrder | None:
     if declared.mode == "off":
         return None
     return RetentionOrder(declared.policy, applies=declared.mode == "apply", approved_by=declared.approved_by)
-
-
-def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:
-    """Return DuckDB over one head of the archive, with the store's own place and credentials if it is in a bucket."""
-    from archiver.query.engine import S3Login, open_engine  # noqa: PLC0415 - see the module's docstring
-
-    if isinstance(settings.place(), Path):
-        return open_engine(archive, head)
-    from archiver.store import s3_credentials  # noqa: PLC0415 - see the module's docstring
-
-    found = s3_credentials.find_credentials()
-    login = S3Login(
-        endpoint_url=settings.s3.endpoint_url,
-        region=settings.s3.region or s3_credentials.default_region(),
-        access_key_id=found.access_key_id if found else None,
-        secret_access_key=found.secret_access_key if found else None,
-        session_token=found.session_token if found else None,
-    )
-    return open_engine(archive, head, login=login)
 
 
 def spool_depth(settings: Settings) -> SpoolDepth | None:

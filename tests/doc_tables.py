@@ -52,7 +52,7 @@ def views_and_macros() -> tuple[str, str]:
     views += [f"| `{view.name}` | {view.meaning} | {_columns(connection, view.name)} |" for view in DERIVED]
     macros = ["| Macro | What it is | Columns |", "| --- | --- | --- |"]
     macros += [
-        f"| `{macro.name}(instant)` | {macro.meaning} | {_columns(connection, f'{macro.name}(now())')} |"
+        f"| `{macro.name}({macro.parameter})` | {macro.meaning} | {_columns(connection, f'{macro.name}({macro.example})')} |"
         for macro in MACROS
     ]
     return "\n".join(views), "\n".join(macros)

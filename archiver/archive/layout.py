@@ -15,6 +15,7 @@ HOLD_MARKS_KEY = "holds/marks.json"
 BLOB_PREFIX = "blobs/sha256/"
 PLAN_PREFIX = "plans/"
 CERTIFICATE_PREFIX = "certificates/"
+CATALOG_PREFIX = "catalog/"
 
 # A run asks the same keys for their days again and again, of a large archive some ten thousand.
 _KEYS_REMEMBERED_MAX: Final = 65_536

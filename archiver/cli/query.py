@@ -70,7 +70,7 @@ def command(invocation: Invocation, *, sql: str, form: Format) -> int | None:
 
     open_gaps is what may be missing. A query sees the newest commit and cannot change anything.
     """
-    from archiver import wiring  # noqa: PLC0415 - the parts of a query are heavy, and --help needs none of them
+    from archiver import wiring, wiring_query  # noqa: PLC0415 - the parts of a query are heavy, and --help needs none of them
 
     if sql == "-":
         sql = sys.stdin.read(SQL_CHARACTERS_MAX + 1)
@@ -79,7 +79,7 @@ def command(invocation: Invocation, *, sql: str, form: Format) -> int | None:
     settings = invocation.settings()
     archive = wiring.open_archive(settings)
     head = archive.head()
-    with wiring.open_query(settings, archive, head) as engine:
+    with wiring_query.open_query(settings, archive, head) as engine:
         answer = engine.ask(sql)
         if invocation.output.as_json or form == "json":
             _print_json(invocation.output, answer, sequence=head.sequence)

@@ -9,26 +9,10 @@ What takes an instant is in `macros`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from archiver.archive.schema import GAPS, MESSAGES
+from archiver.archive.schema import GAPS
 from archiver.normalise.message import PROVISIONAL_PREFIX
-
-_MESSAGE_COLUMNS = (*MESSAGES.schema.names, "dt")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view: its name, what it is for, and its SQL, which may name the tables and the views before it."""
-
-    name: str
-    meaning: str
-    sql: str
-
-
-def message_columns(alias: str = "") -> str:
-    """Return the columns of ``messages`` with the day, each with an alias before it if one is given."""
-    return ", ".join(f"{alias}.{column}" if alias else column for column in _MESSAGE_COLUMNS)
+from archiver.query.days import CONVERSATION_DAY, DELETED_OR_MISSING
+from archiver.query.view import View, message_columns
 
 
 def _within(period: str, instant: str) -> str:
@@ -55,14 +39,23 @@ def _renames(periods: str, key: str) -> str:
 
 
 # A range of uids and not a prefix, so that data objects without such uids are passed over by their statistics.
-_IS_PROVISIONAL = f"message_uid >= '{PROVISIONAL_PREFIX}' AND message_uid < '{PROVISIONAL_PREFIX[:-1]};'"
-_IS_FLOCKS_OWN = f"message_uid < '{PROVISIONAL_PREFIX}' OR message_uid >= '{PROVISIONAL_PREFIX[:-1]};'"
+PROVISIONAL_FROM = PROVISIONAL_PREFIX
+PROVISIONAL_UNTIL = PROVISIONAL_PREFIX[:-1] + chr(ord(PROVISIONAL_PREFIX[-1]) + 1)
+_IS_PROVISIONAL = f"message_uid >= '{PROVISIONAL_FROM}' AND message_uid < '{PROVISIONAL_UNTIL}'"
+_IS_FLOCKS_OWN = f"message_uid < '{PROVISIONAL_FROM}' OR message_uid >= '{PROVISIONAL_UNTIL}'"
 
 # A push arrives within minutes of the sending, or never (flock-api.md 11.1); clocks differ by less. Where no time was told, sent_at is
 # that of the arrival.
 _ARRIVES_WITHIN = "INTERVAL '10' MINUTE"
 _CLOCKS_DIFFER_BY = "INTERVAL '1' MINUTE"
 _TOLD = "sent_at_basis <> 'observed'"
+
+# The engine reads it from the few objects that hold any, so that a question about anything else costs no look into the others.
+PROVISIONAL_MESSAGES = View(
+    "provisional_messages",
+    "messages that came without a uid, as they were archived",
+    f"SELECT {message_columns()} FROM messages WHERE {_IS_PROVISIONAL}",  # noqa: S608 - our own words
+)
 
 _PROVISIONAL_UIDS = View(
     "provisional_uids",
@@ -74,7 +67,7 @@ _PROVISIONAL_UIDS = View(
         coalesce(f.candidates, 0) AS candidates
         FROM (
             SELECT chat_id, message_uid, sender_id, client_id, min(sent_at) AS sent_at, min(observed_at) AS observed_at
-            FROM messages WHERE {_IS_PROVISIONAL} GROUP BY chat_id, message_uid, sender_id, client_id
+            FROM provisional_messages GROUP BY chat_id, message_uid, sender_id, client_id
         ) AS p
         LEFT JOIN (
             SELECT chat_id, provisional_uid, count(*) AS candidates, min(found_uid) AS found_uid,
@@ -87,7 +80,7 @@ _PROVISIONAL_UIDS = View(
                     SELECT p.chat_id, p.message_uid AS provisional_uid, m.message_uid AS found_uid,
                         CASE WHEN p.{_TOLD} AND m.{_TOLD} THEN 1 ELSE 0 END AS is_exact,
                         min(m.version) AS found_version
-                    FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS p
+                    FROM provisional_messages AS p
                     JOIN (SELECT * FROM messages WHERE {_IS_FLOCKS_OWN}) AS m
                         ON m.chat_id = p.chat_id AND m.sender_id = p.sender_id AND m.client_id = p.client_id
                         AND m.text = p.text AND CASE
@@ -106,21 +99,14 @@ _PROVISIONAL_UIDS = View(
         ) AS f ON f.chat_id = p.chat_id AND f.provisional_uid = p.message_uid""",  # noqa: S608 - our own words
 )
 
-_RESOLVED = ", ".join(
-    {"message_uid": "coalesce(u.message_uid, m.message_uid)", "version": "coalesce(u.version, m.version)"}.get(
-        column, f"m.{column}"
-    )
-    for column in _MESSAGE_COLUMNS
-)
-
 # Two parts, so that a question about one uid is asked of the objects of the first and not of all that is in them.
 _IDENTIFIED_MESSAGES = View(
     "identified_messages",
     "every version of every message under the uid that it turned out to have; archived_as is its provisional one",
     f"""SELECT {message_columns()}, CAST(NULL AS VARCHAR) AS archived_as FROM messages WHERE {_IS_FLOCKS_OWN}
         UNION ALL
-        SELECT {_RESOLVED}, u.provisional_uid
-        FROM (SELECT * FROM messages WHERE {_IS_PROVISIONAL}) AS m
+        SELECT {message_columns("m", resolved=True)}, u.provisional_uid
+        FROM provisional_messages AS m
         LEFT JOIN provisional_uids AS u
             ON u.chat_id = m.chat_id AND u.provisional_uid = m.message_uid AND u.outcome = 'reconciled'""",  # noqa: S608 - ours
 )
@@ -275,7 +261,7 @@ _MESSAGE_AUDIENCE = View(
             FROM current_messages AS m
             JOIN member_periods AS p ON p.channel_id = m.chat_id AND (p.valid_to IS NULL OR m.sent_at < p.valid_to)
         ) AS possible
-        WHERE visible_to IS NULL OR user_id = sender_id OR contains(visible_to, user_id)
+        WHERE visible_to IS NULL OR user_id = sender_id OR list_contains(visible_to, user_id)
         GROUP BY chat_id, message_uid, sent_at, user_id""",
 )
 
@@ -336,6 +322,7 @@ _INFERRED_REPLIES = View(
 )
 
 DERIVED: tuple[View, ...] = (
+    PROVISIONAL_MESSAGES,
     _PROVISIONAL_UIDS,
     _IDENTIFIED_MESSAGES,
     _CURRENT_MESSAGES,
@@ -350,6 +337,8 @@ DERIVED: tuple[View, ...] = (
     _CHANNEL_RENAMES,
     _USER_RENAMES,
     _MESSAGE_ABSENCES,
+    DELETED_OR_MISSING,
+    CONVERSATION_DAY,
     _TRANSCRIPT,
     _MESSAGE_AUDIENCE,
     _INFERRED_REPLIES,

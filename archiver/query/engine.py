@@ -11,45 +11,32 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import duckdb
-import duckdb_extension_httpfs
+import pyarrow.fs
 
-from archiver.archive.reader import Archive, Head
-from archiver.errors import (
-    ArchiverError,
-    DamageFoundError,
-    StorageError,
-    StoreRefusedError,
-    StoreUnreachableError,
-    UsageError,
-)
-from archiver.query import views
+from archiver.archive.reader import Archive, Head, files_of
+from archiver.archive.schema import TABLES
+from archiver.errors import UsageError
+from archiver.query import mistakes, scanner, views
+from archiver.query.derived import PROVISIONAL_MESSAGES
+from archiver.query.scanner import S3Login
 
 FETCH_ROWS = 1_000
 
 _Result = TypeVar("_Result")
 
-_HTTP_REFUSALS = ("400", "401", "403")
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\b", re.IGNORECASE)
+# What tells of views without naming them.
+_LISTS = re.compile(
+    r"^\s*(show|desc|describe)\b|\b(information_schema|sqlite_master)\b|\b(duckdb|pragma|pg)_", re.IGNORECASE
+)
 _ONE_SELECT = "write one SELECT (or WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, EXPLAIN); a PIVOT names its values with IN"
-
-
-@dataclass(frozen=True, slots=True)
-class S3Login:
-    """How DuckDB reaches the bucket: the same place and credentials as the store's; all None is anonymous, at Amazon's."""
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +63,17 @@ class Engine:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, scratch: tempfile.TemporaryDirectory[str], *, root: str
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        scratch: tempfile.TemporaryDirectory[str],
+        *,
+        place: mistakes.Place,
+        relations: _Relations,
     ) -> None:
         self._connection = connection
         self._scratch = scratch
-        self._root = root
+        self._place = place
+        self._relations = relations
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="query")
 
     def __enter__(self) -> Self:
@@ -106,18 +99,28 @@ class Engine:
         """
         try:
             _require_reading(sql)
-            self._interruptible(partial(self._connection.execute, sql))
+            self._interruptible(partial(self._run, sql))
             columns = tuple(Column(name=entry[0], type=str(entry[1])) for entry in self._connection.description or ())
         except duckdb.Error as error:
-            raise _of_user(error, self._root) from None
+            raise mistakes.of_user(error, self._place) from None
         return Answer(columns=columns, rows=self._rows())
+
+    def _run(self, sql: str) -> None:
+        self._relations.provide(None if _LISTS.search(sql) else views.named_in(sql))
+        try:
+            self._connection.execute(sql)
+        except duckdb.CatalogException:
+            # A name that the text does not spell out; or one that is wrong, and DuckDB knows the nearest only of what is there.
+            if not self._relations.provide(None):
+                raise
+            self._connection.execute(sql)
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         while True:
             try:
                 rows = self._interruptible(partial(self._connection.fetchmany, FETCH_ROWS))
             except duckdb.Error as error:
-                raise _of_user(error, self._root) from None
+                raise mistakes.of_user(error, self._place) from None
             if not rows:
                 return
             yield from rows
@@ -135,11 +138,53 @@ class Engine:
             raise
 
 
-def open_engine(archive: Archive, head: Head, *, login: S3Login | None = None) -> Engine:
-    """Open DuckDB over an archive in a folder or in a bucket; raises `UsageError` for any other store, `StorageError` if S3 fails."""
+class _Relations:
+    """The views and macros of one head, made when a query first names them.
+
+    A view costs a look into an object, and a head may have thousands; most queries name one or two.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, head: Head, *, root: str, files: pyarrow.fs.FileSystem | None
+    ) -> None:
+        self._connection = connection
+        self._head = head
+        self._root = root
+        self._files = files
+        self._made: set[str] = set()
+
+    def provide(self, names: frozenset[str] | None) -> bool:
+        """Make these and what they are made of, all if None; tells whether any was not there yet."""
+        missing = [
+            name for name in views.with_needed(views.NAMES if names is None else names) if name not in self._made
+        ]
+        for name in missing:
+            self._make(name)
+            self._made.add(name)
+        return bool(missing)
+
+    def _make(self, name: str) -> None:
+        root = None if self._files is not None else self._root
+        if name == PROVISIONAL_MESSAGES.name:
+            self._connection.execute(views.provisional_sql(self._head, root=root))
+        elif name not in TABLES:
+            self._connection.execute(views.derived_sql(name))
+        elif self._files is not None and (records := files_of(self._head, name)):
+            self._connection.register(name, scanner.dataset(self._files, TABLES[name], records))
+        else:
+            self._connection.execute(views.table_sql(self._head, name, root=self._root))
+
+
+def open_engine(
+    archive: Archive, head: Head, *, login: S3Login | None = None, extension: Path | None = None, by_arrow: bool = False
+) -> Engine:
+    """Open DuckDB over an archive in a folder or in a bucket; raises `UsageError` for any other store, `StorageError` if S3 fails.
+
+    A bucket is read by DuckDB's own ``extension``, by default the one of the installed wheel; where there is none, or with
+    ``by_arrow``, by pyarrow.
+    """
     root = archive.store.url.rstrip("/") + "/"
-    parts = urlsplit(root)
-    is_bucket = parts.scheme == "s3"
+    is_bucket = root.startswith("s3://")
     if not is_bucket and not root.startswith("/"):
         raise UsageError(
             f"an archive at {archive.store.url} cannot be queried",
@@ -157,58 +202,34 @@ def open_engine(archive: Archive, head: Head, *, login: S3Login | None = None) -
             "temp_directory": scratch.name,
         },
     )
-    engine = Engine(connection, scratch, root=root)
+    files = None
+    place = mistakes.Place(store=archive.store, root=root, keys=head.files)
     try:
         if is_bucket:
-            _open_bucket(connection, login or S3Login(), scope=root)
-        _fence(connection, head, root=root)
-    except duckdb.Error as error:
-        engine.close()
-        raise _of_store(error, root) from None
-    except BaseException:
-        engine.close()
+            found = None if by_arrow else extension or scanner.extension()
+            given = login or S3Login()
+            if found is None:
+                files = scanner.arrow_files(given, root=root)
+            else:
+                scanner.open_bucket(connection, given, scope=root, extension_path=found)
+        _fence(connection, [] if files is not None else [root + key for key in head.files])
+    except BaseException as error:
+        connection.close()
+        scratch.cleanup()
+        if isinstance(error, duckdb.Error):
+            raise mistakes.of_store(error, place) from None
         raise
-    return engine
+    return Engine(connection, scratch, place=place, relations=_Relations(connection, head, root=root, files=files))
 
 
-def _fence(connection: duckdb.DuckDBPyConnection, head: Head, *, root: str) -> None:
+def _fence(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     # Every instant of the archive is UTC, and is shown so.
     connection.execute("SET TimeZone = 'UTC'")
-    for statement in views.statements(head, root=root):
-        connection.execute(statement)
-    connection.execute(f"SET allowed_paths = {views.text_list([root + key for key in head.files])}")
+    # A derived view asks a table several times within one query, and each time the ends of its objects would be read anew.
+    connection.execute("SET parquet_metadata_cache = true")
+    connection.execute(f"SET allowed_paths = {views.text_list(paths)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-
-
-def _open_bucket(connection: duckdb.DuckDBPyConnection, login: S3Login, *, scope: str) -> None:
-    connection.execute(f"LOAD {views.literal(str(_extension()))}")
-    options = {"REGION": login.region, "SCOPE": scope}
-    if login.access_key_id and login.secret_access_key:
-        options |= {
-            "KEY_ID": login.access_key_id,
-            "SECRET": login.secret_access_key,
-            "SESSION_TOKEN": login.session_token,
-        }
-    if login.endpoint_url:
-        endpoint = urlsplit(login.endpoint_url)
-        options |= {"ENDPOINT": endpoint.netloc + endpoint.path, "URL_STYLE": "path"}
-        options["USE_SSL"] = "true" if endpoint.scheme == "https" else "false"
-    given = ", ".join(f"{name} {views.literal(value)}" for name, value in options.items() if value)
-    try:
-        connection.execute(f"CREATE SECRET archive (TYPE s3, {given})")
-    except duckdb.Error:
-        # DuckDB's own words would quote the statement, and with it the credentials.
-        raise StoreRefusedError(
-            "the credentials of the bucket cannot be handed to DuckDB",
-            next_step="check the AWS_ variables or the profile",
-        ) from None
-
-
-def _extension() -> Path:
-    """Return DuckDB's S3 reader out of its wheel, so that nothing is fetched when a query starts."""
-    folder = Path(duckdb_extension_httpfs.__file__).parent / "extensions" / f"v{duckdb.__version__}"
-    return folder / "httpfs.duckdb_extension"
 
 
 def _require_reading(sql: str) -> None:
@@ -231,40 +252,3 @@ def _is_reading(statement: duckdb.Statement) -> bool:
     except duckdb.Error:
         return False
     return [inner.type for inner in explained] == [duckdb.StatementType.SELECT]
-
-
-def _of_user(error: duckdb.Error, root: str) -> ArchiverError:
-    """Return what an error of the user's SQL means. DuckDB says of damaged Parquet many things, most with the file's name."""
-    words = str(error).strip()
-    if isinstance(error, duckdb.PermissionException):
-        return UsageError(f"a query reads the archive and nothing else: {words}")
-    if isinstance(error, duckdb.InterruptException):
-        # Nobody interrupted it: one of its threads failed, and stopped the others before it could say why.
-        return UsageError(
-            "the query failed while it ran, and DuckDB lost the reason", next_step="run it again, or a part of it"
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return UsageError(words, next_step="ask for less at once: fewer columns, fewer days, or a LIMIT")
-    # Its Parquet reader raises what has no class of its own, such as "TProtocolException: Invalid data".
-    if isinstance(error, duckdb.IOException) or type(error) is duckdb.Error or root in words:
-        return _of_store(error, root)
-    return UsageError(words, next_step="SHOW TABLES lists the tables, DESCRIBE messages the columns of one")
-
-
-def _of_store(error: duckdb.Error, root: str) -> ArchiverError:
-    """Return what an error means that the user's SQL did not cause."""
-    # DuckDB adds the line of the statement, which here is ours and long.
-    words = str(error).partition("\n\nLINE ")[0].strip()
-    is_from_afar = isinstance(error, duckdb.HTTPException) or (
-        isinstance(error, duckdb.IOException) and "HTTP" in words
-    )
-    if is_from_afar and "HTTP 404" not in words:
-        if any(f"HTTP {status}" in words for status in _HTTP_REFUSALS):
-            return StoreRefusedError(words, next_step="check the credentials and their permission to read the archive")
-        return StoreUnreachableError(words, next_step="check that the store answers, and try again")
-    if isinstance(error, duckdb.IOException) and not is_from_afar and root not in words:
-        return StorageError(words, next_step="check the space in the folder for temporary files, TMPDIR")
-    return DamageFoundError(
-        f"the archive at {root} cannot be read: {words}",
-        next_step="run `archiver verify` for a full list, then restore the object from a copy",
-    )

@@ -43,11 +43,11 @@ class Asked:
         self._connection.execute("SET threads = 1")
         self._connection.execute("SET TimeZone = 'UTC'")
         for name, table in TABLES.items():
-            self._connection.execute(f"CREATE TABLE {name} AS {views._empty_sql(table)}")
+            self._connection.execute(f"CREATE TABLE {name} AS {views.empty_sql(table)}")
         for view in DERIVED:
             self._connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
         for macro in MACROS:
-            self._connection.execute(f"CREATE MACRO {macro.name}(instant) AS TABLE {macro.sql}")
+            self._connection.execute(f"CREATE MACRO {macro.name}({macro.parameter}) AS TABLE {macro.sql}")
 
     def fill(self, tables: Mapping[str, Sequence[Row]]) -> None:
         for name, table in TABLES.items():

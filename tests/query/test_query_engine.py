@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from archiver.archive import layout
@@ -20,8 +21,9 @@ from archiver.errors import DamageFoundError, StoreRefusedError, StoreUnreachabl
 from archiver.normalise.flockml import to_plain_text
 from archiver.query import views
 from archiver.query.derived import DERIVED
-from archiver.query.engine import Engine, S3Login, open_engine
+from archiver.query.engine import Engine, open_engine
 from archiver.query.macros import MACROS
+from archiver.query.scanner import S3Login
 from archiver.simulator.s3server import S3Access
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
@@ -59,7 +61,7 @@ class TestViews:
         self, engine: Engine, tmp_path: Path
     ) -> None:
         archive = small_archive.found(LocalStore(tmp_path / "empty"))
-        sources = [*(view.name for view in DERIVED), *(f"{macro.name}('2026-11-22')" for macro in MACROS)]
+        sources = [*(view.name for view in DERIVED), *(f"{macro.name}({macro.example})" for macro in MACROS)]
         with open_engine(archive, archive.head()) as empty:
             for source in sources:
                 assert empty.ask(f"FROM {source}").columns == engine.ask(f"FROM {source}").columns
@@ -316,6 +318,92 @@ class TestDamage:
             self.damaged(root, change)
 
 
+@pytest.fixture(scope="module")
+def in_bucket(seaweedfs: S3Access, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    store = S3Store(seaweedfs.bucket, "query/either", client=s3_client(seaweedfs))
+    return small_archive.build(store, tmp_path_factory.mktemp("either"))[0]
+
+
+@pytest.mark.parametrize("by_arrow", [False, True], ids=["httpfs", "pyarrow"])
+class TestBucketByEither:
+    """DuckDB's own reader and, where its wheel is absent, pyarrow's: the same answers and the same sentences."""
+
+    def test_is_queried_like_a_folder(
+        self, in_bucket: Archive, seaweedfs: S3Access, root: Path, by_arrow: bool
+    ) -> None:
+        local = Archive.open(LocalStore(root))
+        login = TestBucket.login(seaweedfs)
+        with (
+            open_engine(local, local.head()) as folder,
+            open_engine(in_bucket, in_bucket.head(), login=login, by_arrow=by_arrow) as bucket,
+        ):
+            for sql in (
+                "FROM messages ORDER BY message_uid, version",
+                "FROM current_messages WHERE dt = '2026-11-20' ORDER BY message_uid",
+                "SELECT message_uid, file.name FROM messages JOIN files AS file USING (message_uid)",
+                "FROM as_of('2026-11-22') ORDER BY message_uid",
+                "SELECT count(*) FROM observations",
+                "SHOW TABLES",
+            ):
+                assert rows(bucket, sql) == rows(folder, sql)
+                assert bucket.ask(sql).columns == folder.ask(sql).columns
+
+    def test_is_read_and_nothing_beside_it(self, in_bucket: Archive, seaweedfs: S3Access, by_arrow: bool) -> None:
+        login = TestBucket.login(seaweedfs)
+        with open_engine(in_bucket, in_bucket.head(), login=login, by_arrow=by_arrow) as engine:
+            for sql in ("FROM read_text('/etc/hostname')", f"FROM read_text('{in_bucket.store.url}/archive.json')"):
+                with pytest.raises(UsageError):
+                    rows(engine, sql)
+
+    def test_an_object_that_is_missing_is_told_by_name(
+        self, seaweedfs: S3Access, tmp_path: Path, by_arrow: bool
+    ) -> None:
+        store = S3Store(seaweedfs.bucket, f"query/missing-{by_arrow}", client=s3_client(seaweedfs))
+        archive, head = small_archive.build(store, tmp_path)
+        victim = next(key for key in head.files if key.startswith("messages/dt=2026-11-21"))
+        store.delete(victim)
+        with open_engine(archive, head, login=TestBucket.login(seaweedfs), by_arrow=by_arrow) as engine:
+            with pytest.raises(DamageFoundError, match=f"{victim} is missing"):
+                rows(engine, "FROM messages")
+            assert rows(engine, "SELECT count(*) FROM messages WHERE dt = '2026-11-20'") == [(3,)]
+
+    def test_an_object_in_a_cold_class_is_told_by_name_and_class(
+        self, moto_server: S3Access, tmp_path: Path, by_arrow: bool
+    ) -> None:
+        client = s3_client(moto_server)
+        store = S3Store(moto_server.bucket, f"query/cold-{by_arrow}", client=client)
+        archive, head = small_archive.build(store, tmp_path)
+        cold = next(key for key in head.files if key.startswith("messages/dt=2026-11-21"))
+        client.put_object(
+            Bucket=moto_server.bucket,
+            Key=f"query/cold-{by_arrow}/{cold}",
+            Body=store.read(cold),
+            StorageClass="GLACIER",
+        )
+        with open_engine(archive, head, login=TestBucket.login(moto_server), by_arrow=by_arrow) as engine:
+            with pytest.raises(StoreRefusedError, match=f"{cold} lies in the storage class GLACIER") as caught:
+                rows(engine, "SELECT text FROM messages")
+            assert "archiver restore" in caught.value.next_step
+            assert rows(engine, "SELECT count(*) FROM messages WHERE dt = '2026-11-20'") == [(3,)]
+
+    def test_wrong_credentials_and_no_answer_are_told_apart(
+        self, in_bucket: Archive, seaweedfs: S3Access, by_arrow: bool
+    ) -> None:
+        wrong = TestBucket.login(seaweedfs, secret_access_key="it's wrong")
+        with (
+            open_engine(in_bucket, in_bucket.head(), login=wrong, by_arrow=by_arrow) as engine,
+            pytest.raises(StoreRefusedError) as caught,
+        ):
+            rows(engine, "FROM messages")
+        assert "it's wrong" not in str(caught.value)
+        nowhere = TestBucket.login(seaweedfs, endpoint_url="http://127.0.0.1:9")
+        with (
+            open_engine(in_bucket, in_bucket.head(), login=nowhere, by_arrow=by_arrow) as engine,
+            pytest.raises(StoreUnreachableError),
+        ):
+            rows(engine, "FROM messages")
+
+
 class TestBucket:
     @pytest.fixture
     def archive(self, seaweedfs: S3Access, tmp_path: Path, request: pytest.FixtureRequest) -> Archive:
@@ -355,16 +443,6 @@ class TestBucket:
         with open_engine(archive, archive.head(), login=login) as engine:
             assert seaweedfs.secret_access_key not in str(rows(engine, "FROM duckdb_secrets()"))
 
-    def test_that_refuses_the_credentials_is_told_without_them(self, archive: Archive, seaweedfs: S3Access) -> None:
-        wrong = self.login(seaweedfs, secret_access_key="it's wrong")
-        with pytest.raises(StoreRefusedError) as caught:
-            open_engine(archive, archive.head(), login=wrong)
-        assert "wrong" not in str(caught.value)
-
-    def test_that_does_not_answer_is_told_as_unreachable(self, archive: Archive, seaweedfs: S3Access) -> None:
-        with pytest.raises(StoreUnreachableError):
-            open_engine(archive, archive.head(), login=self.login(seaweedfs, endpoint_url="http://127.0.0.1:9"))
-
 
 def test_the_archive_reads_with_nothing_but_duckdb_and_a_glob(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Archive format 1 explains itself: no tool of ours is needed to read it."""
@@ -373,3 +451,101 @@ def test_the_archive_reads_with_nothing_but_duckdb_and_a_glob(root: Path, monkey
         "SELECT dt, count(*) FROM read_parquet('archive/messages/**/*.parquet', hive_partitioning = true) GROUP BY dt ORDER BY dt"
     ).fetchall()
     assert answer == [(date(2026, 11, 20), 3), (date(2026, 11, 21), 2), (date(2026, 11, 22), 2)]
+
+
+class TestViewsAreMadeWhenNamed:
+    def test_of_what_a_query_names_and_nothing_else(self) -> None:
+        named = views.named_in('SELECT "Text" FROM Current_Messages')
+        assert "current_messages" in named
+        made = views.with_needed(named)
+        assert made[-1] == "current_messages"
+        assert {"messages", "provisional_uids", "identified_messages"} < set(made)
+        assert not {"users", "gaps", "message_audience", "as_of"} & set(made)
+
+    def test_a_name_that_is_put_together_is_found_all_the_same(self, engine: Engine) -> None:
+        assert rows(engine, "SELECT count(*) FROM query('FROM mess' || 'ages')") == [(small_archive.MESSAGE_ROWS,)]
+        assert rows(engine, "FROM query_table('chan' || 'nels')")
+
+    def test_a_wrong_name_is_told_with_the_nearest_of_all(self, engine: Engine) -> None:
+        with pytest.raises(UsageError, match="conversation_day"):
+            engine.ask("FROM conversation_dya")
+        with pytest.raises(UsageError, match=r"LINE 1: SELEC 1\n\s+\^"):
+            engine.ask("SELEC 1")
+
+    def test_provisional_messages_are_looked_for_only_where_the_ledger_says_that_there_may_be_some(
+        self, root: Path
+    ) -> None:
+        archive = Archive.open(LocalStore(root))
+        assert "read_parquet" not in views.provisional_sql(archive.head(), root=f"{root}/")
+        late = small_archive.message("provisional:ab", 22, "no uid yet")
+        head = small_archive.add(archive, archive.head(), {"messages": [late]}, attempt="cccccccc")
+        assert views.provisional_sql(head, root=f"{root}/").count(".parquet") == 1
+        with open_engine(archive, head) as engine:
+            assert rows(engine, "SELECT message_uid FROM provisional_messages") == [("provisional:ab",)]
+            assert rows(engine, "SELECT outcome FROM provisional_uids") == [("apart",)]
+
+
+class TestSkipping:
+    """What a query need not read it does not: the pages that it should pass over are spoilt, and it answers all the same."""
+
+    @staticmethod
+    def spoil(path: Path, column: str) -> None:
+        """Overwrite the pages of a column; the footer, its statistics and the bloom filters stay."""
+        footer = pq.read_metadata(path)
+        data = bytearray(path.read_bytes())
+        for number in range(footer.num_row_groups):
+            chunk = next(
+                footer.row_group(number).column(place)
+                for place in range(footer.num_columns)
+                if footer.row_group(number).column(place).path_in_schema == column
+            )
+            start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
+            data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+        path.write_bytes(data)
+
+    @pytest.fixture
+    def two_commits(self, root: Path) -> Archive:
+        """A day with two more objects, whose uids lie between each other, each of a channel of its own."""
+        archive = Archive.open(LocalStore(root))
+        head = archive.head()
+        for attempt, chat_id, first in (("cccccccc", "g:a", 0), ("dddddddd", "g:b", 1)):
+            messages = [
+                small_archive.message(f"x-{number:03}", 20, "hello", chat_id=chat_id) for number in range(first, 100, 2)
+            ]
+            head = small_archive.add(archive, head, {"messages": messages}, attempt=attempt)
+        return archive
+
+    def asked(self, archive: Archive, sql: str) -> list[tuple[Any, ...]]:
+        with open_engine(archive, archive.head()) as engine:
+            return rows(engine, sql)
+
+    @pytest.mark.parametrize("view", ["messages", "identified_messages", "current_messages"])
+    def test_a_uid_is_looked_up_by_bloom_filters(self, two_commits: Archive, root: Path, view: str) -> None:
+        """The range of both objects holds the uid, and only the filter tells that one does not have it."""
+        (other,) = (root / "messages" / "dt=2026-11-20").glob("*dddddddd*")
+        self.spoil(other, "message_uid")
+        found = self.asked(two_commits, f"SELECT chat_id, text FROM {view} WHERE message_uid = 'x-050'")
+        assert found == [("g:a", "hello")]
+        with pytest.raises(DamageFoundError):
+            self.asked(two_commits, f"SELECT chat_id FROM {view} WHERE message_uid LIKE '%050'")
+
+    @pytest.mark.parametrize("view", ["messages", "current_messages"])
+    def test_channels_are_passed_over_by_their_statistics(self, two_commits: Archive, root: Path, view: str) -> None:
+        (other,) = (root / "messages" / "dt=2026-11-20").glob("*dddddddd*")
+        self.spoil(other, "text")
+        assert self.asked(two_commits, f"SELECT count(text) FROM {view} WHERE chat_id = 'g:a'") == [(50,)]
+        with pytest.raises(DamageFoundError):
+            self.asked(two_commits, f"SELECT max(text) FROM {view}")
+
+    @pytest.mark.parametrize(
+        ("view", "day", "count"),
+        [("messages", "dt", 103), ("identified_messages", "dt", 103), ("conversation_day", "day_on", 3)],
+    )
+    def test_other_days_are_not_even_opened(
+        self, two_commits: Archive, root: Path, view: str, day: str, count: int
+    ) -> None:
+        for path in (root / "messages").glob("dt=2026-11-2[12]/*.parquet"):
+            path.write_bytes(b"nothing of Parquet")
+        assert self.asked(two_commits, f"SELECT count(*) FROM {view} WHERE {day} = '2026-11-20'") == [(count,)]
+        with pytest.raises(DamageFoundError):
+            self.asked(two_commits, f"SELECT count(*) FROM {view}")
