@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from archiver.errors import StoreUnreachableError
-from archiver.store import ObjectInfo, ObjectLock, Store
+from archiver.store import ObjectInfo, ObjectLock, Store, ThawSpeed, ThawState
 
 # Whether a failing operation takes effect: who asked for it cannot tell.
 Effect = Literal["before", "after"]
@@ -30,7 +30,7 @@ Counted = Literal["all", "writes"]
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
 WRITES = frozenset(
-    {"create", "replace", "delete", "erase", "move_to_class", "set_legal_hold", "can_hold", "probe", "sweep"}
+    {"create", "replace", "delete", "erase", "move_to_class", "thaw", "set_legal_hold", "can_hold", "probe", "sweep"}
 )
 
 _Result = TypeVar("_Result")
@@ -122,6 +122,12 @@ class FaultyStore:
 
     def move_to_class(self, key: str, storage_class: str) -> bool:
         return self._do("move_to_class", key, lambda: self.inner.move_to_class(key, storage_class))
+
+    def is_cold(self, key: str) -> bool:
+        return self._do("is_cold", key, lambda: self.inner.is_cold(key))
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        return self._do("thaw", key, lambda: self.inner.thaw(key, days=days, speed=speed))
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))

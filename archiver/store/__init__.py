@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 MULTIPART_FROM_BYTES = 16 * 1024 * 1024
+
+# How quickly, and so how dearly, a cold object is to become readable.
+ThawSpeed = Literal["expedited", "standard", "bulk"]
+# What `Store.thaw` found or did: it can be read now, it was asked for just now, or it was asked for before.
+ThawState = Literal["readable", "asked", "under way"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Store(Protocol):
 
     **Errors**: reading a key that is not there raises `KeyMissingError`. A store that does not answer after its own retries
     raises `StoreUnreachableError` (later may work), one that answers no raises `StoreRefusedError` (later will not), one
-    without space `StoreFullError`. No error text holds a credential. After any of these from `create`, `replace` or
+    without space `StoreFullError`. Reading the bytes of an object that is cold (`is_cold`) raises `ObjectColdError`. No
+    error text holds a credential. After any of these from `create`, `replace` or
     `delete`, `erase`, the caller cannot know whether the change took effect, and looks if it must.
 
     Every call is **atomic** towards readers and **durable** on return: an object is there whole or not at all, also after a
@@ -122,6 +128,23 @@ class Store(Protocol):
         What it leaves in the old class is erased. Raises `KeyMissingError`, `ObjectLockedError` for an object under a lock or a
         legal hold, which the moved one would not have, and `StoreRefusedError` where there are no classes, for a class that
         cannot be read at once, and for an object that is too large to move.
+        """
+        ...
+
+    def is_cold(self, key: str) -> bool:
+        """Tell whether the bytes of an object cannot be read now, because it lies in a class out of which they come within hours.
+
+        False where there are no classes. Its facts (`stat`, `lock`, `storage_class`) can be asked all the same. Raises
+        `KeyMissingError`.
+        """
+        ...
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Ask that an object can be read within hours and for so many days then, and return at once how far that came.
+
+        Asked again it costs nothing and tells the state, also another process that asks, so whoever waits asks until it is
+        ``readable``, which an object that was never cold is from the start. Neither its bytes, its key nor its class change.
+        Raises `KeyMissingError`, and `StoreRefusedError` if the store does not allow it, or not at that speed.
         """
         ...
 

@@ -28,7 +28,7 @@ from archiver.errors import (
     StoreRefusedError,
     StoreUnreachableError,
 )
-from archiver.store import ObjectInfo, ObjectLock
+from archiver.store import ObjectInfo, ObjectLock, ThawSpeed, ThawState
 from archiver.store import local_files as files
 from archiver.store.classes import no_classes
 from archiver.store.keys import OWN_FOLDER, RESERVED_FOLDERS, check_key, check_prefix, is_key
@@ -159,6 +159,17 @@ class LocalStore:
         """Refuse: there are no classes."""
         self.stat(key)
         raise no_classes(self.url, storage_class)
+
+    def is_cold(self, key: str) -> bool:
+        """Return False: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return False
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Return that it can be read, as everything here; raises `KeyMissingError`."""
+        del days, speed
+        self.stat(key)
+        return "readable"
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""

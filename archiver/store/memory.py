@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError
-from archiver.store import ObjectInfo, ObjectLock
+from archiver.store import ObjectInfo, ObjectLock, ThawSpeed, ThawState
 from archiver.store.classes import no_classes
 from archiver.store.keys import check_key, check_prefix
 
@@ -100,6 +100,17 @@ class MemoryStore:
         """Refuse: there are no classes."""
         self.stat(key)
         raise no_classes(self.url, storage_class)
+
+    def is_cold(self, key: str) -> bool:
+        """Return False: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return False
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Return that it can be read, as everything here; raises `KeyMissingError`."""
+        del days, speed
+        self.stat(key)
+        return "readable"
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""

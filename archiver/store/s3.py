@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
-from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, s3_holds
+from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, ThawSpeed, ThawState, s3_holds, s3_thawing
 from archiver.store import s3_moving as moving
 from archiver.store import s3_versions as versions
 from archiver.store.classes import require_readable
@@ -34,6 +34,7 @@ from archiver.store.s3_errors import (
     code_of,
     storage_error,
 )
+from archiver.store.s3_listing import just_before
 from archiver.store.s3_multipart import upload_in_parts
 from archiver.store.s3_reader import BUFFER_BYTES, TAIL_BYTES, RangeReader
 
@@ -54,8 +55,6 @@ _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the s
 
 _HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
 _HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
-
-_UP_TO_THE_SLASH = "".join(map(chr, range(ord(" "), ord("/") + 1)))
 
 _Result = TypeVar("_Result")
 
@@ -183,6 +182,18 @@ class S3Store:
                 self._client, bucket=self._bucket, key=self._prefix + key, found=found, to=storage_class, place=place
             )
         return True
+
+    def is_cold(self, key: str) -> bool:
+        """Return what a HEAD says of the class, and of a copy that was asked for; raises `KeyMissingError`."""
+        return s3_thawing.state_in(self._head(key)) != "readable"
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Ask S3 for a copy that can be read, unless there is one or one is being made (``RestoreObject``)."""
+        found = self._head(key)
+        with self._translated("thaw", key):
+            return s3_thawing.thaw(
+                self._client, bucket=self._bucket, key=self._prefix + key, found=found, days=days, speed=speed
+            )
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the versions that are not the latest, or that a marker hides, page by page."""
@@ -336,7 +347,7 @@ class S3Store:
         target = self._prefix + prefix
         pages = iter(
             paginator.paginate(Bucket=self._bucket, Prefix=target, StartAfter=self._prefix + start_after)
-            if (start_after := _just_before(after))
+            if (start_after := just_before(after))
             else paginator.paginate(Bucket=self._bucket, Prefix=target)
         )
         while True:
@@ -385,13 +396,3 @@ class S3Store:
 
     def _place(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")
-
-
-def _just_before(after: str) -> str:
-    """Return a text that sorts before ``after`` with hardly a key between, or "" if there is none.
-
-    A server that keeps folders, such as SeaweedFS, leaves out the whole folder ``a/`` when it shall start after ``a``, ``a/`` or
-    ``a-``; so it is asked to start a little earlier, and what comes too early is dropped here.
-    """
-    stem = after.rstrip(_UP_TO_THE_SLASH)
-    return f"{stem[:-1]}{chr(ord(stem[-1]) - 1)}~" if stem else ""
