@@ -14,6 +14,7 @@ To stop a run at every operation of its store, count them first, then stop at ea
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from archiver.errors import StoreUnreachableError
-from archiver.store import ObjectInfo, ObjectLock, Store, ThawSpeed, ThawState
+from archiver.store import Batch, ObjectInfo, ObjectLock, Store, ThawSpeed, ThawState
+from archiver.store.batches import PlainBatch
 
 # Whether a failing operation takes effect: who asked for it cannot tell.
 Effect = Literal["before", "after"]
@@ -86,6 +88,9 @@ class FaultyStore:
 
     def create(self, key: str, data: bytes | Path) -> None:
         self._do("create", key, lambda: self.inner.create(key, data))
+
+    def batch(self, folder: Path) -> contextlib.AbstractContextManager[Batch]:
+        return contextlib.nullcontext(PlainBatch(self.create, folder))
 
     def replace(self, key: str, data: bytes) -> None:
         self._do("replace", key, lambda: self.inner.replace(key, data))

@@ -5,7 +5,8 @@ One conformance suite (``tests/store``) runs against every store, so a promise m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -32,6 +33,21 @@ class ObjectLock:
 
     until_ms: int | None
     legal_hold: bool
+
+
+class Batch(Protocol):
+    """Objects that are created together; see `Store.batch`. Several threads may create in it at once."""
+
+    taken: set[str]
+    """When the block has ended: keys that somebody else created meanwhile, whose objects are theirs."""
+
+    def create(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write an object of the batch from its pieces; raises `KeyExistsError` if the key is taken by then.
+
+        A key comes once in a batch. A piece is done with before the next is asked for. What the pieces themselves raise is passed on,
+        and then there is no such object: so whoever makes them may refuse the whole at its end.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -64,6 +80,14 @@ class Store(Protocol):
         ``data`` is the bytes, or a local file that is streamed; what reading that file raises is passed on. A retry inside
         the store may find its own first try and then also raises `KeyExistsError`: a caller that must know compares what
         is there.
+        """
+        ...
+
+    def batch(self, folder: Path) -> AbstractContextManager[Batch]:
+        """Begin to create objects that need to be durable only together, when the ``with`` block ends without an error.
+
+        Each is atomic as ever, and may be read from its `create` on or not before the end. If the block ends with an error, any
+        of them may be there or not. A caller has no more than a few hundred objects in a batch: each may cost an open file.
         """
         ...
 

@@ -9,26 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
-from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, ThawSpeed, ThawState, s3_holds, s3_thawing
+from archiver.store import (
+    MULTIPART_FROM_BYTES,
+    Batch,
+    ObjectInfo,
+    ObjectLock,
+    ThawSpeed,
+    ThawState,
+    s3_holds,
+    s3_thawing,
+)
 from archiver.store import s3_moving as moving
 from archiver.store import s3_versions as versions
+from archiver.store.batches import PlainBatch
 from archiver.store.classes import require_readable
 from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
+from archiver.store.s3_bodies import whole_body, with_body_retries
 from archiver.store.s3_client import make_client
 from archiver.store.s3_errors import (
     FAILURES,
     NEXT_STEPS,
-    BrokenAnswerError,
     UploadGoneError,
     WriteConflictError,
     code_of,
@@ -40,10 +50,9 @@ from archiver.store.s3_reader import BUFFER_BYTES, TAIL_BYTES, RangeReader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-# Tries of what boto3 does not try again by itself: an answer that breaks off, and two writers at one key at the same moment.
-BODY_TRIES_MAX = 3
+# Tries of what boto3 does not try again by itself: two writers at one key at the same moment.
 CONFLICT_TRIES_MAX = 6
 CONFLICT_WAIT_SECONDS_MAX = 2.0
 
@@ -55,8 +64,6 @@ _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the s
 
 _HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
 _HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
-
-_Result = TypeVar("_Result")
 
 
 class S3Store:
@@ -93,6 +100,10 @@ class S3Store:
         check_key(key)
         self._create(key, data)
 
+    def batch(self, folder: Path) -> contextlib.AbstractContextManager[Batch]:
+        """Create one by one."""
+        return contextlib.nullcontext(PlainBatch(self.create, folder))
+
     def replace(self, key: str, data: bytes) -> None:
         """Put an object."""
         check_key(key)
@@ -102,15 +113,15 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """Return a whole object, its checksum verified by boto3 where the server sends one."""
         check_key(key)
-        return self._with_body_retries(lambda: self._get(key))
+        return with_body_retries(lambda: self._get(key))
 
     def open(self, key: str) -> BinaryIO:
         """Return a reader that fetches ranges of the version that is there now; the last bytes are fetched at once."""
         check_key(key)
-        size, tail, etag = self._with_body_retries(lambda: self._get_tail(key))
+        size, tail, etag = with_body_retries(lambda: self._get_tail(key))
 
         def fetch(start: int, end: int) -> bytes:
-            return self._with_body_retries(lambda: self._get_range(key, start, end, etag))
+            return with_body_retries(lambda: self._get_range(key, start, end, etag))
 
         return io.BufferedReader(RangeReader(fetch, size=size, tail=tail), BUFFER_BYTES)
 
@@ -235,12 +246,6 @@ class S3Store:
                         swept += 1
         return swept
 
-    def _with_body_retries(self, get: Callable[[], _Result]) -> _Result:
-        """Get again when an answer broke off in its body, which boto3 leaves to its caller."""
-        return Retrying(
-            retry=retry_if_exception_type(BrokenAnswerError), stop=stop_after_attempt(BODY_TRIES_MAX), reraise=True
-        )(get)
-
     def _create(self, key: str, data: bytes | Path) -> None:
         size = data.stat().st_size if isinstance(data, Path) else len(data)
         if size < MULTIPART_FROM_BYTES:
@@ -296,7 +301,7 @@ class S3Store:
     def _get(self, key: str) -> bytes:
         with self._translated("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-        return self._body(key, answer)
+        return whole_body(answer, place=self._place(key))
 
     def _get_tail(self, key: str) -> tuple[int, bytes, str]:
         """Return the object's size, its last bytes and its entity tag, with one request."""
@@ -310,7 +315,7 @@ class S3Store:
                 if code_of(error) == "InvalidRange":
                     return 0, b"", ""
                 raise
-        tail = self._body(key, answer)
+        tail = whole_body(answer, place=self._place(key))
         whole = answer.get("ContentRange", "").rpartition("/")[2]
         return int(whole) if whole else len(tail), tail, answer["ETag"]
 
@@ -324,23 +329,13 @@ class S3Store:
             raise StoreUnreachableError(
                 f"{self._place(key)} was replaced while it was read", next_step="run again"
             ) from None
-        content = self._body(key, answer)
+        content = whole_body(answer, place=self._place(key))
         if len(content) != end - start:
             raise StoreRefusedError(
                 f"{self._place(key)}: the store sent {len(content)} bytes for a range of {end - start}",
                 next_step="keep the archive on an S3 server that answers range requests",
             )
         return content
-
-    def _body(self, key: str, answer: GetObjectOutputTypeDef) -> bytes:
-        with contextlib.closing(answer["Body"]) as body:
-            try:
-                return body.read()
-            except FAILURES as error:
-                raise BrokenAnswerError(
-                    f"cannot read {self._place(key)}: the answer broke off",
-                    next_step="run again later; nothing is lost",
-                ) from error
 
     def _list(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         paginator = self._client.get_paginator("list_objects_v2")
