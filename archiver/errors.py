@@ -115,6 +115,10 @@ class TokenRefusedError(FlockError):
         self.code = code
 
 
+class AnswerLostError(FlockUnreachableError):
+    """Something was sent to Flock that it does once for each time it is sent, and whether it did is not known."""
+
+
 class FlockMethodError(FlockError):
     """Flock answered with an error that concerns one call and not the token, such as 400 UnknownChat."""
 
@@ -149,6 +153,10 @@ class ObjectLockedError(StoreRefusedError):
         super().__init__(what, next_step=next_step)
         self.until_ms = until_ms
         self.legal_hold = legal_hold
+
+
+class ObjectColdError(StoreRefusedError):
+    """An object lies in a storage class out of which it is read within hours, and nobody asked for it yet, or it is not there yet."""
 
 
 class StoreFullError(StorageError):

@@ -14,6 +14,7 @@ To stop a run at every operation of its store, count them first, then stop at ea
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from archiver.errors import StoreUnreachableError
-from archiver.store import ObjectInfo, ObjectLock, Store
+from archiver.store import Batch, ObjectInfo, ObjectLock, Store, ThawSpeed, ThawState
+from archiver.store.batches import PlainBatch
 
 # Whether a failing operation takes effect: who asked for it cannot tell.
 Effect = Literal["before", "after"]
@@ -30,7 +32,7 @@ Counted = Literal["all", "writes"]
 EFFECTS: tuple[Effect, ...] = ("before", "after")
 
 WRITES = frozenset(
-    {"create", "replace", "delete", "erase", "move_to_class", "set_legal_hold", "can_hold", "probe", "sweep"}
+    {"create", "replace", "delete", "erase", "move_to_class", "thaw", "set_legal_hold", "can_hold", "probe", "sweep"}
 )
 
 _Result = TypeVar("_Result")
@@ -87,6 +89,9 @@ class FaultyStore:
     def create(self, key: str, data: bytes | Path) -> None:
         self._do("create", key, lambda: self.inner.create(key, data))
 
+    def batch(self, folder: Path) -> contextlib.AbstractContextManager[Batch]:
+        return contextlib.nullcontext(PlainBatch(self.create, folder))
+
     def replace(self, key: str, data: bytes) -> None:
         self._do("replace", key, lambda: self.inner.replace(key, data))
 
@@ -122,6 +127,12 @@ class FaultyStore:
 
     def move_to_class(self, key: str, storage_class: str) -> bool:
         return self._do("move_to_class", key, lambda: self.inner.move_to_class(key, storage_class))
+
+    def is_cold(self, key: str) -> bool:
+        return self._do("is_cold", key, lambda: self.inner.is_cold(key))
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        return self._do("thaw", key, lambda: self.inner.thaw(key, days=days, speed=speed))
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._do("list_hidden", prefix, lambda: self.inner.list_hidden(prefix))

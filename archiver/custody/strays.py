@@ -58,6 +58,9 @@ def find(archive: Archive, chain: Chain) -> Strays:
         if key not in announced and _is_there(archive, key)
     ]
     still = hidden.union(key for key in unnamed if key in chain.gone and key not in later)
+    # A blob's key is its content's, which may be about to be committed again.
+    coming = {key for key in still if key in announced and layout.is_blob_key(key)}
+    still -= coming
     awaited = Counter(chain.gone[key] for key in still if chain.gone[key] in chain.unerased)
     damages += [
         Damage("unerased", key, f"entry {chain.gone[key]} removed it, and a later one says that it was erased")
@@ -66,7 +69,7 @@ def find(archive: Archive, chain: Chain) -> Strays:
     ]
     return Strays(
         tuple(damages),
-        sum(key in announced for key in left),
+        sum(key in announced for key in left) + len(coming),
         tuple(Unerased(sequence, objects) for sequence, objects in sorted(awaited.items())),
     )
 

@@ -5,12 +5,18 @@ One conformance suite (``tests/store``) runs against every store, so a promise m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 MULTIPART_FROM_BYTES = 16 * 1024 * 1024
+
+# How quickly, and so how dearly, a cold object is to become readable.
+ThawSpeed = Literal["expedited", "standard", "bulk"]
+# What `Store.thaw` found or did: it can be read now, it was asked for just now, or it was asked for before.
+ThawState = Literal["readable", "asked", "under way"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,21 @@ class ObjectLock:
     legal_hold: bool
 
 
+class Batch(Protocol):
+    """Objects that are created together; see `Store.batch`. Several threads may create in it at once."""
+
+    taken: set[str]
+    """When the block has ended: keys that somebody else created meanwhile, whose objects are theirs."""
+
+    def create(self, key: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write an object of the batch from its pieces; raises `KeyExistsError` if the key is taken by then.
+
+        A key comes once in a batch. A piece is done with before the next is asked for. What the pieces themselves raise is passed on,
+        and then there is no such object: so whoever makes them may refuse the whole at its end.
+        """
+        ...
+
+
 class Store(Protocol):
     """Objects under keys, strongly consistent: what was written is read and listed at once.
 
@@ -40,7 +61,8 @@ class Store(Protocol):
 
     **Errors**: reading a key that is not there raises `KeyMissingError`. A store that does not answer after its own retries
     raises `StoreUnreachableError` (later may work), one that answers no raises `StoreRefusedError` (later will not), one
-    without space `StoreFullError`. No error text holds a credential. After any of these from `create`, `replace` or
+    without space `StoreFullError`. Reading the bytes of an object that is cold (`is_cold`) raises `ObjectColdError`. No
+    error text holds a credential. After any of these from `create`, `replace` or
     `delete`, `erase`, the caller cannot know whether the change took effect, and looks if it must.
 
     Every call is **atomic** towards readers and **durable** on return: an object is there whole or not at all, also after a
@@ -58,6 +80,14 @@ class Store(Protocol):
         ``data`` is the bytes, or a local file that is streamed; what reading that file raises is passed on. A retry inside
         the store may find its own first try and then also raises `KeyExistsError`: a caller that must know compares what
         is there.
+        """
+        ...
+
+    def batch(self, folder: Path) -> AbstractContextManager[Batch]:
+        """Begin to create objects that need to be durable only together, when the ``with`` block ends without an error.
+
+        Each is atomic as ever, and may be read from its `create` on or not before the end. If the block ends with an error, any
+        of them may be there or not. A caller has no more than a few hundred objects in a batch: each may cost an open file.
         """
         ...
 
@@ -122,6 +152,23 @@ class Store(Protocol):
         What it leaves in the old class is erased. Raises `KeyMissingError`, `ObjectLockedError` for an object under a lock or a
         legal hold, which the moved one would not have, and `StoreRefusedError` where there are no classes, for a class that
         cannot be read at once, and for an object that is too large to move.
+        """
+        ...
+
+    def is_cold(self, key: str) -> bool:
+        """Tell whether the bytes of an object cannot be read now, because it lies in a class out of which they come within hours.
+
+        False where there are no classes. Its facts (`stat`, `lock`, `storage_class`) can be asked all the same. Raises
+        `KeyMissingError`.
+        """
+        ...
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Ask that an object can be read within hours and for so many days then, and return at once how far that came.
+
+        Asked again it costs nothing and tells the state, also another process that asks, so whoever waits asks until it is
+        ``readable``, which an object that was never cold is from the start. Neither its bytes, its key nor its class change.
+        Raises `KeyMissingError`, and `StoreRefusedError` if the store does not allow it, or not at that speed.
         """
         ...
 

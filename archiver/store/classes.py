@@ -10,6 +10,9 @@ from archiver.errors import StoreRefusedError
 # must be restored first, for hours: an archive that lay there could neither be verified nor queried.
 READABLE_CLASSES: Final = frozenset({"STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"})
 
+# Those out of which nothing is read before `Store.thaw`.
+COLD_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
 
 def no_classes(url: str, storage_class: str) -> StoreRefusedError:
     """Return the error of a store without classes."""

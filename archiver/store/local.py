@@ -16,41 +16,23 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from archiver.errors import (
-    KeyExistsError,
-    KeyMissingError,
-    StorageError,
-    StoreFullError,
-    StoreRefusedError,
-    StoreUnreachableError,
-)
-from archiver.store import ObjectInfo, ObjectLock
+from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError
+from archiver.store import Batch, ObjectInfo, ObjectLock, ThawSpeed, ThawState
 from archiver.store import local_files as files
 from archiver.store.classes import no_classes
 from archiver.store.keys import OWN_FOLDER, RESERVED_FOLDERS, check_key, check_prefix, is_key
+from archiver.store.local_batch import LocalBatch, Unfinished
+from archiver.store.local_errors import Verb, is_missing, storage_error
 
 _INCOMPLETE = (OWN_FOLDER, "incomplete")
 _PROBE = (OWN_FOLDER, "probe")
 _PROBE_TEXT = b"The archiver tries to write this file twice, to see that the second try is refused.\n"
 
-_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENXIO})
-# EFBIG is a limit on the size of one file, of the process or of the file system: to a writer the same as no space.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
-_WRONG_KIND = frozenset({errno.ENOTDIR, errno.EISDIR})
-_ANSWERS: tuple[tuple[frozenset[int], type[StorageError], str], ...] = (
-    (_FULL, StoreFullError, "make space for {root}, or raise its quota; then run again"),
-    (_NOT_ALLOWED, StoreRefusedError, "let this user read and write everything in {root}"),
-    (_WRONG_KIND, StoreRefusedError, "a file is where a folder should be, or the other way round: move it away"),
-    (frozenset({errno.EXDEV}), StoreRefusedError, "keep all of {root} on one file system"),
-)
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
-_Verb = Literal["read", "write", "list", "delete", "clean"]
 _Path = tuple[str, ...]
 
 
@@ -72,6 +54,18 @@ class LocalStore:
     def create(self, key: str, data: bytes | Path) -> None:
         """Write a file under a free name; raises `KeyExistsError`, before copying anything if the name is taken by then."""
         self._create(_path_of(key), data)
+
+    @contextlib.contextmanager
+    def batch(self, folder: Path) -> Iterator[Batch]:
+        """Write files without a key as they come; at the end flush them all at once, give them their names, and flush those."""
+        del folder  # pieces go to their own file at once
+        with self._folder("write", _INCOMPLETE, _INCOMPLETE, make=True) as incomplete:
+            batch = LocalBatch(incomplete, translated=self._translated, is_taken=self._is_taken, publish=self._publish)
+            try:
+                yield batch
+                batch.finish()
+            finally:
+                batch.drop()
 
     def replace(self, key: str, data: bytes) -> None:
         """Write a file over whatever file has the name."""
@@ -160,6 +154,17 @@ class LocalStore:
         self.stat(key)
         raise no_classes(self.url, storage_class)
 
+    def is_cold(self, key: str) -> bool:
+        """Return False: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return False
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Return that it can be read, as everything here; raises `KeyMissingError`."""
+        del days, speed
+        self.stat(key)
+        return "readable"
+
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""
         check_prefix(prefix)
@@ -203,7 +208,22 @@ class LocalStore:
         if taken:
             raise KeyExistsError(f"{self._place(path)} exists already")
 
-    def _link(self, unfinished: _Unfinished, folder: int, path: _Path) -> bool:
+    def _is_taken(self, path: _Path) -> bool:
+        try:
+            with self._folder("read", path, path[:-1]) as folder, self._translated("read", path):
+                return files.exists(folder, path[-1])
+        except KeyMissingError:
+            return False
+
+    def _publish(self, unfinished: Unfinished, path: _Path) -> bool:
+        """Give a file of a batch its name, in folders that the batch flushes at its end; returns False if the name is taken."""
+        with (
+            self._folder("write", path, path[:-1], make=True, flush=False) as folder,
+            self._translated("write", path),
+        ):
+            return self._link(unfinished, folder, path)
+
+    def _link(self, unfinished: Unfinished, folder: int, path: _Path) -> bool:
         """Give the unfinished file its name; returns False if the name is taken."""
         try:
             os.link(unfinished.name, path[-1], src_dir_fd=unfinished.folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -219,7 +239,7 @@ class LocalStore:
         return True
 
     @contextlib.contextmanager
-    def _unfinished(self, path: _Path, data: bytes | Path) -> Iterator[_Unfinished]:
+    def _unfinished(self, path: _Path, data: bytes | Path) -> Iterator[Unfinished]:
         """Write the bytes to a locked file without a key, on the disk when given; it is gone when the block ends."""
         # Opened before anything is made: a source that cannot be read is the caller's error and not the store's.
         with files.chunks_of(data) as chunks, self._folder("write", path, _INCOMPLETE, make=True) as folder:
@@ -231,7 +251,7 @@ class LocalStore:
                         files.write_all(descriptor, chunk)
                 with self._translated("write", path):
                     os.fsync(descriptor)
-                yield _Unfinished(folder, name)
+                yield Unfinished(folder, name)
             finally:
                 # Gone already after a rename; and what cannot be removed now, the next sweep removes.
                 with contextlib.suppress(OSError):
@@ -239,13 +259,15 @@ class LocalStore:
                 os.close(descriptor)
 
     @contextlib.contextmanager
-    def _folder(self, verb: _Verb, path: _Path, folders: Sequence[str], *, make: bool = False) -> Iterator[int]:
+    def _folder(
+        self, verb: Verb, path: _Path, folders: Sequence[str], *, make: bool = False, flush: bool = True
+    ) -> Iterator[int]:
         """Give the descriptor of a folder below the root; ``path`` is what the errors name."""
         with self._translated(verb, path):
             descriptor = self._open_root(make=make)
             try:
                 for depth in range(len(folders)):
-                    inner = self._open_inner(descriptor, tuple(folders[: depth + 1]), make=make)
+                    inner = self._open_inner(descriptor, tuple(folders[: depth + 1]), make=make, flush=flush)
                     os.close(descriptor)
                     descriptor = inner
             except BaseException:
@@ -270,7 +292,7 @@ class LocalStore:
                 files.flush_folder(folder.parent)
         return os.open(self._root, files.ROOT_FLAGS)
 
-    def _open_inner(self, outer: int, folders: _Path, *, make: bool) -> int:
+    def _open_inner(self, outer: int, folders: _Path, *, make: bool, flush: bool) -> int:
         """Enter one folder more. A folder to write in is first known to be durable, whoever made it."""
         if make and folders in self._durable_folders:
             with contextlib.suppress(FileNotFoundError):
@@ -278,8 +300,9 @@ class LocalStore:
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folders[-1], files.FOLDER_MODE, dir_fd=outer)
-            os.fsync(outer)
-            self._durable_folders.add(folders)
+            if flush:
+                os.fsync(outer)
+                self._durable_folders.add(folders)
         return self._open_unlinked(outer, folders)
 
     def _open_unlinked(self, outer: int, folders: _Path) -> int:
@@ -335,23 +358,15 @@ class LocalStore:
         return ObjectInfo(key, facts.st_size) if stat.S_ISREG(facts.st_mode) and is_key(key) else None
 
     @contextlib.contextmanager
-    def _translated(self, verb: _Verb, path: _Path) -> Iterator[None]:
+    def _translated(self, verb: Verb, path: _Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise self._storage_error(error, verb, path) from error
-
-    def _storage_error(self, error: OSError, verb: _Verb, path: _Path) -> StorageError:
-        code = error.errno
-        if code in _NOT_THERE and verb != "write":
-            return self._missing(path)
-        if code == errno.ELOOP:
-            return self._link_refused(path)
-        what = f"cannot {verb} {self._place(path)}: {os.strerror(code) if code else error}"
-        for codes, kind, next_step in _ANSWERS:
-            if code in codes:
-                return kind(what, next_step=next_step.format(root=self._root))
-        return StoreUnreachableError(what, next_step=f"check the disk or mount of {self._root}; then run again")
+            if is_missing(error, verb):
+                raise self._missing(path) from error
+            if error.errno == errno.ELOOP:
+                raise self._link_refused(path) from error
+            raise storage_error(error, verb, place=self._place(path), root=self.url) from error
 
     def _missing(self, path: _Path) -> KeyMissingError:
         return KeyMissingError(f"there is no {self._place(path)}")
@@ -364,14 +379,6 @@ class LocalStore:
 
     def _place(self, path: _Path) -> str:
         return str(self._root.joinpath(*path))
-
-
-@dataclass(frozen=True, slots=True)
-class _Unfinished:
-    """A file that has all its bytes but no key: its folder's descriptor and its name there."""
-
-    folder: int
-    name: str
 
 
 def _path_of(key: str) -> _Path:

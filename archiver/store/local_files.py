@@ -6,11 +6,15 @@ All but `chunks_of` raise `OSError`, which the store translates; nothing here kn
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+# Python has no name of its own for syncfs(2).
+_C_LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 COPY_BYTES = 1024 * 1024
 
@@ -82,6 +86,16 @@ def exists(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def flush_all(descriptor: int) -> None:
+    """Wait until everything that was written to the file system of an open file is on the disk."""
+    call = getattr(_C_LIBRARY, "syncfs", None)
+    if call is None:
+        os.sync()  # where there is no flushing of one file system
+    elif call(descriptor):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def flush_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError
-from archiver.store import ObjectInfo, ObjectLock
+from archiver.store import Batch, ObjectInfo, ObjectLock, ThawSpeed, ThawState
+from archiver.store.batches import PlainBatch
 from archiver.store.classes import no_classes
 from archiver.store.keys import check_key, check_prefix
 
@@ -34,6 +36,10 @@ class MemoryStore:
             if key in self._objects:
                 raise KeyExistsError(f"{self.url} already has {key}")
             self._objects[key] = content
+
+    def batch(self, folder: Path) -> contextlib.AbstractContextManager[Batch]:
+        """Create one by one."""
+        return contextlib.nullcontext(PlainBatch(self.create, folder))
 
     def replace(self, key: str, data: bytes) -> None:
         """Keep the bytes, taken or not."""
@@ -100,6 +106,17 @@ class MemoryStore:
         """Refuse: there are no classes."""
         self.stat(key)
         raise no_classes(self.url, storage_class)
+
+    def is_cold(self, key: str) -> bool:
+        """Return False: there are no classes; raises `KeyMissingError`."""
+        self.stat(key)
+        return False
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Return that it can be read, as everything here; raises `KeyMissingError`."""
+        del days, speed
+        self.stat(key)
+        return "readable"
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield nothing: there are no versions."""

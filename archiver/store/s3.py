@@ -9,40 +9,50 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
-from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, ObjectLock, s3_holds
+from archiver.store import (
+    MULTIPART_FROM_BYTES,
+    Batch,
+    ObjectInfo,
+    ObjectLock,
+    ThawSpeed,
+    ThawState,
+    s3_holds,
+    s3_thawing,
+)
 from archiver.store import s3_moving as moving
 from archiver.store import s3_versions as versions
+from archiver.store.batches import PlainBatch
 from archiver.store.classes import require_readable
 from archiver.store.keys import OWN_FOLDER, check_key, check_prefix, is_key
+from archiver.store.s3_bodies import whole_body, with_body_retries
 from archiver.store.s3_client import make_client
 from archiver.store.s3_errors import (
     FAILURES,
     NEXT_STEPS,
-    BrokenAnswerError,
     UploadGoneError,
     WriteConflictError,
     code_of,
     storage_error,
 )
+from archiver.store.s3_listing import just_before
 from archiver.store.s3_multipart import upload_in_parts
 from archiver.store.s3_reader import BUFFER_BYTES, TAIL_BYTES, RangeReader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-# Tries of what boto3 does not try again by itself: an answer that breaks off, and two writers at one key at the same moment.
-BODY_TRIES_MAX = 3
+# Tries of what boto3 does not try again by itself: two writers at one key at the same moment.
 CONFLICT_TRIES_MAX = 6
 CONFLICT_WAIT_SECONDS_MAX = 2.0
 
@@ -54,10 +64,6 @@ _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the s
 
 _HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
 _HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
-
-_UP_TO_THE_SLASH = "".join(map(chr, range(ord(" "), ord("/") + 1)))
-
-_Result = TypeVar("_Result")
 
 
 class S3Store:
@@ -94,6 +100,10 @@ class S3Store:
         check_key(key)
         self._create(key, data)
 
+    def batch(self, folder: Path) -> contextlib.AbstractContextManager[Batch]:
+        """Create one by one."""
+        return contextlib.nullcontext(PlainBatch(self.create, folder))
+
     def replace(self, key: str, data: bytes) -> None:
         """Put an object."""
         check_key(key)
@@ -103,15 +113,15 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """Return a whole object, its checksum verified by boto3 where the server sends one."""
         check_key(key)
-        return self._with_body_retries(lambda: self._get(key))
+        return with_body_retries(lambda: self._get(key))
 
     def open(self, key: str) -> BinaryIO:
         """Return a reader that fetches ranges of the version that is there now; the last bytes are fetched at once."""
         check_key(key)
-        size, tail, etag = self._with_body_retries(lambda: self._get_tail(key))
+        size, tail, etag = with_body_retries(lambda: self._get_tail(key))
 
         def fetch(start: int, end: int) -> bytes:
-            return self._with_body_retries(lambda: self._get_range(key, start, end, etag))
+            return with_body_retries(lambda: self._get_range(key, start, end, etag))
 
         return io.BufferedReader(RangeReader(fetch, size=size, tail=tail), BUFFER_BYTES)
 
@@ -184,6 +194,18 @@ class S3Store:
             )
         return True
 
+    def is_cold(self, key: str) -> bool:
+        """Return what a HEAD says of the class, and of a copy that was asked for; raises `KeyMissingError`."""
+        return s3_thawing.state_in(self._head(key)) != "readable"
+
+    def thaw(self, key: str, *, days: int, speed: ThawSpeed) -> ThawState:
+        """Ask S3 for a copy that can be read, unless there is one or one is being made (``RestoreObject``)."""
+        found = self._head(key)
+        with self._translated("thaw", key):
+            return s3_thawing.thaw(
+                self._client, bucket=self._bucket, key=self._prefix + key, found=found, days=days, speed=speed
+            )
+
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the versions that are not the latest, or that a marker hides, page by page."""
         check_prefix(prefix)
@@ -223,12 +245,6 @@ class S3Store:
                         )
                         swept += 1
         return swept
-
-    def _with_body_retries(self, get: Callable[[], _Result]) -> _Result:
-        """Get again when an answer broke off in its body, which boto3 leaves to its caller."""
-        return Retrying(
-            retry=retry_if_exception_type(BrokenAnswerError), stop=stop_after_attempt(BODY_TRIES_MAX), reraise=True
-        )(get)
 
     def _create(self, key: str, data: bytes | Path) -> None:
         size = data.stat().st_size if isinstance(data, Path) else len(data)
@@ -285,7 +301,7 @@ class S3Store:
     def _get(self, key: str) -> bytes:
         with self._translated("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-        return self._body(key, answer)
+        return whole_body(answer, place=self._place(key))
 
     def _get_tail(self, key: str) -> tuple[int, bytes, str]:
         """Return the object's size, its last bytes and its entity tag, with one request."""
@@ -299,7 +315,7 @@ class S3Store:
                 if code_of(error) == "InvalidRange":
                     return 0, b"", ""
                 raise
-        tail = self._body(key, answer)
+        tail = whole_body(answer, place=self._place(key))
         whole = answer.get("ContentRange", "").rpartition("/")[2]
         return int(whole) if whole else len(tail), tail, answer["ETag"]
 
@@ -313,7 +329,7 @@ class S3Store:
             raise StoreUnreachableError(
                 f"{self._place(key)} was replaced while it was read", next_step="run again"
             ) from None
-        content = self._body(key, answer)
+        content = whole_body(answer, place=self._place(key))
         if len(content) != end - start:
             raise StoreRefusedError(
                 f"{self._place(key)}: the store sent {len(content)} bytes for a range of {end - start}",
@@ -321,22 +337,12 @@ class S3Store:
             )
         return content
 
-    def _body(self, key: str, answer: GetObjectOutputTypeDef) -> bytes:
-        with contextlib.closing(answer["Body"]) as body:
-            try:
-                return body.read()
-            except FAILURES as error:
-                raise BrokenAnswerError(
-                    f"cannot read {self._place(key)}: the answer broke off",
-                    next_step="run again later; nothing is lost",
-                ) from error
-
     def _list(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         paginator = self._client.get_paginator("list_objects_v2")
         target = self._prefix + prefix
         pages = iter(
             paginator.paginate(Bucket=self._bucket, Prefix=target, StartAfter=self._prefix + start_after)
-            if (start_after := _just_before(after))
+            if (start_after := just_before(after))
             else paginator.paginate(Bucket=self._bucket, Prefix=target)
         )
         while True:
@@ -385,13 +391,3 @@ class S3Store:
 
     def _place(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")
-
-
-def _just_before(after: str) -> str:
-    """Return a text that sorts before ``after`` with hardly a key between, or "" if there is none.
-
-    A server that keeps folders, such as SeaweedFS, leaves out the whole folder ``a/`` when it shall start after ``a``, ``a/`` or
-    ``a-``; so it is asked to start a little earlier, and what comes too early is dropped here.
-    """
-    stem = after.rstrip(_UP_TO_THE_SLASH)
-    return f"{stem[:-1]}{chr(ord(stem[-1]) - 1)}~" if stem else ""

@@ -35,6 +35,7 @@ from botocore.parsers import ResponseParserError
 from archiver.errors import (
     KeyExistsError,
     KeyMissingError,
+    ObjectColdError,
     StorageError,
     StoreFullError,
     StoreRefusedError,
@@ -85,6 +86,11 @@ _ANSWERS: tuple[tuple[frozenset[str], type[StorageError], str], ...] = (
     (frozenset({"ConditionalRequestConflict", "OperationAborted", "409"}), WriteConflictError, "run again"),
     (frozenset({"NoSuchUpload"}), UploadGoneError, "run again"),
     (
+        frozenset({"InvalidObjectState"}),
+        ObjectColdError,
+        "`archiver restore` asks the store for what is cold and waits until it can be read",
+    ),
+    (
         frozenset({"InsufficientStorage", "QuotaExceeded", "StorageFull", "XMinioStorageFull", "507"}),
         StoreFullError,
         "make space in the store, or raise its quota; then run again",
@@ -115,6 +121,7 @@ NEXT_STEPS = {
     "AuthorizationHeaderMalformed": "set s3.region to the bucket's region",
     "IllegalLocationConstraintException": "set s3.region to the bucket's region",
     "NotImplemented": "keep the archive on an S3 server that knows conditional writes and checksums",
+    "GlacierExpeditedRetrievalNotAvailable": "ask for the standard speed, or try again later",
     "BadDigest": "run again; if it comes back, something between here and the server changes what is sent",
     "403": "allow this user to get, put, list and delete objects there, or correct the credentials",
 }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.archive import layout, ledger
+from archiver.archive.commit import Pending
 from archiver.archive.reader import Archive
 from archiver.custody.findings import Account, Verification
 from archiver.custody.verify import verify
@@ -139,6 +140,18 @@ class TestCertificates:
 
 
 class TestWhatShouldBeGone:
+    def test_and_is_about_to_be_committed_again_is_unfinished(self, store: MemoryStore, executor: Executor) -> None:
+        """Content that was disposed of is sent once more, and the commit stopped before its entry."""
+        blob = next(
+            removal.key for removal in ledger.read_entry(store, 3)[0].removed if layout.is_blob_key(removal.key)
+        )
+        store.create(blob, b"the peony's own file")
+        assert found(store, executor) == {("unerased", blob)}
+        note = Pending(sequence=5, attempt="dddddddd", writer="here", at_ms=0, keys=(blob,))
+        store.create(layout.pending_key(5, "dddddddd"), ledger.canonical_json(note))
+        assert found(store, executor) == set()
+        assert look(store, executor).unfinished == 1
+
     def test_and_lies_in_the_store_again_is_damage(self, tmp_path: Path, executor: Executor) -> None:
         """Somebody restored a backup over it."""
         store = LocalStore(tmp_path / "archive")

@@ -6,13 +6,14 @@ import concurrent.futures
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreRefusedError, StoreUnreachableError
 from archiver.store import MULTIPART_FROM_BYTES, ObjectInfo, Store
+from archiver.store.batches import IN_MEMORY_BYTES_MAX
 from archiver.store.keys import KEY_LENGTH_MAX, SEGMENT_LENGTH_MAX
 
 WRITERS = 16
@@ -450,3 +451,66 @@ def test_a_sweep_of_a_tidy_store_finds_nothing(store: Store) -> None:
 def _pattern(size: int) -> bytes:
     """Bytes no two parts of which are alike, so that a part in the wrong place shows."""
     return b"".join(number.to_bytes(8, "big") for number in range(size // 8 + 1))[:size]
+
+
+def test_a_batch_is_there_when_it_ends(store: Store, tmp_path: Path) -> None:
+    with store.batch(tmp_path) as batch, concurrent.futures.ThreadPoolExecutor(4) as threads:
+        contents = {
+            f"batch/{number % 3}/{number}": [bytes([number]) * number, b"", b"and more"] for number in range(20)
+        }
+        list(threads.map(lambda item: batch.create(*item), contents.items()))
+    assert batch.taken == set()
+    assert {info.key: store.read(info.key) for info in store.list("batch/")} == {
+        key: b"".join(pieces) for key, pieces in contents.items()
+    }
+
+
+def test_a_batch_creates_what_must_not_exist(store: Store, tmp_path: Path) -> None:
+    store.create("batch/a", b"first")
+    with store.batch(tmp_path) as batch:
+        with pytest.raises(KeyExistsError):
+            batch.create("batch/a", [b"second"])
+        batch.create("batch/b", [b"own"])
+    assert (store.read("batch/a"), store.read("batch/b")) == (b"first", b"own")
+
+
+def test_of_two_that_create_a_key_in_batches_one_wins_and_the_other_hears_of_it(store: Store, tmp_path: Path) -> None:
+    told = 0
+    with store.batch(tmp_path) as one:
+        one.create("batch/a", [b"one"])
+        with store.batch(tmp_path) as other:
+            try:
+                other.create("batch/a", [b"other"])
+            except KeyExistsError:
+                told += 1
+        told += len(other.taken)
+    assert told + len(one.taken) == 1
+    assert store.read("batch/a") in (b"one", b"other")
+
+
+def test_a_batch_that_fails_leaves_whole_objects_or_none(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), store.batch(tmp_path) as batch:
+        batch.create("batch/a", [b"whole"])
+        raise ZeroDivisionError
+    assert [store.read(info.key) for info in store.list("batch/")] in ([], [b"whole"])
+    assert store.sweep() == 0
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_a_batch_refuses_a_bad_key(store: Store, key: str, tmp_path: Path) -> None:
+    with store.batch(tmp_path) as batch, pytest.raises(ValueError):
+        batch.create(key, [b"x"])
+
+
+@pytest.mark.parametrize("size", [10, IN_MEMORY_BYTES_MAX + 1], ids=["small", "by a file"])
+def test_pieces_that_are_refused_at_their_end_make_no_object(store: Store, tmp_path: Path, size: int) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * size
+        raise ZeroDivisionError
+
+    with store.batch(tmp_path) as batch:
+        with pytest.raises(ZeroDivisionError):
+            batch.create("batch/a", pieces())
+        batch.create("batch/b", [b"x" * size, b"y"])
+    assert [(info.key, info.size) for info in store.list("batch/")] == [("batch/b", size + 1)]
+    assert not list(tmp_path.glob("batch-*"))

@@ -1,0 +1,122 @@
+"""Puts together what `archiver clone`, `restore` and `replay` work with: a part of `archiver.wiring`.
+
+Its imports stand inside the functions for the same reason.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archiver import wiring
+from archiver.clock import Clock, to_text
+from archiver.errors import SpoolError, UsageError
+
+if TYPE_CHECKING:
+    from archiver.archive.commit import Author
+    from archiver.archive.reader import Archive
+    from archiver.settings import Settings
+    from archiver.store import Store
+
+COPIES_FOLDER = "copies"
+
+
+def open_seen_archive(settings: Settings) -> Archive:
+    """Return the archive, held against what this machine saw of its ledger: nothing is taken from one that lost its end."""
+    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
+
+    archive = wiring.open_archive(settings)
+    last_head.check(settings.state, archive)
+    return archive
+
+
+def open_place(settings: Settings, place: str, *, endpoint_url: str | None = None, region: str | None = None) -> Store:
+    """Return the store of a folder or an ``s3://bucket/prefix`` that a command names; nothing is asked of it yet.
+
+    Where nothing else is given a bucket is asked where the archive's is, or would be, with the same credentials. Raises `UsageError` for
+    what is no place, and for one in which the archive or the state lies, or that lies in one of them.
+    """
+    from archiver.settings import place_of  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        found = place_of(place)
+    except ValueError as error:
+        raise UsageError(f"{place!r} {error}", next_step="name a folder, or s3://bucket/prefix") from None
+    archive = settings.place()
+    if isinstance(found, Path):
+        folder = Path(os.path.abspath(found.expanduser()))  # noqa: PTH100 - Path.absolute keeps '..'
+        taken = [settings.state, *([archive] if isinstance(archive, Path) else [])]
+        for other in taken:
+            if folder.is_relative_to(other) or other.is_relative_to(folder):
+                raise UsageError(f"{folder} and {other} lie one in the other", next_step="name a folder of its own")
+        from archiver.store.local import LocalStore  # noqa: PLC0415 - see the module's docstring
+
+        return LocalStore(folder)
+    if not isinstance(archive, Path) and found.bucket == archive.bucket and endpoint_url is None:
+        one, other_one = f"{found.prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
+        if one.startswith(other_one) or other_one.startswith(one):
+            raise UsageError(
+                f"{place} and {settings.archive} lie one in the other", next_step="name a prefix of its own"
+            )
+    from archiver.store.s3 import S3Store  # noqa: PLC0415 - see the module's docstring
+
+    return S3Store(
+        found.bucket,
+        found.prefix,
+        endpoint_url=endpoint_url or settings.s3.endpoint_url,
+        region=region or settings.s3.region,
+    )
+
+
+@contextmanager
+def threads(count: int) -> Iterator[Executor]:
+    """Give threads that do the copying, and drop what has not begun when the block ends with an error."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
+
+    pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix="copy")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def copies_folder(settings: Settings) -> Path:
+    """Return the folder that large objects pass through, made if it is not there; raises `SpoolError` if it cannot be."""
+    folder = settings.state / COPIES_FOLDER
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpoolError(
+            f"{folder} cannot be made: {error.strerror}",
+            next_step="make the directory named by 'state:' in archiver.yaml writable for this user",
+        ) from error
+    return folder
+
+
+def piece_bytes(settings: Settings) -> int:
+    """Return in which pieces the archive's objects are best read."""
+    from archiver.discovery import clone_copying as copying  # noqa: PLC0415 - see the module's docstring
+
+    return copying.FILE_PIECE_BYTES if isinstance(settings.place(), Path) else copying.REQUEST_PIECE_BYTES
+
+
+def new_attempt() -> str:
+    """Return eight random hex digits, which no other attempt has."""
+    return secrets.token_hex(4)
+
+
+def author(*, clock: Clock) -> Author:
+    """Return who enters something beside runs, as a hold does: under a writer's name of its own each time."""
+    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
+
+    return Author(
+        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
+        actor=wiring.user_name(),
+        software=wiring.SOFTWARE,
+        writer=secrets.token_hex(16),
+    )
