@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -57,6 +58,7 @@ def _compare(folder: Path, made: Path, given: argparse.Namespace) -> int:
         for side in sides:
             copy = folder / side
             shutil.copytree(made, copy)
+            os.sync()  # nobody waits for what was copied
             python = str(RIVALS_PYTHON) if side in RIVALS else sys.executable
             figure = json.loads(_run(python, f"apply_{side}.py", copy, given.threads).splitlines()[-1])
             if figure["rows"] != expected["messages"] - expected["items"]:

@@ -89,6 +89,7 @@ def erase(
 ) -> int | None:
     """Plan the erasure of everything that one person sent, its files, and their rows in the directory (GDPR, Article 17).
 
+    What a bot posted on their behalf is theirs too.
     Nothing is removed before `archiver retention apply` is given the plan's digest. What a hold covers stays, and so does what a retain
     period of the policy still keeps (Article 17(3)): it is told how much that is and until when. So is what remains that names them.
     """

@@ -6,7 +6,7 @@ what will be due then.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from archiver.archive.commit import Author
@@ -21,6 +21,7 @@ from archiver.retention.erasing import finish_disposals
 from archiver.retention.located import Progress
 from archiver.retention.plan_document import Plan
 from archiver.retention.policy import Policy
+from archiver.retention.storing import AT_ONCE
 
 _PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that approved"
 
@@ -83,18 +84,20 @@ def apply_plan(
     head, _ = finish_disposals(archive, head, author=author, now_ms=now_ms, executor=executor, progress=progress)
     coverage = read_coverage(archive.store, head)
     _require_entries_free(plan, coverage)
-    return dispose(
-        archive,
-        head,
-        plan,
-        coverage=coverage,
-        approved_by=approved_by,
-        author=author,
-        attempt=attempt,
-        now_ms=now_ms,
-        executor=executor,
-        progress=progress,
-    )
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as writers:
+        return dispose(
+            archive,
+            head,
+            plan,
+            coverage=coverage,
+            approved_by=approved_by,
+            author=author,
+            attempt=attempt,
+            now_ms=now_ms,
+            executor=executor,
+            writers=writers,
+            progress=progress,
+        )
 
 
 def _require_entries_free(plan: Plan, coverage: Coverage) -> None:

@@ -34,8 +34,9 @@ from archiver.retention.located import (
     locate,
     without_held,
 )
-from archiver.retention.plan_document import Plan, breakers_passed, items_digest
+from archiver.retention.plan_document import Plan, breakers_passed
 from archiver.retention.rewrite import Touched, rewrite
+from archiver.retention.storing import Storing
 from archiver.store import ObjectLock, Store
 
 _PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that approved"
@@ -67,11 +68,13 @@ def dispose(
     attempt: str,
     now_ms: int,
     executor: Executor,
+    writers: Executor | None = None,
     progress: Progress = _unwatched,
 ) -> Disposed:
     """Remove the items of a plan from the archive, without those that a hold covers now, and return what was done.
 
-    ``head`` is the newest head and ``coverage`` that of its holds; ``attempt`` is eight random hex digits, new for each call. Call it only
+    ``head`` is the newest head and ``coverage`` that of its holds; ``attempt`` is eight random hex digits, new for each call. What mostly
+    waits for the store is done in ``writers``, beside what ``executor`` works out; without them it is done there as well. Call it only
     while holding this machine's run lock.
 
     Raises `RefusedError`, before anything is changed, if more happened since the plan than that holds were placed, if its digests do not
@@ -88,14 +91,14 @@ def dispose(
         archive.store, plan, keys.values(), sequence=head.sequence + 1, attempt=attempt, author=author, at_ms=now_ms
     )
     try:
-        fresh = _rewrite_all(archive.store, touched, keys, executor=executor, progress=progress)
+        fresh = _rewrite_all(archive.store, touched, keys, executor=executor, writers=writers, progress=progress)
         certificate = certify(
             plan,
             located,
             head=head,
             fresh=fresh,
             blobs=blobs,
-            locks=_locks(archive.store, touched, blobs, executor=executor),
+            locks=_locks(archive.store, touched, blobs, executor=writers or executor),
             approved_by=approved_by,
             author=author,
             attempt=attempt,
@@ -108,7 +111,13 @@ def dispose(
         raise
     entry, entry_digest = ledger.read_entry(archive.store, new_head.sequence)
     final_head, erasure = erase_removed(
-        archive, new_head, (entry, entry_digest), author=author, now_ms=now_ms, executor=executor, progress=progress
+        archive,
+        new_head,
+        (entry, entry_digest),
+        author=author,
+        now_ms=now_ms,
+        executor=writers or executor,
+        progress=progress,
     )
     return Disposed(final_head, new_head.sequence, certificate, layout.certificate_key(plan.digest), erasure)
 
@@ -136,7 +145,7 @@ def check(
 
 def _require_sound(archive: Archive, plan: Plan) -> None:
     """Refuse a plan that is not what its digests say, or of another archive."""
-    if items_digest(plan.items) != plan.header.items_sha256:
+    if plan.items_sha256 != plan.header.items_sha256:
         raise RefusedError(f"the items of plan {plan.digest} are not those that were approved", next_step=_PLAN_ANEW)
     if plan.header.archive_id != archive.facts.archive_id:
         raise RefusedError(
@@ -223,21 +232,28 @@ def _new_keys(touched: list[Touched], *, sequence: int, attempt: str) -> dict[st
 
 
 def _rewrite_all(
-    store: Store, touched: list[Touched], keys: Mapping[str, str], *, executor: Executor, progress: Progress
+    store: Store,
+    touched: list[Touched],
+    keys: Mapping[str, str],
+    *,
+    executor: Executor,
+    writers: Executor | None,
+    progress: Progress,
 ) -> dict[str, FileRecord]:
     """Write what stays of every object; returns only when no task is under way any more, also where one failed."""
     parts = [one for one in touched if one.record.key in keys]
-    tasks = [executor.submit(rewrite, store, one, keys[one.record.key]) for one in parts]
-    try:
-        records = {}
-        for done, (one, task) in enumerate(zip(parts, tasks, strict=True), 1):
-            records[one.record.key] = task.result()
-            progress("rewriting", done, len(parts))
-        return records
-    finally:
-        for task in tasks:
-            task.cancel()
-        wait(tasks)
+    records = {}
+    with Storing(store, writers) as storing:
+        tasks = [executor.submit(rewrite, store, one, keys[one.record.key], storing=storing) for one in parts]
+        try:
+            for done, (one, task) in enumerate(zip(parts, tasks, strict=True), 1):
+                records[one.record.key] = task.result()
+                progress("rewriting", done, len(parts))
+        finally:
+            for task in tasks:
+                task.cancel()
+            wait(tasks)
+    return records
 
 
 def _commit(

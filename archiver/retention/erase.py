@@ -1,7 +1,8 @@
 """Erasure for one person (GDPR 17): a plan of its own of everything that they sent, its files, and their rows in the directory.
 
-What a hold covers stays, and so does what a retain period of the policy still keeps (GDPR 17(3)); the plan says how much of it and until
-when. What others wrote that names the person is not theirs to have removed: it is counted, so that an answer to them can say so.
+What a bot posted on their behalf is theirs as what they sent themselves, as it is a custodian's for a hold. What a hold covers stays, and
+so does what a retain period of the policy still keeps (GDPR 17(3)); the plan says how much of it and until when. What others wrote that
+names the person is not theirs to have removed: it is counted, so that an answer to them can say so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Archive, Head, files_of, read_columns
 from archiver.archive.schema import USERS
 from archiver.clock import LATEST_MS
@@ -24,7 +26,9 @@ from archiver.retention.context import read_context
 from archiver.retention.coverage import Coverage, read_coverage
 from archiver.retention.evaluate import Evaluator
 from archiver.retention.finding import Progress, find
-from archiver.retention.judging import ERASED_ON_REQUEST, ERASURE, Judge
+from archiver.retention.items import message_keys
+from archiver.retention.judging import ERASED_ON_REQUEST, ERASURE, SENDER_COLUMNS, Judge, sent_by
+from archiver.retention.matching import joined
 from archiver.retention.plan import Subject, header_of, start_of
 from archiver.retention.plan_document import ITEMS, Plan, sorted_items
 from archiver.retention.policy import Policy
@@ -131,8 +135,9 @@ def _checked(text: str, characters_max: int, option: str) -> str:
 
 
 def _has_sent(store: Store, head: Head, user_id: str) -> bool:
+    wanted = pa.array([user_id], pa.string())
     return any(
-        pc.any(pc.equal(read_columns(store, record, ("sender_id",)).column("sender_id"), user_id), min_count=0).as_py()
+        pc.any(sent_by(read_columns(store, record, SENDER_COLUMNS), wanted), min_count=0).as_py()
         for record in files_of(head, "messages")
     )
 
@@ -176,18 +181,23 @@ def _instants(milliseconds: Sequence[int]) -> pa.Array:
 
 def _remains(store: Store, head: Head, user_ids: frozenset[str], *, executor: Executor) -> Remains:
     wanted = pa.array(sorted(user_ids), pa.string())
+    records = files_of(head, "messages")
 
-    def in_messages(rows: pa.Table) -> tuple[int, int]:
-        others = rows.filter(pc.invert(pc.is_in(rows.column("sender_id"), value_set=wanted)))
+    def theirs_in(record: FileRecord) -> pa.Array:
+        rows = read_columns(store, record, ("chat_id", "message_uid", *SENDER_COLUMNS))
+        return message_keys(rows.filter(sent_by(rows, wanted)))
+
+    theirs = joined([pa.array([], pa.string()), *executor.map(theirs_in, records)])
+
+    def in_messages(record: FileRecord) -> tuple[int, int]:
+        rows = read_columns(store, record, ("chat_id", "message_uid", "mentions"))
+        others = rows.filter(pc.invert(pc.is_in(message_keys(rows), value_set=theirs)))
         mentions = others.column("mentions").combine_chunks()
         hits = pc.is_in(pc.list_flatten(mentions), value_set=wanted)
         mentioning = pc.count_distinct(pc.list_parent_indices(mentions).filter(hits)).as_py()
         return mentioning, _in_chats_of(others, user_ids)
 
-    columns = ("chat_id", "sender_id", "mentions")
-    counts = list(
-        executor.map(lambda record: in_messages(read_columns(store, record, columns)), files_of(head, "messages"))
-    )
+    counts = list(executor.map(in_messages, records))
     memberships = sum(
         pc.sum(pc.is_in(read_columns(store, record, ("user_id",)).column("user_id"), value_set=wanted)).as_py() or 0
         for record in files_of(head, "groups")

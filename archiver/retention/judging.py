@@ -29,6 +29,8 @@ from archiver.retention.leaving import (
     to_items,
 )
 
+# Whose a message is, for an erasure as for a custodian.
+SENDER_COLUMNS: Final = ("sender_id", "on_behalf_of")
 ERASURE: Final = "erasure"
 ERASED_ON_REQUEST: Final = "erasure-asked"
 STILL_RETAINED: Final = "still-retained"
@@ -60,8 +62,8 @@ class Verdict:
 class Judge:
     """Judges rows by a policy, and for an erasure by who sent them.
 
-    What leaves until ``horizon_ms`` is found, whether it is due yet or not. With ``senders`` only what these user ids sent leaves, at
-    ``as_of_ms``, or when the last period ends that retains it.
+    What leaves until ``horizon_ms`` is found, whether it is due yet or not. With ``senders`` only what these user ids sent leaves, or a bot
+    on their behalf, at ``as_of_ms``, or when the last period ends that retains it.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Judge:
         self._coverage = coverage
         self.horizon_ms = horizon_ms
         self._senders = None if senders is None else pa.array(sorted(senders), pa.string())
-        of_senders = () if senders is None else ("sender_id",)
+        of_senders = () if senders is None else SENDER_COLUMNS
         self.message_columns = _distinct(MESSAGE_COLUMNS, of_senders, evaluator.message_columns)
         self.file_columns = _distinct(FILE_COLUMNS, evaluator.file_columns)
         held = tuple(coverage.message_columns) if coverage.holds else ()
@@ -117,17 +119,19 @@ class Judge:
     def _of_messages(self, messages: pa.Table, files: pa.Table) -> Verdict:
         if self._senders is None:
             return Verdict.of(self._evaluator.of_messages(messages, files))
-        theirs = pc.is_in(_decoded(messages.column("sender_id")), value_set=self._senders)
-        if not pc.any(theirs, min_count=0).as_py():
+        sent = messages.filter(sent_by(messages, self._senders))
+        if not sent.num_rows:
             return _never(messages.num_rows)
-        return self._erased(_one(theirs), self._evaluator.of_messages(messages, files))
+        # A message goes whole, also where only one of its versions says on whose behalf it was posted.
+        theirs = pc.is_in(_joined_keys(messages), value_set=_joined_keys(sent))
+        return self._erased(theirs, self._evaluator.of_messages(messages, files))
 
     def _of_files(self, files: pa.Table, messages: pa.Table) -> Verdict:
         if not files.num_rows:
             return _never(0)
         if self._senders is None:
             return Verdict.of(self._evaluator.of_files(files, messages))
-        sent = messages.filter(pc.is_in(_decoded(messages.column("sender_id")), value_set=self._senders))
+        sent = messages.filter(sent_by(messages, self._senders))
         if not sent.num_rows:
             return _never(files.num_rows)
         keys, theirs = _joined_keys(files), _joined_keys(sent)
@@ -194,6 +198,12 @@ class Tally:
     def _count_held(self, count: Count, items: pa.Table, sign: int) -> None:
         if items.num_rows:
             count.add(sign * items.num_rows, sign * pc.sum(items.column("bytes")).as_py())
+
+
+def sent_by(messages: pa.Table, user_ids: pa.StringArray) -> pa.BooleanArray:
+    """Return which rows of ``messages``, given with `SENDER_COLUMNS`, these users sent, or a bot on their behalf."""
+    sender, behalf = (pc.is_in(_decoded(messages.column(name)), value_set=user_ids) for name in SENDER_COLUMNS)
+    return _one(pc.or_(sender, behalf))
 
 
 def due_of(found: Leaving, *, as_of_ms: int) -> Leaving:

@@ -39,9 +39,12 @@ class Targets:
         self._has_ordinals = ordinals is not None
         keys = self._keys(codes, None if chats is None else self._numbers_of(chats), ordinals)
         # Sorted by their keys, items are sorted by their uids as well, because a key begins with the uid's place.
-        self._places = pc.array_sort_indices(keys)
+        self._places = pc.cast(pc.array_sort_indices(keys), pa.int64())
         self._sorted_keys = pc.take(keys, self._places)
         self._sorted_codes = pc.take(codes, self._places)
+        # Where no two items share a uid, which is nearly always, the place of a uid is that of its item.
+        self._is_told_by_uid = len(self._distinct) == self.size and not self._has_ordinals
+        self._sorted_chats = pc.take(chats, self._places) if self._is_told_by_uid and chats is not None else None
 
     def meets(self, least: str, greatest: str) -> bool:
         """Tell whether any uid lies between these two, both included."""
@@ -55,7 +58,10 @@ class Targets:
         """
         if not self.size or not len(uids):
             return pa.nulls(len(uids), pa.int64())
-        codes = self._codes_of(uids)
+        start, near_codes = self._codes_of(uids)
+        if self._is_told_by_uid:
+            return self._told_by_uid(start, near_codes, chats)
+        codes = pc.add(pc.cast(near_codes, pa.int64()), start)
         is_hit = pc.is_valid(codes)
         hit_codes = codes.filter(is_hit)
         if not len(hit_codes):
@@ -71,7 +77,14 @@ class Targets:
         if hit_chats is not None and hit_chats.null_count:
             of_uid = pc.take(near, pc.index_in(hit_codes, value_set=pc.take(self._sorted_codes, near)))
             found = pc.if_else(pc.is_null(hit_chats), pc.take(self._places, of_uid), found)
-        return pc.replace_with_mask(pa.nulls(len(uids), pa.int64()), is_hit, pc.cast(found, pa.int64()))
+        return pc.replace_with_mask(pa.nulls(len(uids), pa.int64()), is_hit, found)
+
+    def _told_by_uid(self, start: int, codes: pa.Array, chats: pa.Array | None) -> pa.Array:
+        found = pc.take(self._places.slice(start), codes)
+        if chats is None or self._sorted_chats is None:
+            return found
+        fits = pc.fill_null(pc.equal(pc.take(self._sorted_chats.slice(start), codes), chats), fill_value=True)
+        return pc.if_else(fits, found, pa.scalar(None, pa.int64()))
 
     def _near(self, codes: pa.Array) -> pa.Array:
         """Return where among the sorted items those with these uids stand."""
@@ -89,18 +102,18 @@ class Targets:
             bisect_right(places, greatest, key=lambda place: self._distinct[place].as_py()),
         )
 
-    def _codes_of(self, uids: pa.Array) -> pa.Array:
-        """Return the place of each uid among the distinct ones, null for others."""
+    def _codes_of(self, uids: pa.Array) -> tuple[int, pa.Array]:
+        """Return the place of each uid among the distinct ones that begin with a certain one, and the place of that; null for others."""
         bounds = pc.min_max(uids).as_py()
         if bounds["min"] is None:
-            return pa.nulls(len(uids), pa.int64())
+            return 0, pa.nulls(len(uids), pa.int64())
         start, end = self._span(bounds["min"], bounds["max"])
         span = self._distinct.slice(start, end - start)
         if len(span) <= _FEWER_TIMES * len(uids):
-            return pc.add(pc.cast(pc.index_in(uids, value_set=span), pa.int64()), start)
+            return start, pc.index_in(uids, value_set=span)
         present = pc.indices_nonzero(pc.is_in(span, value_set=uids))
         among = pc.index_in(uids, value_set=pc.take(span, present))
-        return pc.add(pc.cast(pc.take(present, among), pa.int64()), start)
+        return start, pc.take(present, among)
 
     def _numbers_of(self, chats: pa.Array) -> pa.Array:
         encoded = chats.dictionary_encode()

@@ -23,8 +23,9 @@ from archiver.archive import blobs
 from archiver.archive.ledger import FileRecord
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import RowWriter
-from archiver.errors import DamageFoundError, KeyExistsError, KeyMissingError, StoreFullError
+from archiver.errors import DamageFoundError, KeyMissingError, StoreFullError
 from archiver.retention.matching import Targets, joined, uids_carried, whole
+from archiver.retention.storing import Storing
 from archiver.store import Store
 
 # An object of this size or more is read and written piece by piece.
@@ -111,8 +112,10 @@ def find_users(store: Store, record: FileRecord, targets: Targets) -> Touched | 
     return _find(store, record, ["user_id"], match) if targets.size else None
 
 
-def rewrite(store: Store, touched: Touched, key: str, *, in_memory_bytes_max: int = IN_MEMORY_BYTES_MAX) -> FileRecord:
-    """Write the rows of an object that stay under a new key and return its record; the old object is left as it is.
+def rewrite(
+    store: Store, touched: Touched, key: str, *, storing: Storing, in_memory_bytes_max: int = IN_MEMORY_BYTES_MAX
+) -> FileRecord:
+    """Give the rows of an object that stay to ``storing`` under a new key and return its record; the old object is left as it is.
 
     Raises `DamageFoundError` if the old object is not what the ledger says: its rows would get a new digest, and nobody could see any
     more that they are not the ones that were committed. Raises `StoreFullError` if this machine's disk does not take one that is too
@@ -129,7 +132,7 @@ def rewrite(store: Store, touched: Touched, key: str, *, in_memory_bytes_max: in
                     raise _damaged(store, record, f"does not have the columns of table {record.table}")
                 writer.add(data.filter(pc.invert(touched.goes.slice(start, data.num_rows))))
         written, digest, size = sink.finish()
-        _create(store, key, written, digest=digest)
+        storing.add(key, written, digest=digest)
     return FileRecord(
         table=record.table,
         key=key,
@@ -309,13 +312,3 @@ def _output(record: FileRecord, *, is_small: bool) -> Iterator[_InMemory | _OnDi
             f"{tempfile.gettempdir()} does not take {record.key} while it is written anew: {error.strerror}",
             next_step=f"make some {2 * record.bytes:,} bytes of space for each task there, or name another folder with TMPDIR",
         ) from error
-
-
-def _create(store: Store, key: str, data: bytes | Path, *, digest: str) -> None:
-    """Create an object whose key nobody else writes, so that what is there already is our own first try."""
-    try:
-        store.create(key, data)
-    except KeyExistsError:
-        with store.open(key) as there:
-            if blobs.digest_of(there)[0] != digest:
-                raise

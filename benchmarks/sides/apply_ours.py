@@ -15,6 +15,7 @@ from archiver.archive.reader import Archive
 from archiver.retention.coverage import read_coverage
 from archiver.retention.dispose import dispose
 from archiver.retention.plan_document import load_plan
+from archiver.retention.storing import AT_ONCE
 from archiver.store.local import LocalStore
 
 
@@ -23,7 +24,7 @@ def main(folder: Path, *, threads: int) -> None:
     started, used = time.perf_counter(), time.process_time()
     archive = Archive.open(LocalStore(folder / "archive"))
     head = archive.head()
-    with ThreadPoolExecutor(threads) as executor:
+    with ThreadPoolExecutor(threads) as executor, ThreadPoolExecutor(AT_ONCE) as writers:
         done = dispose(
             archive,
             head,
@@ -34,6 +35,7 @@ def main(folder: Path, *, threads: int) -> None:
             attempt="0b0b0b0b",
             now_ms=1_800_000_000_000,
             executor=executor,
+            writers=writers,
         )
     seconds, cpu = time.perf_counter() - started, time.process_time() - used
     rows = done.head.rows["messages"]

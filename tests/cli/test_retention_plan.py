@@ -306,6 +306,31 @@ class TestErase:
         assert told["plan"]["counts"] == {"message": 1, "file": 1, "user": 1}
         assert told["remains"] == {"mentions": 1, "direct": 0, "memberships": 0, "conversations": 0}
 
+    def test_what_a_bot_posted_on_their_behalf_is_theirs_in_all_its_versions(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As it is of a custodian's for a hold; also of somebody who sent nothing with their own hands."""
+        by_bot = {"sender_id": "u:bot", "app_id": "a:poll", "mentions": ["u:eve"]}
+        uid, other_uid = stated_uid(OLD, 2), stated_uid(OLD, 3)
+        added(
+            *opened(folder),
+            {
+                "messages": [
+                    sent(uid, OLD, text="the llama asks", on_behalf_of="u:eve", **by_bot),
+                    sent(uid, date(2015, 4, 1), version=2, text="the llama asked", **by_bot),
+                    sent(other_uid, OLD, text="nobody's llama", **by_bot),
+                ],
+                "files": [attached(uid, OLD), attached(other_uid, OLD)],
+            },
+        )
+        told = document(capsys, "erase", "--subject", "u:eve", "--reason", "request 4")
+        assert (told["plan"]["counts"], told["plan"]["rows"]) == ({"message": 1, "file": 1}, 3)
+        assert told["remains"]["mentions"] == 1
+
+        done = document(capsys, "apply", told["digest"], "--approved-by", "the data protection officer")
+        assert done["certificate"]["rows"] == {"messages": 2, "files": 1}
+        assert main(["verify"]) == 0
+
     def test_is_applied_as_any_plan(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, *self.WORDS)["digest"]
         told = document(capsys, "apply", digest, "--approved-by", "the data protection officer")

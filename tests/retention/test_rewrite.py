@@ -22,6 +22,7 @@ from archiver.clock import DAY_MS
 from archiver.errors import DamageFoundError
 from archiver.retention.matching import Targets, uids_carried
 from archiver.retention.rewrite import find_events, find_messages, read_going, read_staying, rewrite
+from archiver.retention.storing import Storing
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import add, event, found, message
@@ -155,7 +156,9 @@ def test_what_stays_is_encoded_as_if_the_rest_had_never_been_there(
         row["message_uid"] for row in pairs
     ]
 
-    fresh = rewrite(store, touched, NEW_KEY, in_memory_bytes_max=1 if is_large else record.bytes + 1)
+    fresh = rewrite(
+        store, touched, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=1 if is_large else record.bytes + 1
+    )
 
     assert 0 < fresh.astray_rows < record.astray_rows
     stays = data.filter(pc.invert(pa.array(goes)))
@@ -189,7 +192,7 @@ def test_many_row_groups_are_rewritten_one_at_a_time_into_whole_ones() -> None:
     touched = find_messages(store, record, targets_of([("g:1", f"{number:09}") for number in range(0, count, 10)]))
     assert touched is not None
 
-    fresh = rewrite(store, touched, NEW_KEY)
+    fresh = rewrite(store, touched, NEW_KEY, storing=Storing(store, None))
 
     with pq.ParquetFile(io.BytesIO(store.read(NEW_KEY))) as file:
         groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
@@ -237,7 +240,7 @@ def test_damage_is_not_given_a_new_digest(tmp_path: Any, damage: str) -> None:
         (tmp_path / record.key).write_bytes(content if damage == "flipped" else content[:-20])
 
     with pytest.raises(DamageFoundError, match=record.key):
-        rewrite(store, touched, NEW_KEY)
+        rewrite(store, touched, NEW_KEY, storing=Storing(store, None))
     assert [info.key for info in store.list("")] == ([record.key] if damage != "gone" else [])
 
 
