@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "query": "Ask the archive in SQL.",
     "hold": "Place and release legal holds, and see what they cover.",
     "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
+    "export": "Hand over what a matter asks for, and check a package.",
     "verify": "Check the archive against its ledger.",
     "installs": "List and revoke the tokens by which Flock is asked.",
     "webhooks": "Plan outgoing webhooks, and check which deliver.",

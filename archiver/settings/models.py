@@ -70,11 +70,11 @@ def _archive(value: str) -> str:
     return f"s3://{bucket}/{'/'.join(segments)}".rstrip("/")
 
 
-def place_of(value: str) -> Path | S3Address:
-    """Return the folder or the address in a bucket that a text names; raises `ValueError` for what is neither."""
-    scheme, separator, rest = _archive(value).partition("://")
+def place_of(text: str) -> Path | S3Address:
+    """Return the folder, or the address in a bucket, that a text names; raises `ValueError` that ends a sentence about it."""
+    scheme, separator, rest = _archive(text).partition("://")
     if not separator or scheme != "s3":
-        return Path(value)
+        return Path(text)
     bucket, _, prefix = rest.partition("/")
     return S3Address(bucket=bucket, prefix=prefix)
 

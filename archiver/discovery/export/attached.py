@@ -6,17 +6,33 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from archiver.discovery.export.people import path_name
-
 EXTENSION_CHARACTERS_MAX: Final = 8
 _STORED: Final = "stored"
+# The reasons that downloads give (docs/archive-format.md), in words for somebody who reads a package.
+_REASONS: Final = {
+    "bad_url": "its link is none that can be followed",
+    "not_https": "its link is not encrypted (https), and was not followed",
+    "url_with_user": "its link has a user name in it, and was not followed",
+    "odd_port": "its link leads to an unusual port, and was not followed",
+    "host_not_allowed": "its link leads to a host that is not allowed, and was not followed",
+    "private_address": "its link leads into a private network, and was not followed",
+    "http_status": "the host of the file refused it",
+    "login_page": "its link led to a login page instead of the file",
+    "too_large": "it is larger than the archive is to fetch",
+    "truncated": "it broke off each time it was fetched",
+    "timed_out": "its host did not answer in time",
+    "network_error": "its host could not be reached",
+    "bad_encoding": "its host sent it in a form that cannot be read",
+    "bad_redirect": "its link led on to one that cannot be followed",
+    "too_many_redirects": "its link led on too many times",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """A file as the archive has it. ``digest`` is given if its bytes are stored; else ``reason`` says why not.
 
-    ``extension`` is safe, of lower-case letters and digits with its dot, or empty; ``path_name`` is a safe name with it.
+    ``extension`` is safe, of lower-case letters and digits with its dot, or empty.
     """
 
     name: str
@@ -27,7 +43,6 @@ class FileFacts:
     digest: str | None = None
     reason: str | None = None
     extension: str = ""
-    path_name: str = ""
 
 
 def file_facts(rows: Iterable[Mapping[str, Any]], versions: Collection[int] | None = None) -> list[FileFacts]:
@@ -59,7 +74,11 @@ def _facts(row: Mapping[str, Any]) -> FileFacts:
     is_stored = row["status"] == _STORED and row["blob_digest"] is not None
     name = row["name"] or f"{row['kind']}-{row['ordinal'] + 1}"
     extension = _extension(name)
-    reason = row["reason"] or ("it waits to be fetched" if row["status"] == "pending" else row["status"])
+    reason = _REASONS.get(row["reason"], row["reason"]) or (
+        "it waits to be fetched" if row["status"] == "pending" else row["status"]
+    )
+    if row["http_status"] is not None and row["reason"] == "http_status":
+        reason = f"{reason} (HTTP {row['http_status']})"
     return FileFacts(
         name=name,
         kind=row["kind"],
@@ -69,7 +88,6 @@ def _facts(row: Mapping[str, Any]) -> FileFacts:
         digest=row["blob_digest"] if is_stored else None,
         reason=None if is_stored else reason,
         extension=extension,
-        path_name=path_name(name.removesuffix(extension), of=name) + extension,
     )
 
 
