@@ -37,6 +37,10 @@ class Directory:
         self._chats = chats
         self._found: dict[tuple[str, str], frozenset[str]] = {}
 
+    def about(self, user_id: str) -> Known:
+        """Return what is known of a user; nothing of somebody unknown."""
+        return self._people.get(user_id, Known())
+
     def people_like(self, pattern: str) -> frozenset[str]:
         """Return the ids of the users whom `person_like` means."""
         return self._like("person", pattern, self._people, is_meant=person_like(pattern))
