@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape as _e
 from typing import Any, Final
 from urllib.parse import quote
@@ -291,6 +292,7 @@ def weight(count: int) -> str:
     return f"{count:,} bytes" if unit == 0 else f"{size:.1f} {_UNITS[unit]} ({count:,} bytes)"
 
 
+@cache
 def environment() -> jinja2.Environment:
     """Return the templates of this package, which escape whatever they are given."""
     return jinja2.Environment(
