@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "gaps": "List what may be missing, and what to do about it.",
     "retention": "Keep messages as long as policies say, and no longer.",
     "query": "Ask the archive in SQL.",
+    "catalog": "Show the archive to DuckDB, Athena and Iceberg engines.",
     "hold": "Place and release legal holds, and see what they cover.",
     "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
     "export": "Hand over what a matter asks for, and check a package.",

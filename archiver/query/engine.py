@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from archiver.archive.reader import Archive, Head, files_of
 from archiver.archive.schema import TABLES
 from archiver.errors import UsageError
 from archiver.query import mistakes, scanner, views
+from archiver.query.answer import Answer, Column
 from archiver.query.derived import PROVISIONAL_MESSAGES
 from archiver.query.scanner import S3Login
 
@@ -37,22 +37,6 @@ _LISTS = re.compile(
     r"^\s*(show|desc|describe)\b|\b(information_schema|sqlite_master)\b|\b(duckdb|pragma|pg)_", re.IGNORECASE
 )
 _ONE_SELECT = "write one SELECT (or WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, EXPLAIN); a PIVOT names its values with IN"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of an answer: its name and DuckDB's name of its type."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a query gives: its columns, and its rows as they are fetched (`FETCH_ROWS` at a time)."""
-
-    columns: tuple[Column, ...]
-    rows: Iterator[tuple[Any, ...]]
 
 
 class Engine:

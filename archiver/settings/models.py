@@ -25,6 +25,7 @@ from archiver.settings.parts import (
     HttpUrl,
     Origin,
 )
+from archiver.settings.query import AthenaSettings, IcebergSettings
 
 ENVIRONMENT_PREFIX = "ARCHIVER_"
 ENVIRONMENT_DELIMITER = "__"
@@ -293,6 +294,8 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     holds: HoldsSettings = HoldsSettings()
     retention: RetentionSettings = RetentionSettings()
+    athena: AthenaSettings = AthenaSettings()
+    iceberg: IcebergSettings = IcebergSettings()
 
     def place(self) -> Path | S3Address:
         """Return where the archive lies: an absolute folder, or an address in a bucket."""

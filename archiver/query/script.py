@@ -1,0 +1,33 @@
+"""The archive as a script for any DuckDB, with nothing of ours installed: the tables of one head, the views and the macros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archiver.archive.reader import Head
+from archiver.query import views
+
+
+def duckdb_script(head: Head, *, root: str, region: str | None, endpoint_url: str | None) -> Iterator[str]:
+    """Yield the lines of the script; ``root`` is what stands before a key, with its slash. No credential is in it."""
+    yield f"-- The archive at {_comment(root)} as of commit {head.sequence} ({head.at}), for DuckDB 1.4 or newer."
+    yield "-- Later commits are not in it, and what is disposed of later is missing: make it anew then."
+    if root.startswith("s3://"):
+        yield "INSTALL httpfs;"
+        yield "LOAD httpfs;"
+        yield "-- Credentials come from the AWS_ variables, a profile or the instance's role."
+        yield "INSTALL aws;"
+        yield "LOAD aws;"
+        options = {"REGION": region}
+        if endpoint_url:
+            scheme, _, place = endpoint_url.partition("://")
+            options |= {"ENDPOINT": place, "URL_STYLE": "path", "USE_SSL": "true" if scheme == "https" else "false"}
+        given = "".join(f", {name} {views.literal(value)}" for name, value in options.items() if value)
+        yield f"CREATE OR REPLACE SECRET archive (TYPE s3, PROVIDER credential_chain, SCOPE {views.literal(root)}{given});"
+    yield "SET TimeZone = 'UTC';"
+    for statement in views.statements(head, root=root):
+        yield f"{statement};"
+
+
+def _comment(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
