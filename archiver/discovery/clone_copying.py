@@ -12,7 +12,7 @@ from archiver.errors import DamageFoundError, KeyExistsError, KeyMissingError
 from archiver.store import Batch, Store
 
 # A piece is read, hashed and written while the processor still has it at hand.
-FILE_PIECE_BYTES: Final = 512 * 1024
+FILE_PIECE_BYTES: Final = 1024 * 1024
 # Where each reading is a request, an object comes with one, up to this.
 REQUEST_PIECE_BYTES: Final = 32 * 1024 * 1024
 

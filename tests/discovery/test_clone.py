@@ -442,7 +442,7 @@ def test_stopped_at_a_step_it_stands_at_an_older_head_and_goes_on(
 ) -> None:
     """A few steps of each story; the next test stops at every one."""
     writes = _writes(story, prepared, folder)
-    for stop_at in {2, writes // 3, 2 * writes // 3, writes - 1}:
+    for stop_at in (writes // 3, writes - 1):
         _stopped(story, prepared, folder, stop_at=stop_at, effect=EFFECTS[stop_at % 2])
 
 
