@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import retention_explain, retention_plan, retention_test, retention_tier
+from archiver.cli import retention_certificate, retention_explain, retention_plan, retention_test, retention_tier
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.output import Output
 from archiver.errors import EXIT_DONE, EXIT_USAGE
@@ -153,6 +153,7 @@ for _further in (
     retention_test.command,
     retention_plan.plan,
     retention_plan.apply,
+    retention_certificate.certificate,
     retention_explain.explain,
     retention_explain.erase,
     retention_tier.tier,
