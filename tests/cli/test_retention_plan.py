@@ -91,6 +91,7 @@ class TestPlan:
         ]  # fmt: skip
         archive, _ = opened(folder)
         assert archive.store.stat(layout.plan_key(told["digest"]))
+        assert told["locked"] == {"looked_at": 3, "objects": 0, "until": None, "legal_holds": 0}
 
     def test_prints_the_digest_and_what_to_do(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan", "--no-store")["digest"]
@@ -168,6 +169,7 @@ class TestApply:
         digest = document(capsys, "plan")["digest"]
         before = objects(folder)
         told = document(capsys, "apply", digest, "--approved-by", "ann", "--dry-run")
+        assert told["locked"] == {"looked_at": 3, "objects": 0, "until": None, "legal_holds": 0}
         assert (told["items"], told["items_held"]) == ({"message": 1, "file": 1}, 0)
         assert objects(folder) == before
 
