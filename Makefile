@@ -13,8 +13,12 @@ COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --universal -
 # Tests run on every core unless told otherwise: make test PYTEST="-n0 -x tests/store".
 PYTEST ?= -n auto --dist loadgroup
 
+# Which mutants, by module: make mutate MUTANTS="archiver.retention.decide*". All of those in pyproject.toml take hours.
+MUTANTS ?=
+MUTATE_WORKERS ?= 1
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-s3 test test-slow lint format schema bench lock clean
+.PHONY: help demo demo-s3 test test-slow mutate lint format schema bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +35,10 @@ test: $(VENV)/dev.stamp ## prove it
 test-slow: $(VENV)/dev.stamp .venv-peers/peers.stamp ## prove it on the large data sets too, and with long crash sweeps
 	$(BIN)/python -m pytest -m slow $(PYTEST)
 
+mutate: .venv-mutate/mutate.stamp ## change the code that decides, and see whether a test notices; CONTRIBUTING.md says how
+	.venv-mutate/bin/mutmut run --max-children $(MUTATE_WORKERS) $(MUTANTS)
+	.venv-mutate/bin/python tests/mutation_score.py
+
 lint: $(VENV)/dev.stamp ## ruff, mypy in strict mode and the floors of the design
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -41,9 +49,10 @@ format: $(VENV)/dev.stamp ## write the code as ruff formats it
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-schema: $(VENV)/runtime.stamp ## write docs/archiver.schema.json and policies/schema.json anew from the models
+schema: $(VENV)/runtime.stamp ## write the JSON Schemas of configuration, policies and their tests anew from the models
 	$(BIN)/python -c 'import pathlib, archiver.settings; pathlib.Path("docs/archiver.schema.json").write_text(archiver.settings.schema_text(), "utf-8")'
 	$(BIN)/python -c 'import pathlib, archiver.retention.policy; pathlib.Path("policies/schema.json").write_text(archiver.retention.policy.schema_text(), "utf-8")'
+	$(BIN)/python -c 'import pathlib, archiver.retention.policy_test_file as file; pathlib.Path("policies/tests.schema.json").write_text(file.schema_of_tests_text(), "utf-8")'
 
 bench: $(VENV)/dev.stamp .venv-bench/bench.stamp ## measure; benchmarks/README.md explains the figures
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
@@ -53,9 +62,10 @@ lock: .venv-lock/lock.stamp ## choose the versions of every package anew, with t
 	$(COMPILE) $(LOCK_ARGS) --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
 	$(COMPILE) $(LOCK_ARGS) benchmarks/rivals.in -o requirements-bench.lock
 	$(COMPILE) $(LOCK_ARGS) tests/peers.in -o requirements-peers.lock
+	$(COMPILE) $(LOCK_ARGS) -c requirements-dev.lock tests/mutation.in -o requirements-mutate.lock
 
 clean: ## remove the environments and caches
-	rm -rf $(VENV) .venv-bench .venv-peers .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .venv-bench .venv-peers .venv-mutate .venv-lock mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # A stamp says that an environment holds what its lock file says, so that a second call is immediate.
 
@@ -77,6 +87,12 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
 .venv-peers/peers.stamp: requirements-peers.lock
 	$(call new_environment,.venv-peers)
 	.venv-peers/bin/python -m pip install --quiet --require-hashes -r requirements-peers.lock
+	@touch $@
+
+.venv-mutate/mutate.stamp: requirements-dev.lock requirements-mutate.lock pyproject.toml
+	$(call new_environment,.venv-mutate)
+	.venv-mutate/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	.venv-mutate/bin/python -m pip install --quiet --require-hashes -r requirements-mutate.lock
 	@touch $@
 
 .venv-lock/lock.stamp: Makefile

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import retention_explain, retention_plan, retention_test, retention_tier
+from archiver.cli import retention_certificate, retention_explain, retention_plan, retention_test, retention_tier
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.output import Output
 from archiver.errors import EXIT_DONE, EXIT_USAGE
@@ -89,16 +89,24 @@ def validate(
     return exit_code
 
 
-@command.command("schema", epilog=examples("archiver retention schema > policies/schema.json"))
+@command.command(
+    "schema",
+    epilog=examples(
+        "archiver retention schema > policies/schema.json",
+        "archiver retention schema --tests > policies/tests.schema.json",
+    ),
+)
+@click.option("--tests", "is_of_tests", is_flag=True, help="That of the files of policy tests.")
 @output_options
-def schema(output: Output) -> int | None:
+def schema(output: Output, *, is_of_tests: bool) -> int | None:
     """Print the JSON Schema of a policy, for editors that complete and check YAML.
 
     With `# yaml-language-server: $schema=schema.json` in its first line a policy is checked as it is written.
     """
     from archiver.retention.policy import schema_text  # noqa: PLC0415 - as above
+    from archiver.retention.policy_test_file import schema_of_tests_text  # noqa: PLC0415 - as above
 
-    output.write(schema_text().encode())
+    output.write((schema_of_tests_text() if is_of_tests else schema_text()).encode())
     return None
 
 
@@ -145,6 +153,7 @@ for _further in (
     retention_test.command,
     retention_plan.plan,
     retention_plan.apply,
+    retention_certificate.certificate,
     retention_explain.explain,
     retention_explain.erase,
     retention_tier.tier,

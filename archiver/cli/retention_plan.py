@@ -15,6 +15,7 @@ import msgspec
 
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import Output
+from archiver.clock import to_text
 from archiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from archiver.archive.reader import Archive
     from archiver.retention.applying import Rehearsal
     from archiver.retention.dispose import Disposed
+    from archiver.retention.locked import Locked
     from archiver.retention.plan_document import Plan, PlanHeader
     from archiver.retention.policy import Policy
     from archiver.settings import Settings
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 # A table is for eyes; the JSON document has every month.
 RULES_SHOWN_MAX = 50
 PROGRAM_DIGITS = 16
+# A lock is asked for over the network, which is all waiting.
+LOCKS_AT_ONCE = 8
 # What holds the interpreter is little of the work, so each core has a thread.
 THREADS = max(2, os.cpu_count() or 1)
 
@@ -192,13 +196,16 @@ def finish(
     show_further: Callable[[Output], None] | None = None,
 ) -> None:
     """Store a plan, write its page, and print it."""
+    from archiver.retention.locked import locks_of_plan  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import store_plan  # noqa: PLC0415 - as above
     from archiver.retention.plan_page import PageFacts, plan_page  # noqa: PLC0415 - as above
 
+    with ThreadPoolExecutor(LOCKS_AT_ONCE) as executor:
+        locked = locks_of_plan(archive.store, archive.head(), found, executor=executor)
     if is_stored:
         store_plan(archive.store, found)
     if html_path is not None:
-        page = plan_page(found, PageFacts(settings.workspace, archive.store.url))
+        page = plan_page(found, PageFacts(settings.workspace, archive.store.url, locked.sentence))
         try:
             html_path.write_text(page, "utf-8")
         except OSError as error:
@@ -207,11 +214,17 @@ def finish(
             ) from None
 
     def show(output: Output) -> None:
-        _show(output, found, is_stored=is_stored)
+        _show(output, found, locked, is_stored=is_stored)
         if show_further is not None:
             show_further(output)
 
-    document = {**_document(found), "stored": is_stored, "html": html_path, **(further or {})}
+    document = {
+        **_document(found),
+        "locked": _locked(locked),
+        "stored": is_stored,
+        "html": html_path,
+        **(further or {}),
+    }
     invocation.output.result(document, show=show)
 
 
@@ -246,7 +259,16 @@ def _document(found: Plan) -> dict[str, Any]:
     }
 
 
-def _show(output: Output, found: Plan, *, is_stored: bool) -> None:
+def _locked(locked: Locked) -> dict[str, Any]:
+    return {
+        "looked_at": locked.looked_at,
+        "objects": locked.objects,
+        "until": None if locked.until_ms is None else to_text(locked.until_ms),
+        "legal_holds": locked.legal_holds,
+    }
+
+
+def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> None:
     from archiver.retention.plan import groups_of  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import breakers_passed  # noqa: PLC0415 - as above
     from archiver.retention.plan_page import day_of, limits_of, rules_of, weight  # noqa: PLC0415 - as above
@@ -289,6 +311,8 @@ def _show(output: Output, found: Plan, *, is_stored: bool) -> None:
         output.line(f"It cannot be applied: it has {passed}.")
     if not header.counts:
         return
+    if locked.sentence is not None:
+        output.line(locked.sentence)
     if is_stored:
         output.line(
             f"  Next: have it approved, then `archiver retention apply {found.digest[:PROGRAM_DIGITS]} --approved-by NAME`"
@@ -323,6 +347,7 @@ def _rehearsed(found: Plan, told: Rehearsal) -> dict[str, Any]:
         "items": told.items,
         "items_held": told.items_held,
         "held": told.held,
+        "locked": _locked(told.locked),
     }
 
 
@@ -332,6 +357,8 @@ def _show_rehearsal(output: Output, found: Plan, told: Rehearsal) -> None:
     )
     for name, items in told.held.items():
         output.line(f"  the hold {name} keeps {items:,} of its items")
+    if told.locked.sentence is not None:
+        output.line(told.locked.sentence)
 
 
 def _disposed(done: Disposed) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from archiver.retention.coverage import Coverage, read_coverage
 from archiver.retention.dispose import Disposed, check, dispose
 from archiver.retention.erase import holds_on
 from archiver.retention.erasing import finish_disposals
-from archiver.retention.located import Progress
+from archiver.retention.located import Progress, blobs_going
+from archiver.retention.locked import Locked, locks_of_located
 from archiver.retention.plan_document import Plan
 from archiver.retention.policy import Policy
 from archiver.retention.storing import AT_ONCE
@@ -28,11 +29,12 @@ _PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that appr
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What applying a plan would do now: items that would go, and that holds keep, by hold."""
+    """What applying a plan would do now: items that would go, and that holds keep, by hold, and what of it the store has locked."""
 
     items: dict[str, int]
     items_held: int
     held: dict[str, int]
+    locked: Locked
 
 
 def require_timely(plan: Plan, policy: Policy, *, now_ms: int) -> None:
@@ -60,7 +62,9 @@ def rehearse(
     _require_entries_free(plan, coverage)
     located = check(archive, head, plan, coverage=coverage, executor=executor, progress=progress)
     kept = sum(located.is_kept.to_pylist())
-    return Rehearsal(items_by_kind(plan, located), kept, dict(located.held))
+    blobs = blobs_going(archive.store, head, located, executor=executor)
+    locked = locks_of_located(archive.store, located, blobs, executor=executor)
+    return Rehearsal(items_by_kind(plan, located), kept, dict(located.held), locked)
 
 
 def apply_plan(

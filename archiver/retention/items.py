@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,10 +43,7 @@ class Groups:
             return answered
         if len(answered.answers) == 1:
             return Answered(taken([0], pa.nulls(self.count)), answered.answers)
-        every, common = 0, -1
-        for answer in answered.answers:
-            every |= answer
-            common &= answer
+        every, common = reduce(or_, answered.answers), reduce(and_, answered.answers)
         bits = [1 << place for place in range(every.bit_length()) if every & ~common & (1 << place)]
         flags = [taken([int(bool(answer & bit)) for answer in answered.answers], answered.codes) for bit in bits]
         crossing = Crossing(self.count)

@@ -77,7 +77,7 @@ def locate(store: Store, head: Head, plan: Plan, *, executor: Executor, progress
     touched: dict[str, list[Touched]] = {}
     for table, kind in KINDS.items():
         places = pc.indices_nonzero(pc.equal(plan.items.column("kind"), kind))
-        targets = _targets(kind, plan.items.take(places))
+        targets = targets_of(kind, plan.items.take(places))
         if not targets.size:
             continue
         records = files_of(head, table)
@@ -138,7 +138,8 @@ def counts_of(values: pa.Array | pa.ChunkedArray) -> dict[str | None, int]:
     return {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
 
 
-def _targets(kind: str, items: pa.Table) -> Targets:
+def targets_of(kind: str, items: pa.Table) -> Targets:
+    """Return items of one kind to match rows with."""
     if kind == "user":
         return Targets(whole(items.column("user_id")))
     uids, chats = whole(items.column("message_uid")), whole(items.column("chat_id"))

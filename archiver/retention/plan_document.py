@@ -31,7 +31,7 @@ DIGEST_DIGITS_MIN: Final = 12
 _DIGEST_BATCH_ROWS: Final = 65_536
 # What JSON escapes in a text.
 _ESCAPED: Final = r'["\\\x00-\x1f]'
-_BEGINNING = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS_MIN},64}}")
+BEGINNING = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS_MIN},64}}")
 
 ItemKind = Literal["message", "file", "user"]
 PlanKind = Literal["policy", "erase"]
@@ -217,7 +217,7 @@ def plans(store: Store) -> Iterator[str]:
 
 
 def _found(store: Store, beginning: str) -> str:
-    if not _BEGINNING.fullmatch(beginning):
+    if not BEGINNING.fullmatch(beginning):
         raise UsageError(
             f"not the digest of a plan: {beginning[:80]!r}",
             next_step=f"give the digest that `archiver retention plan` printed, or its first {DIGEST_DIGITS_MIN} digits or more",

@@ -34,10 +34,11 @@ _TITLES: Final = {"policy": "Retention plan", "erase": "Plan of an erasure"}
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What a page says that a plan does not: whose archive it is, and where it lies."""
+    """What a page says that a plan does not: whose archive it is, where it lies, and in words what of it the store has locked."""
 
     workspace: str
     location: str
+    locked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

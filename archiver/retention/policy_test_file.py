@@ -5,6 +5,7 @@ The docstrings of the keys are the text of ``docs/retention.md`` on policy tests
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,8 +13,18 @@ from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
 
 from archiver import document
 from archiver.document import Document, Location
@@ -23,6 +34,7 @@ from archiver.retention.decide import PRINCIPLES
 from archiver.retention.findings import Finding
 from archiver.retention.policy import SizeRange
 from archiver.retention.policy_file import PolicyMistakesError
+from archiver.retention.policy_values import SizeOrText
 
 ITEMS_MAX = 2_000
 TEXT_CHARACTERS_MAX = 20_000
@@ -89,11 +101,21 @@ def _principle(value: str) -> str:
     return value
 
 
+class _NameOrNames:
+    """How names that may be none, one or many stand in the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
 _Text = Annotated[str, Field(max_length=TEXT_CHARACTERS_MAX)]
 _Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
-_Names = Annotated[tuple[_Name, ...], BeforeValidator(_listed)]
+_Names = Annotated[tuple[_Name, ...], BeforeValidator(_listed), _NameOrNames()]
 _Day = Annotated[date, BeforeValidator(_day)]
-_Instant = Annotated[datetime | date, BeforeValidator(_instant)]
+# As text in the JSON Schema: a time that has no offset is none of its formats.
+_InstantText = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.*)?$")]
+_Instant = Annotated[datetime | date, BeforeValidator(_instant, json_schema_input_type=_InstantText)]
 
 
 class _Part(BaseModel):
@@ -111,7 +133,9 @@ class Expectation(_Part):
     """The last day on which a retain period runs; none where nothing retains it, open where the period has no end yet."""
     rule: _Name | None = None
     """The rule that decided; none where no rule matches."""
-    principle: Annotated[str, AfterValidator(_principle)] | None = None
+    principle: (
+        Annotated[str, AfterValidator(_principle), Field(json_schema_extra={"enum": [*PRINCIPLES, HELD]})] | None
+    ) = None
     """The principle that decided, by its word, such as longest-retention."""
     held: _Names | None = None
     """The holds that cover it; an empty list where none does."""
@@ -166,9 +190,11 @@ class FileFacts(_Part):
     """Its name."""
     mime: _Name | None = None
     """Its media type."""
-    size: Annotated[int, BeforeValidator(_size)] | None = None
+    size: Annotated[int, BeforeValidator(_size), SizeOrText()] | None = None
     """Its size, such as 10MB."""
-    expect: Annotated[Expectation, BeforeValidator(_expected)] | None = None
+    expect: Annotated[Expectation, BeforeValidator(_expected, json_schema_input_type=Verdict | Expectation)] | None = (
+        None
+    )
     """What must be said of the file; without it, what must be said of the message."""
 
 
@@ -187,7 +213,7 @@ class Item(_Part):
     """When: a day, which is its noon, or a day and a time; by the clock in the policy's zone unless it has an offset."""
     text: _Text = ""
     """What it says."""
-    earlier: Annotated[tuple[_Text, ...], BeforeValidator(_listed)] = ()
+    earlier: Annotated[tuple[_Text, ...], BeforeValidator(_listed), _NameOrNames()] = ()
     """What it said before it was edited, the first version first."""
     files: tuple[FileFacts, ...] = ()
     """The files attached to it."""
@@ -207,7 +233,9 @@ class Item(_Part):
     """When its sender was seen to have left; the policy's own `departures` come first."""
     as_of: _Day | None = None
     """The day of the plan, where it is another than the file's."""
-    expect: Annotated[Expectation, BeforeValidator(_expected)] | None = None
+    expect: Annotated[Expectation, BeforeValidator(_expected, json_schema_input_type=Verdict | Expectation)] | None = (
+        None
+    )
     """What must be said of it. An item of which neither verdict nor deleted_after is said fails."""
 
     @model_validator(mode="after")
@@ -232,7 +260,7 @@ class PolicyTests(_Part):
     """Channels by channel id, where a name alone does not say enough."""
     holds: dict[str, HoldFacts] = {}
     """Holds in force, by name."""
-    items: tuple[Item, ...]
+    items: Annotated[tuple[Item, ...], Field(json_schema_extra={"minItems": 1, "maxItems": ITEMS_MAX})]
     """The items."""
 
     @model_validator(mode="after")
@@ -247,6 +275,12 @@ class PolicyTests(_Part):
         if len(set(uids)) < len(uids):
             raise ValueError("two items have the same uid")
         return self
+
+
+def schema_of_tests_text() -> str:
+    """Return the JSON Schema of a file of policy tests: its keys, types, limits, defaults and meaning."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **PolicyTests.model_json_schema()}
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ class _OneOrMany:
         return {"anyOf": [many["items"], {**many, "minItems": 1}]}
 
 
-class _SizeOrText:
+class SizeOrText:
     """How a number of bytes stands in the JSON Schema: as a number, or with its unit."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -178,7 +178,7 @@ Phrases = Annotated[
 ]
 Source = Literal["webhook", "event", "fetch", "history", "import"]
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_listed), AfterValidator(_unique), _OneOrMany()]
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=SIZE_BYTES_MAX), _SizeOrText()]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=SIZE_BYTES_MAX), SizeOrText()]
 Day = Annotated[date, BeforeValidator(_day)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 PeriodText = Annotated[Period, _PeriodAsText]

@@ -10,6 +10,7 @@ import pytest
 
 from archiver.cli import main
 from archiver.retention.policy import schema_text
+from archiver.retention.policy_test_file import schema_of_tests_text
 from archiver.store.local import LocalStore
 from tests import small_archive
 
@@ -107,3 +108,5 @@ def test_without_a_configuration_or_an_archive_the_files_alone_are_looked_at(
 def test_the_schema_is_what_editors_get(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "schema"]) == 0
     assert capsys.readouterr().out == schema_text()
+    assert main(["retention", "schema", "--tests"]) == 0
+    assert capsys.readouterr().out == schema_of_tests_text()

@@ -91,6 +91,7 @@ class TestPlan:
         ]  # fmt: skip
         archive, _ = opened(folder)
         assert archive.store.stat(layout.plan_key(told["digest"]))
+        assert told["locked"] == {"looked_at": 3, "objects": 0, "until": None, "legal_holds": 0}
 
     def test_prints_the_digest_and_what_to_do(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan", "--no-store")["digest"]
@@ -168,6 +169,7 @@ class TestApply:
         digest = document(capsys, "plan")["digest"]
         before = objects(folder)
         told = document(capsys, "apply", digest, "--approved-by", "ann", "--dry-run")
+        assert told["locked"] == {"looked_at": 3, "objects": 0, "until": None, "legal_holds": 0}
         assert (told["items"], told["items_held"]) == ({"message": 1, "file": 1}, 0)
         assert objects(folder) == before
 
@@ -292,6 +294,40 @@ class TestExplain:
             planned = document(capsys, "plan", "--as-of", day, "--no-store")["plan"]["counts"].get("message", 0)
             states = [document(capsys, "explain", uid, "--as-of", day)["state"] for uid in (OLD_UID, KEPT_UID)]
             assert states.count("due") == planned
+
+
+class TestCertificate:
+    def test_shows_what_became_of_a_plan_and_that_it_is_so(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        digest = document(capsys, "plan")["digest"]
+        done = document(capsys, "apply", digest, "--approved-by", "ann")
+        told = document(capsys, "certificate", digest[:12])
+        assert told["certificate"] == done["certificate"]
+        assert (told["ok"], told["differs"], told["still_there"]) == (True, [], [])
+        assert (told["sequence"], told["erased"]) == (done["sequence"], done["sequence"] + 1)
+        text = shown(capsys, "certificate", digest)
+        assert "approved by  ann" in text
+        assert f"Commit {done['sequence']} of the ledger names it" in text
+        assert (
+            f"Of {told['looked_for']} objects that went nothing is left in the store of {told['looked_for']}." in text
+        )
+
+    def test_says_where_it_is_not_so(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        digest = document(capsys, "plan")["digest"]
+        document(capsys, "apply", digest, "--approved-by", "ann")
+        path = folder / "archive" / layout.certificate_key(digest)
+        path.write_text(path.read_text().replace('"approved_by":"ann"', '"approved_by":"bob"'))
+        told = document(capsys, "certificate", digest, code=4)
+        assert told["ok"] is False
+        assert any("who approved is bob by the certificate and ann by commit" in what for what in told["differs"])
+
+    def test_of_a_plan_that_was_not_applied_there_is_none(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        digest = document(capsys, "plan")["digest"]
+        error = document(capsys, "certificate", digest, code=2)["error"]
+        assert f"has no certificate {digest}" in error["what"]
 
 
 class TestErase:

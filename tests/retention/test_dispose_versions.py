@@ -20,7 +20,9 @@ from archiver.custody.findings import Unerased, Verification
 from archiver.custody.verify import verify
 from archiver.errors import KeyMissingError
 from archiver.retention.certificate import lines_of
+from archiver.retention.dispose import check
 from archiver.retention.erasing import finish_disposals
+from archiver.retention.locked import locks_of_located, locks_of_plan
 from archiver.retention.plan_document import store_plan
 from archiver.simulator.s3server import S3Access
 from archiver.store.s3 import S3Store
@@ -30,6 +32,7 @@ from tests.retention.disposing import (
     EVERY_SECRET,
     FILED,
     SHARED,
+    NoHolds,
     apply,
     build,
     every_row,
@@ -124,6 +127,15 @@ def test_what_a_lock_keeps_is_told_and_erased_when_it_has_ended(bucket: Bucket, 
     ends_at = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
     where = {"Bucket": bucket.name, "Key": record.key, "VersionId": version["VersionId"]}
     bucket.client.put_object_legal_hold(**where, LegalHold={"Status": "ON"})
+
+    # Whoever approves the plan can know.
+    executor = InlineExecutor()
+    located = check(archive, head, plan, coverage=NoHolds(), executor=executor)
+    exactly = locks_of_located(archive.store, located, (), executor=executor)
+    for told in (locks_of_plan(archive.store, head, plan, executor=executor), exactly):
+        assert (told.objects, told.until_ms, told.legal_holds) == (1, None, 1)
+        assert told.sentence is not None
+        assert "1 have a legal hold" in told.sentence
 
     done = apply(archive, head, plan)
 

@@ -88,6 +88,11 @@ class TestWhatItSays:
         assert page.index("cannot be applied") < page.index("In numbers")
         assert "cannot be applied" not in plan_page(made(), FACTS)
 
+    def test_what_the_store_has_locked_is_said_where_it_is_approved(self) -> None:
+        page = plan_page(made(), PageFacts("acme", "/srv/archive", "2 of 3 objects are locked <for now>"))
+        assert page.index("2 of 3 objects are locked &lt;for now&gt;") < page.index("In numbers")
+        assert "gone at once" not in plan_page(made(), FACTS)
+
     def test_an_erasure_says_for_whom_and_why(self) -> None:
         page = plan_page(made(kind="erase", subject="ann@acme.com", reason="request 17"), FACTS)
         assert "ann@acme.com" in page

@@ -7,12 +7,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from archiver.errors import EXIT_USAGE, PolicyError
 from archiver.retention.junit import junit_xml
-from archiver.retention.policy_test_file import read_tests
+from archiver.retention.policy_test_file import read_tests, schema_of_tests_text
 from archiver.retention.policy_tests import Case, Judged, files_named, run_tests
 
 ITEM = {
@@ -373,3 +374,46 @@ def test_junit_holds_every_case_and_counts_them(tmp_path: Path) -> None:
 def test_junit_shows_what_xml_cannot_hold(tmp_path: Path) -> None:
     judged = run(tmp_path, [{"delete": "1y"}], {"name": "a \x07 bell", "expect": "deleted"})
     assert b'name="a \\x07 bell"' in junit_xml(judged)
+
+
+class TestSchema:
+    SCHEMA = json.loads(schema_of_tests_text())
+    FILE = Path(__file__).resolve().parents[2] / "policies" / "tests.schema.json"
+
+    def test_the_file_is_what_make_schema_writes(self) -> None:
+        assert self.FILE.read_text("utf-8") == schema_of_tests_text(), "run `make schema`"
+
+    def test_it_is_a_json_schema_and_explains_every_key(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(self.SCHEMA)
+        for name, definition in [("PolicyTests", self.SCHEMA), *self.SCHEMA["$defs"].items()]:
+            for key, said in definition["properties"].items():
+                assert said.get("description"), f"{name}.{key}"
+
+    @pytest.mark.parametrize(
+        ("item", "is_good"),
+        [
+            ({}, True),
+            ({"expect": {"verdict": "deleted", "deleted_after": "never", "principle": "held", "held": "smith"}}, True),
+            ({"sent": "2020-03-15T18:30", "earlier": "hello", "files": [{"size": "10MB", "expect": "kept"}]}, True),
+            ({"sent": "2020-03-15T18:30+01:00", "earlier": ["a", "b"], "files": [{"size": 1000}]}, True),
+            ({"channel": None, "between": ["u:a", "u:b"]}, True),
+            ({"expect": "keep"}, False),
+            ({"expect": {"principle": "because"}}, False),
+            ({"expect": {"verdict": "kept", "deletd_after": "never"}}, False),
+            ({"sent": "in spring"}, False),
+            ({"between": ["u:a"], "channel": None}, False),
+            ({"files": [{"size": "ten"}]}, False),
+            ({"source": "hearsay"}, False),
+        ],
+    )
+    def test_it_accepts_and_refuses_as_reading_does(self, item: dict[str, Any], is_good: bool, tmp_path: Path) -> None:
+        given = {key: value for key, value in {**ITEM, **item}.items() if value is not None}
+        tests = {"policy": "policy.yaml", "as_of": "2026-01-01", "holds": {"smith": {}}, "items": [given]}
+        assert jsonschema.Draft202012Validator(self.SCHEMA).is_valid(tests) == is_good
+        (tmp_path / "tests.yaml").write_text(dumped(tests))
+        try:
+            read_tests(tmp_path / "tests.yaml")
+        except PolicyError:
+            assert not is_good
+        else:
+            assert is_good

@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from archiver import document
-from archiver.retention.policy import schema_text
 from archiver.retention.policy_file import read_policy
 from archiver.retention.policy_test_file import read_tests
 from archiver.retention.policy_tests import files_named, run_tests
@@ -32,15 +31,19 @@ def test_all_policies_do_what_their_tests_say_and_all_their_rules_are_reached() 
     assert judged.cases > 40
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
-def test_a_policy_is_one_for_editors_too(path: Path) -> None:
-    schema = json.loads(schema_text())
-    values = document.parse(path, path.read_bytes()).values
-    jsonschema.Draft202012Validator(schema).validate(values)
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [*((path, "schema.json") for path in POLICIES), *((path, "tests.schema.json") for path in TESTS)],
+    ids=lambda given: given.stem if isinstance(given, Path) else given,
+)
+def test_a_policy_is_one_for_editors_too_and_so_are_its_tests(path: Path, schema: str) -> None:
+    # Editors know no days, only how they are written.
+    values = json.loads(json.dumps(document.parse(path, path.read_bytes()).values, default=str))
+    jsonschema.Draft202012Validator(json.loads((FOLDER / schema).read_text("utf-8"))).validate(values)
     first = path.read_text("utf-8").splitlines()[0]
     named = re.fullmatch(r"# yaml-language-server: \$schema=(.+)", first)
     assert named
-    assert (path.parent / named[1]).resolve() == FOLDER / "schema.json"
+    assert (path.parent / named[1]).resolve() == FOLDER / schema
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
