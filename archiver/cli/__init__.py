@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "status": "Show the archive's head, runs, counts and spool.",
     "gaps": "List what may be missing, and what to do about it.",
     "retention": "Keep messages as long as policies say, and no longer.",
+    "search": "Find messages by what was said, by whom, where and when.",
     "query": "Ask the archive in SQL.",
     "catalog": "Show the archive to DuckDB, Athena and Iceberg engines.",
     "hold": "Place and release legal holds, and see what they cover.",

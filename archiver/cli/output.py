@@ -76,6 +76,17 @@ class Output:
         """Print a line for people."""
         self.write(f"{printable(text)}\n".encode())
 
+    def styled(self, *parts: tuple[str, str]) -> None:
+        """Print texts for people as one line, each in a style of rich's; nothing in them is read as markup."""
+        from rich.text import Text  # noqa: PLC0415 - as below
+
+        line = Text()
+        for text, style in parts:
+            line.append(printable(text), style)
+        with _reader_may_leave():
+            _console(sys.stdout).print(line, soft_wrap=True)
+            sys.stdout.flush()
+
     def facts(self, facts: Mapping[str, object]) -> None:
         """Print names and values for people, one a line, aligned."""
         width = max((len(name) for name in facts), default=0)

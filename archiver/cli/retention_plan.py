@@ -117,7 +117,7 @@ def apply(
     take items out of it. There is no way back: what is removed is gone from every object of the archive, with all old versions. A
     certificate stays.
     """
-    from archiver import wiring  # noqa: PLC0415 - as above
+    from archiver import wiring, wiring_search  # noqa: PLC0415 - as above
     from archiver.retention.applying import apply_plan, rehearse  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import load_plan  # noqa: PLC0415 - as above
     from archiver.run import known_states  # noqa: PLC0415 - as above
@@ -154,6 +154,7 @@ def apply(
             )
             if "users" in done.certificate.rows:
                 known_states.forget(settings.state)
+    wiring_search.forget_disposed(settings, archive)
     invocation.output.result(_disposed(done), show=lambda out: _show_disposed(out, done))
     return None
 

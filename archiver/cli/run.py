@@ -59,7 +59,7 @@ def command(
     Run it from cron. It commits as it goes, so a run that is stopped loses nothing, and the next one goes on. Exit
     code 3 says that it is done and knows of something that it could not capture; the report names it.
     """
-    from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver import wiring, wiring_search  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.run.lock import hold  # noqa: PLC0415 - as above
     from archiver.run.nightly import Selection, run_nightly  # noqa: PLC0415 - as above
 
@@ -79,6 +79,8 @@ def command(
             }
             for method, stats in (ports.client.stats() if ports.client else {}).items()
         }
+    if settings.retention.mode == "apply":
+        wiring_search.forget_disposed(settings, ports.archive)
     said: set[str] = set()
     for stage in result.stages:
         if stage.error is not None:

@@ -100,6 +100,11 @@ class Index:
             rows_behind=sum(record.rows for record in behind),
         )
 
+    def is_stale(self, head: Head) -> bool:
+        """Tell whether a shard has words of a data object that is not in the archive any more."""
+        live = _live(head)
+        return not all(live.keys() >= set(shard.keys) for shard in self._read().shards)
+
     def open(self, head: Head) -> OpenIndex:
         """Open what of the index can be used for a head; a shard that cannot be read is left out, and made anew by `refresh`."""
         live = _live(head)

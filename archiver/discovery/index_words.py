@@ -191,9 +191,9 @@ def _words(plain_text: str | None, text: str | None, notification: str | None, a
 
 def _spaced(text: str) -> str:
     spaced = fold.spaced(text)
-    if len(spaced) <= WORD_CHARACTERS_MAX:
-        return spaced
-    return " ".join(kept_word(word) for word in spaced.split())
+    if len(spaced) > WORD_CHARACTERS_MAX and max(map(len, found := spaced.split()), default=0) > WORD_CHARACTERS_MAX:
+        return " ".join(map(kept_word, found))
+    return spaced
 
 
 def number(value: Any) -> int:

@@ -236,7 +236,7 @@ def _said(row: dict[str, Any], expression: Expression) -> Iterator[Said]:
         if written is None:
             continue
         for text in texts_of(written) if name == "attachments" else (written,):
-            hits = tuple(hits_in(expression, text)) if text not in seen else ()
+            hits = tuple(hits_in(expression, text)) if text.strip() not in seen else ()
             if hits or not seen:
                 yield Said(name, text, hits)
-            seen.add(text)
+            seen.add(text.strip())

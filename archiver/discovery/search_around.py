@@ -1,4 +1,4 @@
-"""What was said around a hit: the messages before and after it in its conversation, each as its newest version says it."""
+"""What was said around a hit: the messages before and after it in its conversation, each as its newest version says it, and replies."""
 
 from __future__ import annotations
 
@@ -33,6 +33,24 @@ class Neighbour:
     send_as_name: str | None
     version: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message that looks like a reply, and the one that it quotes; inferred, no fact of Flock's. ``matched_by`` says how it is known."""
+
+    chat_id: str
+    message_uid: str
+    sent_at_ms: int
+    sender_id: str
+    sender_name: str | None
+    text: str
+    original_uid: str
+    original_sent_at_ms: int
+    original_sender_id: str
+    original_sender_name: str | None
+    original_text: str
+    matched_by: str
 
 
 def around(

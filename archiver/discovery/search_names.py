@@ -13,7 +13,7 @@ from archiver.expression.facts import folded_like
 from archiver.expression.nodes import Chat, Label, Person, Term, terms_of
 
 NEAREST_MAX: Final = 3
-_ALIKE_MIN: Final = 0.6
+_ALIKE_MIN: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)

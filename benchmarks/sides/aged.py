@@ -1,13 +1,15 @@
 """Makes an archive of many years' messages, quickly: one commit a day, rows made as columns and committed by the archiver's own commit.
 
-    python benchmarks/sides/aged.py FOLDER MESSAGES DAYS UNTIL_DAY
+    python benchmarks/sides/aged.py FOLDER MESSAGES DAYS UNTIL_DAY [TEXTS]
 
+TEXTS is a file with a JSON list of what people say; otherwise they say English words at random.
 Every thousandth message is edited. Every thirtieth day the first of these says with its edit that it was sent a day later, so
 that its rows lie in two days. Every fiftieth message has a file, of which no byte is stored.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
@@ -37,7 +39,7 @@ EDITED_EVERY, STRAYING_EVERY_DAYS, FILE_EVERY = 1_000, 30, 50
 _POOL = 4_096
 
 
-def main(folder: Path, *, messages: int, days: int, until: date) -> None:
+def main(folder: Path, *, messages: int, days: int, until: date, texts: list[str] | None = None) -> None:
     # The archive goes with the benchmark: its making need not wait for the disk.
     os.fsync = lambda _: None
     store = LocalStore(folder)
@@ -48,7 +50,7 @@ def main(folder: Path, *, messages: int, days: int, until: date) -> None:
     archive = Archive.open(store)
     head = archive.founding_head()
     author = Author(run="aged", actor="benchmark", software="benchmark", writer="benchmark")
-    pools = _pools()
+    pools = _pools(texts or _words_at_random())
     carried: list[dict[str, Any]] = []
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         for number in range(days):
@@ -64,10 +66,13 @@ def main(folder: Path, *, messages: int, days: int, until: date) -> None:
     archive.write_checkpoint(head)
 
 
-def _pools() -> dict[str, pa.Array]:
-    """Return texts and what goes with them; reading digests would take longer than all the rest, so they come from here."""
+def _words_at_random() -> list[str]:
     chance = random.Random(7)
-    texts = [" ".join(chance.choices(team._WORDS, k=2 + int(chance.expovariate(0.12)))) for _ in range(_POOL)]  # noqa: SLF001 - a part of the same benchmark
+    return [" ".join(chance.choices(team._WORDS, k=2 + int(chance.expovariate(0.12)))) for _ in range(_POOL)]  # noqa: SLF001 - a part of the same benchmark
+
+
+def _pools(texts: list[str]) -> dict[str, pa.Array]:
+    """Return texts and what goes with them; reading digests would take longer than all the rest, so they come from here."""
     digests = [sha256(text.encode()).hexdigest() for text in texts]
     return {"text": pa.array(texts), "digest": pa.array(digests)}
 
@@ -82,7 +87,7 @@ def _day(
     uids = [f"{at_ms}-{number:x}-m201" for number, at_ms in enumerate(instants)]
     chats = [team.CHANNELS[int(team.CHANNELS_COUNT * chance.random() ** 2)] for _ in range(count)]
     senders = [team.PEOPLE[int(team.PEOPLE_COUNT * chance.random() ** 1.5)] for _ in range(count)]
-    picks = pa.array([chance.randrange(_POOL) for _ in range(count)], pa.int32())
+    picks = pa.array([chance.randrange(len(pools["text"])) for _ in range(count)], pa.int32())
     texts, digests = pc.take(pools["text"], picks), pc.take(pools["digest"], picks)
     raw = pc.binary_join_element_wise('{"uid":"', pa.array(uids), '","text":"', texts, '"}', "")
     columns = {
@@ -150,4 +155,5 @@ if __name__ == "__main__":
         messages=int(sys.argv[2]),
         days=int(sys.argv[3]),
         until=date.fromisoformat(sys.argv[4]),
+        texts=json.loads(Path(sys.argv[5]).read_text("utf-8")) if len(sys.argv) > 5 else None,
     )

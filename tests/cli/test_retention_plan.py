@@ -156,6 +156,16 @@ class TestApply:
         assert b"zebra" not in data
         assert document(capsys, "explain", OLD_UID)["state"] == "disposed"
 
+    def test_takes_the_words_of_what_it_removes_out_of_the_index_of_searches(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["search", "zebra", "--quiet"]) == 0
+        capsys.readouterr()
+        assert list((folder / "state" / "search").rglob("meta.json"))
+        digest = document(capsys, "plan")["digest"]
+        document(capsys, "apply", digest, "--approved-by", "ann")
+        assert not list((folder / "state" / "search").rglob("meta.json"))
+
     def test_prints_the_certificates_facts(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan")["digest"]
         text = shown(capsys, "apply", digest, "--approved-by", "Ann Smith")

@@ -1,0 +1,156 @@
+"""Puts together what searches work with: the index in this machine's own folder, labels, replies, and the audit trail.
+
+Its imports stand inside the functions for the same reason as those of `archiver.wiring`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from archiver import wiring
+from archiver.clock import Clock, to_ms, to_text
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from archiver.archive.ledger import MatterAct
+    from archiver.archive.reader import Archive, Head
+    from archiver.discovery.index import Index
+    from archiver.discovery.search_around import Reply
+    from archiver.discovery.search_facts import Key, LabelMeaning
+    from archiver.settings import Settings
+
+# Reading rows is a few requests for each object, and waits for answers if the archive is in a bucket.
+THREADS = 8
+# Starting a process takes about as long as indexing so many rows.
+ROWS_FOR_PROCESSES = 200_000
+
+
+@contextmanager
+def reading() -> Iterator[Executor]:
+    """Return the threads that read rows of an archive."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
+
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
+
+    give_memory_back()
+    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="search") as executor:
+        yield executor
+
+
+def index_of(settings: Settings, archive: Archive) -> Index:
+    """Return the index of an archive, which need not be there yet."""
+    from archiver.discovery.index import Index  # noqa: PLC0415 - see the module's docstring
+
+    return Index(settings.state, archive_id=archive.facts.archive_id)
+
+
+def refresh(
+    settings: Settings, index: Index, head: Head, *, progress: Callable[[int, int], None] | None = None
+) -> bool:
+    """Bring an index up to a head, with all processors if there is much to do; False if another process is doing so.
+
+    Raises `OSError` if this machine's folder cannot be written, and `DamageFoundError` if a data object cannot be read.
+    """
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
+    from multiprocessing import get_context  # noqa: PLC0415 - see the module's docstring
+
+    from archiver.discovery.index import build_from  # noqa: PLC0415 - see the module's docstring
+
+    processors = os.cpu_count() or 1
+    build = partial(build_from, partial(wiring.open_store, settings))
+    if processors > 1 and index.state(head).rows_behind > ROWS_FOR_PROCESSES:
+        # A process that is forked has the locks of threads which it does not have.
+        with ProcessPoolExecutor(max_workers=processors, mp_context=get_context("spawn")) as processes:
+            return index.refresh(head, build, executor=processes, progress=progress)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return index.refresh(head, build, executor=thread, progress=progress)
+
+
+def forget_disposed(settings: Settings, archive: Archive) -> None:
+    """Take every word out of the index of what is not in the archive any more; raises `SpoolError` if it cannot."""
+    from archiver.errors import SpoolError  # noqa: PLC0415 - see the module's docstring
+
+    index = index_of(settings, archive)
+    if not index.folder.exists():
+        return
+    try:
+        index.forget(archive.head())
+    except OSError as error:
+        raise SpoolError(
+            f"words of what was disposed of may still stand in {index.folder}: {error.strerror or error}",
+            next_step="remove that folder; the next search makes it anew",
+        ) from error
+
+
+def labels(settings: Settings) -> Mapping[str, LabelMeaning] | None:
+    """Return what the labels of the configured policy stand for, None without a policy; raises `PolicyError`."""
+    from archiver.discovery.search_facts import LabelMeaning  # noqa: PLC0415 - see the module's docstring
+    from archiver.retention.policy_file import read_policy  # noqa: PLC0415 - see the module's docstring
+
+    if not settings.retention.policy.exists():
+        return None
+    policy = read_policy(settings.retention.policy)
+    return {
+        name: LabelMeaning(frozenset(label.messages or ()), frozenset(label.chats or ()))
+        for name, label in policy.labels.items()
+    }
+
+
+def replies(settings: Settings, archive: Archive, head: Head, keys: Sequence[Key]) -> list[Reply]:
+    """Return the replies to and by some messages, as far as the view ``inferred_replies`` tells."""
+    from archiver.discovery.search_around import Reply  # noqa: PLC0415 - see the module's docstring
+    from archiver.query.views import text_list  # noqa: PLC0415 - see the module's docstring
+
+    chats, uids = (text_list(sorted({key[part] for key in keys})) for part in (0, 1))
+    sql = f"""SELECT r.chat_id, r.message_uid, r.sent_at, r.sender_id, m.sender_name, m.plain_text,
+            r.original_uid, o.sent_at, o.sender_id, o.sender_name, o.plain_text, r.matched_by
+        FROM inferred_replies AS r
+        JOIN current_messages AS m ON m.chat_id = r.chat_id AND m.message_uid = r.message_uid
+        JOIN current_messages AS o ON o.chat_id = r.chat_id AND o.message_uid = r.original_uid
+        WHERE list_contains({chats}, r.chat_id)
+            AND (list_contains({uids}, r.message_uid) OR list_contains({uids}, r.original_uid))
+        ORDER BY r.sent_at, r.message_uid"""  # noqa: S608 - the texts are quoted
+    with wiring.open_query(settings, archive, head) as engine:
+        return [
+            Reply(
+                chat_id=row[0],
+                message_uid=row[1],
+                sent_at_ms=to_ms(row[2]),
+                sender_id=row[3],
+                sender_name=row[4],
+                text=row[5],
+                original_uid=row[6],
+                original_sent_at_ms=to_ms(row[7]),
+                original_sender_id=row[8],
+                original_sender_name=row[9],
+                original_text=row[10],
+                matched_by=row[11],
+            )
+            for row in engine.ask(sql).rows
+        ]
+
+
+def record_search(settings: Settings, archive: Archive, head: Head, act: MatterAct, *, clock: Clock) -> Head:
+    """Enter a search on behalf of a matter into the ledger and return the new head; it waits for no run that is under way.
+
+    As with holds: the store is asked first to show that it lets only one writer win.
+    """
+    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.matters import record_act  # noqa: PLC0415 - see the module's docstring
+    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
+
+    archive.store.probe()
+    last_head.check(settings.state, archive)
+    author = Author(
+        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
+        actor=wiring.user_name(),
+        software=wiring.SOFTWARE,
+        writer=secrets.token_hex(16),
+    )
+    return record_act(archive, head, "search", act, author=author, now_ms=clock.now_ms)
