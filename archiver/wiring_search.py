@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from archiver import wiring
+from archiver import wiring, wiring_query
 from archiver.clock import Clock, to_ms, to_text
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def replies(settings: Settings, archive: Archive, head: Head, keys: Sequence[Key
         WHERE list_contains({chats}, r.chat_id)
             AND (list_contains({uids}, r.message_uid) OR list_contains({uids}, r.original_uid))
         ORDER BY r.sent_at, r.message_uid"""  # noqa: S608 - the texts are quoted
-    with wiring.open_query(settings, archive, head) as engine:
+    with wiring_query.open_query(settings, archive, head) as engine:
         return [
             Reply(
                 chat_id=row[0],

@@ -125,7 +125,7 @@ def command(
     from archiver.clock import SystemClock  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.discovery.restore_chats import chats_named  # noqa: PLC0415 - as above
     from archiver.discovery.restore_selection import Wanted  # noqa: PLC0415 - as above
-    from archiver.retention.holds import days_in_zone  # noqa: PLC0415 - as above
+    from archiver.scope.days import days_in_zone  # noqa: PLC0415 - as above
     from archiver.scope.membership import read_membership  # noqa: PLC0415 - as above
 
     if not dry_run and (folder is None) == (into is None):
