@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from archiver.clock import from_ms, to_text
@@ -29,9 +30,14 @@ _MINUTE_SECONDS = 60
 
 def one_line(text: str) -> str:
     """Return a name that stays in its line: controls become one space, characters that turn the direction of writing U+FFFD."""
+    if (
+        text.isprintable() and "  " not in text
+    ):  # nearly every name, and much quicker than to look for what is not there
+        return text.strip(" ")
     return _TURNING.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()
 
 
+@lru_cache(maxsize=4_096)
 def local_text(at_ms: int, zone: ZoneInfo) -> str:
     """Return an instant as RFC 3339 in a zone, to the millisecond, in UTC where the zone's offset is no whole minute there.
 

@@ -158,8 +158,7 @@ def test_every_message_has_its_number_its_digests_and_where_the_archive_has_it(d
     assert custom["control_number"] == "SMITH-m-1"
     assert custom["version_1_content_digest"] == newest.content_digest
     assert custom["version_1_raw_digest"] == newest.raw_digest
-    assert custom["version_1_commit"] == "1"
-    assert custom["version_1_object_key"] == newest.object_key
+    assert custom["version_1_archived"] == f"commit 1, {newest.object_key}"
 
 
 def test_files_lie_in_the_root_of_the_zip_under_their_control_number(data: Path) -> None:
