@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.clock import DAY_MS, EARLIEST_MS, from_ms, to_ms
+from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms, to_ms
 from archiver.discovery.export.absences import ANSWERS, Absences
-from archiver.discovery.export.attached import FileFacts, file_facts
+from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.missing import Gaps
-from archiver.discovery.export.people import People
-from archiver.discovery.export.record import Conversation, File, GapNote, Message, Slice, Version
+from archiver.discovery.export.people import People, path_name
+from archiver.discovery.export.record import Conversation, File, Message, Slice, Version
 from archiver.discovery.export.redaction import Redaction
 from archiver.discovery.export.runs import Piece, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
@@ -59,38 +59,22 @@ _DAY: Final = "day_on"
 
 
 @dataclass(frozen=True, slots=True)
-class Native:
-    """What became of a file's bytes: where they lie in the package, and their MD5; or why they are not there.
-
-    ``status`` is stored, withheld (nobody wants them there) or lost (the archive should have them, and has not).
-    """
-
-    status: str
-    path: str | None = None
-    md5: str | None = None
-    reason: str | None = None
-
-
-class Natives(Protocol):
-    """Puts the bytes of files into a package, each once."""
-
-    def put(self, facts: FileFacts) -> Native:
-        """Return what became of a stored file."""
-
-
-@dataclass(frozen=True, slots=True)
 class Assembly:
-    """Makes slices of rows; what it needs to know of everything but the rows."""
+    """Makes slices of rows; what it needs to know of everything but the rows.
+
+    ``withheld`` says why no file's bytes are wanted, None if they are. A stored file has no ``path`` yet: who encloses it says where it
+    lies.
+    """
 
     people: People
     absences: Absences
     gaps: Gaps
-    natives: Natives
     zone: ZoneInfo
     keys: Sequence[str]
     prefix: str
     is_last_only: bool = False
     redaction: Redaction = field(default_factory=Redaction)
+    withheld: str | None = None
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
@@ -146,9 +130,7 @@ class Assembly:
             end = chosen[SLICE_MESSAGES_MAX] if len(chosen) > SLICE_MESSAGES_MAX else rows.num_rows
             table = self.redaction.apply(rows.slice(chosen[0], end - chosen[0]))
             messages = tuple(self._messages(conversation, _records(table), files, number + part * SLICE_MESSAGES_MAX))
-            yield Slice(
-                conversation, day.isoformat(), part + 1, parts, messages, (*gaps, *_missing_files(messages, day))
-            )
+            yield Slice(conversation, day.isoformat(), part + 1, parts, messages, gaps)
 
     def _messages(
         self,
@@ -233,22 +215,21 @@ class Assembly:
         numbers = {row["version"] for row in versions} if self.is_last_only else None
         found = []
         for ordinal, facts in enumerate(file_facts(rows, numbers)):
-            native = self.natives.put(facts) if facts.digest is not None else Native(facts.status, reason=facts.reason)
-            name = self.redaction.shown(facts.name)
+            is_stored = facts.digest is not None
+            is_withheld = is_stored and self.withheld is not None
             found.append(
                 File(
                     ordinal,
-                    name,
+                    self.redaction.shown(facts.name),
                     f"{control_number}.{ordinal + 1:0{FILE_DIGITS}d}",
                     facts.kind,
                     facts.mime,
                     facts.size,
                     None if self.redaction.withholds_files else facts.digest,
-                    native.md5,
-                    native.path,
-                    facts.path_name,
-                    native.status,
-                    native.reason,
+                    path_name=path_name(self.redaction.shown(facts.name).removesuffix(facts.extension), of=facts.name)
+                    + facts.extension,
+                    status=WITHHELD if is_withheld else facts.status,
+                    reason=self.withheld if is_withheld else facts.reason,
                 )
             )
         return tuple(found)
@@ -322,33 +303,10 @@ def _by_message(files: pa.Table) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def _missing_files(messages: Sequence[Message], day: date) -> tuple[GapNote, ...]:
-    """Return the note that files of these messages are not in the archive; none if all are."""
-    missing = [
-        (message, file)
-        for message in messages
-        for file in message.files
-        if file.path is None and file.status != WITHHELD
-    ]
-    if not missing:
-        return ()
-    instants = [message.sent_at_ms for message, _ in missing]
-    message = missing[0][0]
-    many = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
-    return (
-        GapNote(
-            f"export:files:{message.control_number}",
-            "export:file-not-stored",
-            f"{many} not in the archive, of messages of {day.isoformat()}; each has a placeholder with its reason",
-            len(missing),
-            min(instants),
-            max(instants),
-            message.message_uid if len(missing) == 1 else None,
-        ),
-    )
-
-
 def _bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
     """Return the first instant of a local day and the first after it."""
-    starts = [datetime.combine(on, time(), tzinfo=zone) for on in (day, day + timedelta(days=1))]
-    return to_ms(starts[0]), to_ms(starts[1])
+    try:
+        starts = [datetime.combine(on, time(), tzinfo=zone) for on in (day, day + timedelta(days=1))]
+        return to_ms(starts[0]), to_ms(starts[1])
+    except OverflowError:  # the first or the last day that there is
+        return EARLIEST_MS, LATEST_MS

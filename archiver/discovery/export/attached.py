@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from archiver.discovery.export.people import path_name
-
 EXTENSION_CHARACTERS_MAX: Final = 8
 _STORED: Final = "stored"
 
@@ -16,7 +14,7 @@ _STORED: Final = "stored"
 class FileFacts:
     """A file as the archive has it. ``digest`` is given if its bytes are stored; else ``reason`` says why not.
 
-    ``extension`` is safe, of lower-case letters and digits with its dot, or empty; ``path_name`` is a safe name with it.
+    ``extension`` is safe, of lower-case letters and digits with its dot, or empty.
     """
 
     name: str
@@ -27,7 +25,6 @@ class FileFacts:
     digest: str | None = None
     reason: str | None = None
     extension: str = ""
-    path_name: str = ""
 
 
 def file_facts(rows: Iterable[Mapping[str, Any]], versions: Collection[int] | None = None) -> list[FileFacts]:
@@ -69,7 +66,6 @@ def _facts(row: Mapping[str, Any]) -> FileFacts:
         digest=row["blob_digest"] if is_stored else None,
         reason=None if is_stored else reason,
         extension=extension,
-        path_name=path_name(name.removesuffix(extension), of=name) + extension,
     )
 
 

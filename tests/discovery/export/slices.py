@@ -162,7 +162,7 @@ BOT_POST = message(
     20,
     BOT,
     version("stand-up in 5 minutes", notification="stand-up"),
-    sent_at_ms=at_ms(20, 15),
+    sent_at_ms=at_ms(20, 14, 30),
     send_as_name="Stand-up",
     on_behalf_of=ANN,
     app_id="app-1",
