@@ -8,6 +8,24 @@ from typing import Any, Final
 
 EXTENSION_CHARACTERS_MAX: Final = 8
 _STORED: Final = "stored"
+# The reasons that downloads give (docs/archive-format.md), in words for somebody who reads a package.
+_REASONS: Final = {
+    "bad_url": "its link is none that can be followed",
+    "not_https": "its link is not encrypted (https), and was not followed",
+    "url_with_user": "its link has a user name in it, and was not followed",
+    "odd_port": "its link leads to an unusual port, and was not followed",
+    "host_not_allowed": "its link leads to a host that is not allowed, and was not followed",
+    "private_address": "its link leads into a private network, and was not followed",
+    "http_status": "the host of the file refused it",
+    "login_page": "its link led to a login page instead of the file",
+    "too_large": "it is larger than the archive is to fetch",
+    "truncated": "it broke off each time it was fetched",
+    "timed_out": "its host did not answer in time",
+    "network_error": "its host could not be reached",
+    "bad_encoding": "its host sent it in a form that cannot be read",
+    "bad_redirect": "its link led on to one that cannot be followed",
+    "too_many_redirects": "its link led on too many times",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +74,11 @@ def _facts(row: Mapping[str, Any]) -> FileFacts:
     is_stored = row["status"] == _STORED and row["blob_digest"] is not None
     name = row["name"] or f"{row['kind']}-{row['ordinal'] + 1}"
     extension = _extension(name)
-    reason = row["reason"] or ("it waits to be fetched" if row["status"] == "pending" else row["status"])
+    reason = _REASONS.get(row["reason"], row["reason"]) or (
+        "it waits to be fetched" if row["status"] == "pending" else row["status"]
+    )
+    if row["http_status"] is not None and row["reason"] == "http_status":
+        reason = f"{reason} (HTTP {row['http_status']})"
     return FileFacts(
         name=name,
         kind=row["kind"],

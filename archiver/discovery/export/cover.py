@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from archiver.clock import from_ms, to_text
-from archiver.discovery.export.pdf_text import Page
-from archiver.discovery.export.record import GapNote, Terms
+from archiver.discovery.export.pdf_text import Page, can_show, is_embedded
+from archiver.discovery.export.record import Conversation, GapNote, Person, Terms
 from archiver.discovery.export.sink import Written
 from archiver.discovery.export.tally import Counted, Tally
 
@@ -23,7 +23,7 @@ def cover_page(
 ) -> bytes:
     """Return the PDF; ``asked`` is what the report says of the question, ``formats`` what each format is in a few words."""
     page = Page(
-        footer=f"{terms.matter} · archive {terms.archive_id} · entry {terms.head_sequence} · {terms.head_digest}",
+        footer=f"{terms.matter} · entry {terms.head_sequence}, {terms.head_digest}",
         title=f"Export for {terms.matter}",
     )
     page.heading(f"Export for the matter {terms.matter}", points=18.0)
@@ -121,8 +121,9 @@ def _missing(page: Page, terms: Terms, tally: Tally) -> None:
             f"• {_many(total.not_returned, 'message')} that Flock no longer returned when asked: deleted, expired or hidden there. "
             "They are in this export as they were captured, and marked."
         )
+    names = {chat_id: _called(conversation) for chat_id, (conversation, _) in tally.conversations.items()}
     for note in terms.gaps[:GAPS_MAX]:
-        page.line(f"• {_gap(note, terms)}")
+        page.line(f"• {_gap(note, terms, names)}")
     if len(terms.gaps) > GAPS_MAX:
         page.line(f"and {len(terms.gaps) - GAPS_MAX} more, which report.json lists.")
 
@@ -132,16 +133,20 @@ def _conversations(page: Page, terms: Terms, tally: Tally) -> None:
     page.row(("", "messages", "context", "files", "missing"), _WIDTHS, bold=True)
     found = sorted(tally.conversations.items())
     for _, (conversation, counted) in found[:CONVERSATIONS_MAX]:
-        page.row((conversation.shown, *_cells(counted)), _WIDTHS)
+        page.row((_called(conversation), *_cells(counted)), _WIDTHS)
         if counted.first_sent_at_ms is not None and counted.last_sent_at_ms is not None:
             page.line(
                 f"{_when(counted.first_sent_at_ms, terms)} to {_when(counted.last_sent_at_ms, terms)}; took part: "
-                f"{_names([person.shown for person in conversation.participants])}",
+                f"{_names([_person(person) for person in conversation.participants])}",
                 points=7.5,
                 indent=10.0,
             )
     if len(found) > CONVERSATIONS_MAX:
         page.line(f"and {len(found) - CONVERSATIONS_MAX} more, which report.json lists.")
+    if not all(can_show(conversation.shown) for _, (conversation, _) in found[:CONVERSATIONS_MAX]):
+        page.line(
+            "A name in letters that this page has not stands here as an id; report.json has all of them.", points=7.5
+        )
     page.row(("Together", *_cells(tally.total)), _WIDTHS, bold=True)
 
 
@@ -156,10 +161,25 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:NAMES_MAX]) + more
 
 
-def _gap(note: GapNote, terms: Terms) -> str:
+def _gap(note: GapNote, terms: Terms, names: Mapping[str, str]) -> str:
     between = " to ".join(_when(at_ms, terms) for at_ms in (note.from_at_ms, note.to_at_ms) if at_ms is not None)
-    about = f" ({note.subject})" if note.subject else ""
-    return f"{note.kind}{about}: {note.evidence}{f'; {between}' if between else ''}"
+    about = f" in {names.get(note.chat_id, note.chat_id)}" if note.chat_id is not None else ""
+    subject = f" ({note.subject})" if note.subject else ""
+    return f"{note.kind}{about}{subject}: {note.evidence}{f'; {between}' if between else ''}"
+
+
+def _person(person: Person) -> str:
+    """Return what to call somebody whose name the page may have no letters for, or a reader's machine none."""
+    found = next((known for known in (person.name, person.email) if known and can_show(known)), person.user_id)
+    return found if is_embedded(found) else f"{found} ({person.email or person.user_id})"
+
+
+def _called(conversation: Conversation) -> str:
+    if conversation.name is not None and can_show(conversation.name):
+        return conversation.name
+    if conversation.kind == "direct" and conversation.participants:
+        return ", ".join(map(_person, conversation.participants))
+    return conversation.chat_id
 
 
 def _many(count: int, what: str) -> str:

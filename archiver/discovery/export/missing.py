@@ -67,6 +67,7 @@ def read_gaps(store: Store, head: Head, *, shown: Callable[[str], str] = str) ->
             from_at_ms=row["from_at"],
             to_at_ms=row["to_at"],
             subject=shown(about) if about else None,
+            chat_id=row["chat_id"],
         )
         by_chat.setdefault(row["chat_id"], []).append((row["user_id"], note))
     return Gaps(

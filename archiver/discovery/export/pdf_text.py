@@ -1,7 +1,8 @@
 """Text of any script on a page of a PDF, the same bytes on every machine: with fonts that every reader of PDF has or knows how to find.
 
-Latin letters are set in Helvetica, those of East Asia in the fonts that Adobe's character collections name, which need not be embedded. A
-sign that none of them has is shown by its number, and so is whatever would do something but show itself.
+Latin letters are set in Vera, which comes with reportlab and is embedded, those of East Asia in the fonts that Adobe's character
+collections name, which need not be. A sign that none of them has is shown by its number, and so is whatever would do something but show
+itself.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Final
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 MARGIN_POINTS: Final = 54.0
 LEADING: Final = 1.4
-_LATIN: Final = "cp1252"
+_LATIN: Final = ("Vera", "VeraBd")
 # By encoding of the country the font that has its signs, the likeliest first.
 _FONTS: Final = (("cp932", "HeiseiKakuGo-W5"), ("euc_kr", "HYGothic-Medium"), ("gb18030", "STSong-Light"))
 _FIRST_SHOWN: Final = " "
@@ -29,6 +31,8 @@ class Page:
 
     def __init__(self, *, footer: str, title: str) -> None:
         self.footer = footer
+        for font in _LATIN:
+            pdfmetrics.registerFont(TTFont(font, f"{font}.ttf"))
         for _, font in _FONTS:
             pdfmetrics.registerFont(UnicodeCIDFont(font))
         self._buffer = BytesIO()
@@ -113,9 +117,19 @@ class Page:
             x += pdfmetrics.stringWidth(run, font, points)
 
 
+def can_show(text: str) -> bool:
+    """Tell whether each sign of a text can be set as itself."""
+    return all(_font(sign, _LATIN[0])[1] == sign for sign in text)
+
+
+def is_embedded(text: str) -> bool:
+    """Tell whether each sign of a text is in a font that comes with the page, so that every reader has it."""
+    return all(_font(sign, _LATIN[0])[0] == _LATIN[0] for sign in text)
+
+
 def _runs(text: str, *, bold: bool) -> Iterator[tuple[str, str]]:
     """Yield pieces of a text with the font that each is set in."""
-    latin = "Helvetica-Bold" if bold else "Helvetica"
+    latin = _LATIN[bold]
     font, run = latin, ""
     for sign in text:
         found, shown = _font(sign, latin)
@@ -130,7 +144,7 @@ def _runs(text: str, *, bold: bool) -> Iterator[tuple[str, str]]:
 def _font(sign: str, latin: str) -> tuple[str, str]:
     if not sign.isprintable() and sign != _FIRST_SHOWN:
         return latin, " " if sign.isspace() else f"[U+{ord(sign):04X}]"
-    if _encodes(sign, _LATIN):
+    if ord(sign) in pdfmetrics.getFont(latin).face.charToGlyph:
         return latin, sign
     for encoding, font in _FONTS:
         # GB 18030 has every sign there is, in four bytes; those that the font has are in two.

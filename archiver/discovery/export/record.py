@@ -132,6 +132,8 @@ class GapNote:
     from_at_ms: int | None = None
     to_at_ms: int | None = None
     subject: str | None = None
+    chat_id: str | None = None
+    """The conversation that it concerns; None if it is about no single one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def gaps_document(gaps: Sequence[GapNote]) -> list[dict[str, Any]]:
             "evidence": note.evidence,
             "count": note.count,
             "subject": note.subject,
+            "chat_id": note.chat_id,
             "from_at": _instant(note.from_at_ms),
             "to_at": _instant(note.to_at_ms),
         }

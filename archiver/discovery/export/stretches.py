@@ -42,6 +42,7 @@ FILE_COLUMNS: Final = (
     "url",
     "status",
     "reason",
+    "http_status",
     "blob_digest",
     "blob_bytes",
     "mime_received",
@@ -179,8 +180,7 @@ class Source:
         )
 
     def _empty(self, columns: Sequence[str]) -> pa.Table:
-        fields = [TABLES["messages"].schema.field(name).remove_metadata() for name in columns]
-        return pa.schema([*fields, pa.field(OBJECT, pa.int32())]).empty_table()
+        return pa.schema([*_fields("messages", columns), pa.field(OBJECT, pa.int32())]).empty_table()
 
 
 def open_source(
@@ -226,5 +226,8 @@ def _only(rows: pa.Table, keys: pa.Array) -> pa.Table:
 
 
 def _empty_files() -> pa.Table:
-    fields = [TABLES["files"].schema.field(name).remove_metadata() for name in FILE_COLUMNS]
-    return pa.schema(fields).empty_table()
+    return pa.schema(_fields("files", FILE_COLUMNS)).empty_table()
+
+
+def _fields(table: str, columns: Sequence[str]) -> list[pa.Field]:
+    return [pa.field(name, TABLES[table].schema.field(name).type) for name in columns]
