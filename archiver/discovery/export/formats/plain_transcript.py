@@ -81,9 +81,10 @@ def why_missing(file: File) -> str:
     """Say why a file's bytes are not where one looks for them."""
     if file.path is not None and file.sha256 is not None:
         return f"its {file.size} bytes are too many to stand here; they lie in the package at data/{file.path}"
-    if file.sha256 is not None:
-        return f"{LEFT_OUT}; their SHA-256 is {file.sha256}"
-    return f"it was not captured ({one_line(file.status)}): {one_line(file.reason or 'no reason is known')}"
+    digest = "" if file.sha256 is None else f"; the SHA-256 of its bytes is {file.sha256}"
+    if file.reason is None and file.sha256 is not None:
+        return f"{LEFT_OUT}{digest}"
+    return f"its bytes are not here ({one_line(file.status)}): {one_line(file.reason or 'no reason is known')}{digest}"
 
 
 def placeholder(file: File) -> str:

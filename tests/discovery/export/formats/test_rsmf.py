@@ -60,7 +60,7 @@ def test_headers_say_what_the_manifest_has(data: Path) -> None:
     assert int(mail["X-RSMF-EventCount"]) == len(manifest["events"]) == 5
     assert mail["X-RSMF-AttachmentCount"] == "3"
     assert mail["X-RSMF-BeginDate"] == manifest["events"][0]["timestamp"] == "2026-11-20T19:00:00.000+09:00"
-    assert mail["X-RSMF-EndDate"] == manifest["events"][-1]["timestamp"] == "2026-11-21T00:00:00.000+09:00"
+    assert mail["X-RSMF-EndDate"] == manifest["events"][-1]["timestamp"] == "2026-11-20T23:30:00.000+09:00"
     assert mail["X-RSMF-Custodian"] == "Ann Áslaug"
     assert mail["X-RSMF-EventCollectionID"] == manifest["eventcollectionid"] == "0f0f:g:general"
 
