@@ -249,6 +249,7 @@ class HtmlWriter:
         return {
             "kind": harmless_name(gap.kind),
             "evidence": harmless_name(gap.evidence),
+            "chat_id": gap.chat_id and harmless_name(gap.chat_id),
             "subject": gap.subject and harmless_name(gap.subject),
             "count": gap.count,
             "from_at": None if gap.from_at_ms is None else articles.instant(gap.from_at_ms),

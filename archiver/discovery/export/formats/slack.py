@@ -155,6 +155,7 @@ class SlackWriter:
         zone = self._terms.zone
         return {
             "gap_id": gap.gap_id,
+            "chat_id": gap.chat_id,
             "kind": gap.kind,
             "evidence": gap.evidence,
             "count": gap.count,
