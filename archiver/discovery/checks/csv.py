@@ -30,7 +30,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         *("size", "sha256", "md5", "path", "status", "reason"),
     ),
     "conversations": ("chat_id", "kind", "name", "path_name", "participants", "custodians"),
-    "gaps": ("chat_id", "day", "gap_id", "kind", "evidence", "count", "from_at", "to_at", "subject"),
+    "gaps": ("told_in", "day", "gap_id", "kind", "evidence", "count", "from_at", "to_at", "subject", "chat_id"),
 }
 
 

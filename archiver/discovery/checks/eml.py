@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import IO, Final
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
 from archiver.discovery.checks.mime_parts import Part, read_parts
 
-# What a page may be made of, and which attributes its elements may have: nothing that fetches, runs or leads elsewhere.
+# What a page may be made of, and which values attributes may have there: nothing that fetches, runs or leads elsewhere.
 _ELEMENTS: Final = {
     *(
         "html",
@@ -47,6 +46,12 @@ _ATTRIBUTES: Final = {
     ("div", "dir"): {"auto"},
     ("div", "style"): {"white-space:pre-wrap"},
 }
+_TAG = re.compile(
+    r'<(?:!DOCTYPE html|(?P<closes>/)?(?P<name>[a-z0-9]{1,20})(?P<attributes>(?: [a-z]{1,20}="[^"<>&]{0,40}"){0,4}))>'
+)
+_ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
+_TAG_CHARACTERS_MAX = 300
+
 _REQUIRED: Final = ("Date", "From", "To", "Subject", "Message-ID", "MIME-Version")
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _PATH_CHARACTERS = re.compile(r"[/\\\x00-\x1f\x7f]")
@@ -202,30 +207,43 @@ def _body(part: Part, body: IO[bytes], mail: _Mail) -> None:
             mail.problem(part.place, "active", f"the page has {page.bad}")
 
 
-class _Page(HTMLParser):
-    """Counts messages and finds the first thing that a page may not have."""
+class _Page:
+    """Counts messages and finds the first thing that a page may not have; takes text in chunks.
+
+    A page of an export is so plain that each of its tags matches one pattern. What does not is told of, and not understood: a parser that
+    mends what it reads would find another page than a browser.
+    """
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
         self.articles = 0
         self.bad = ""
+        self._rest = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.articles += tag == "article"
-        if tag not in _ELEMENTS:
-            self.bad = self.bad or f"an element {tag[:40]}"
-        for name, value in attrs:
-            if (value or "") not in _ATTRIBUTES.get((tag, name), ()):
-                self.bad = self.bad or f"an attribute {name[:40]} of {tag[:40]}"
+    def feed(self, text: str) -> None:
+        """Take the next text."""
+        if self.bad:
+            return
+        text = self._rest + text
+        at = text.find("<")
+        while at >= 0:
+            tag = _TAG.match(text, at)
+            if tag is None:
+                break
+            self._look(tag["closes"], tag["name"] or "", tag["attributes"] or "")
+            at = text.find("<", tag.end())
+        self._rest = text[at:] if at >= 0 else ""
+        if len(self._rest) > _TAG_CHARACTERS_MAX or ">" in self._rest:
+            self.bad = self.bad or f"markup that is no plain tag: {self._rest[:40]!r}"
 
-    def handle_comment(self, data: str) -> None:
-        del data
-        self.bad = self.bad or "a comment"
+    def close(self) -> None:
+        """Tell that the page has ended."""
+        if self._rest:
+            self.bad = self.bad or "a tag that does not end"
 
-    def handle_pi(self, data: str) -> None:
-        del data
-        self.bad = self.bad or "a processing instruction"
-
-    def unknown_decl(self, data: str) -> None:
-        del data
-        self.bad = self.bad or "a declaration"
+    def _look(self, closes: str | None, name: str, attributes: str) -> None:
+        self.articles += name == "article" and not closes
+        if name and name not in _ELEMENTS:
+            self.bad = self.bad or f"an element {name}"
+        for attribute, value in _ATTRIBUTE.findall(attributes):
+            if value not in _ATTRIBUTES.get((name, attribute), ()):
+                self.bad = self.bad or f"an attribute {attribute[:40]} of {name}"

@@ -52,7 +52,7 @@ _CONVERSATION: Final[dict[str, tuple[type, ...]]] = {
 _GAP: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("gap_id", "kind", "evidence"), _TEXT),
     "count": (int,),
-    **dict.fromkeys(("chat_id", "day", "from_at", "to_at", "subject"), _TEXT_OR_NONE),
+    **dict.fromkeys(("told_in", "day", "from_at", "to_at", "subject", "chat_id"), _TEXT_OR_NONE),
     **dict.fromkeys(("from_at_ms", "to_at_ms"), _NUMBER_OR_NONE),
 }
 _TABLES: Final = {"messages": _MESSAGE, "conversations": _CONVERSATION, "gaps": _GAP}
@@ -103,11 +103,19 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
             if not block.endswith(b"\n"):
                 yield place, "the line does not end"
             try:
-                value = json.loads(block.decode("utf-8"))
+                value = json.loads(block.decode("utf-8"), object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 yield place, f"this is no JSON: {error}"
                 continue
             yield place, value if isinstance(value, dict) else "this is no object"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; two readers may take another of two fields of one name for the true one."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
 
 
 def _fields(value: object, expected: dict[str, tuple[type, ...]], where: str) -> Iterator[str]:

@@ -55,11 +55,12 @@ _COLUMNS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(("participants", "custodians"), f"list<element: {_PERSON}>"),
     },
     "gaps": {
-        **dict.fromkeys(("chat_id", "day", "gap_id", "kind", "evidence"), "string"),
+        **dict.fromkeys(("told_in", "day", "gap_id", "kind", "evidence"), "string"),
         "count": "int64",
         "from_at": _AT,
         "to_at": _AT,
         "subject": "string",
+        "chat_id": "string",
     },
 }
 

@@ -80,6 +80,7 @@ def replying_to_itself(package: Path) -> None:
 
 
 ARTICLE = b"<article>"
+END = b"</body>"
 BROKEN: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "a line feed alone": (in_bytes(b"Subject: ", b"X-Other: a\nSubject: "), {"line-end"}),
     "a carriage return alone": (in_bytes(b"\r\n\r\n--", b"\r\n\r\npre\ramble\r\n--"), {"line-end"}),
@@ -112,9 +113,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "an image from elsewhere": (in_page(ARTICLE, b'<img src="http://evil.example/x">' + ARTICLE), {"active"}),
     "a handler": (in_page(ARTICLE, b'<article onclick="alert(1)">'), {"active"}),
     "a style that fetches": (in_page(b"white-space:pre-wrap", b"background:url(//x)"), {"active"}),
-    "a comment": (in_page(ARTICLE, b"<!-- x -->" + ARTICLE), {"active"}),
-    "a processing instruction": (in_page(ARTICLE, b"<?php x ?>" + ARTICLE), {"active"}),
-    "a declaration": (in_page(ARTICLE, b"<![CDATA[x]]>" + ARTICLE), {"active"}),
+    "a comment": (in_page(END, b"<!-- x -->" + END), {"active"}),
+    "a processing instruction": (in_page(END, b"<?php x ?>" + END), {"active"}),
+    "a declaration": (in_page(END, b"<![CDATA[x]]>" + END), {"active"}),
+    "a tag that does not end": (in_page(b"</html>\n", b"<b"), {"active"}),
     "a message less in the page": (in_page(ARTICLE, b""), {"count"}),
     "another count of files": (in_bytes(b"X-Archive-Files: 3", b"X-Archive-Files: 4"), {"count"}),
     "no count of messages": (in_bytes(b"X-Archive-Messages: ", b"X-Other: "), {"count"}),

@@ -75,6 +75,10 @@ JSONL: dict[str, tuple[str, Break]] = {
     "a link out of the package": ("stray", a_link),
     "a pipe that never ends": ("stray", a_pipe),
     "a line that is no JSON": ("parse", replaced(f"{MESSAGES}.jsonl", '{"conversation"', '{conversation"')),
+    "a name twice in one object": (
+        "parse",
+        replaced(f"{MESSAGES}.jsonl", '{"conversation"', '{"day":"x","conversation"'),
+    ),
     "a line that is no object": ("parse", replaced(f"{MESSAGES}.jsonl", '{"conversation"', '[]\n{"conversation"')),
     "a line that is cut": (
         "parse",

@@ -81,6 +81,20 @@ class TestMessages:
         assert "the price is <del>10</del><ins>12</ins>" in edited
         assert 'first seen <time datetime="2026-11-21T11:00:00.000+09:00">' in edited
 
+    def test_an_edit_whose_earlier_versions_were_left_out_says_so(self, tmp_path: Path) -> None:
+        text = of(tmp_path, message("m-1", 20, ANN, version("12", 3)))
+        assert "this is version 3, the newest. Earlier versions were left out" in article(text, "SMITH-m-1")
+
+    def test_a_digest_that_would_give_a_black_text_away_is_not_there(self, tmp_path: Path) -> None:
+        black = structs.replace(version("█████"), content_digest="", raw_digest="", raw=None)
+        text = of(tmp_path, message("m-1", 20, ANN, black, redactions=1))
+        assert article(text, "SMITH-m-1").count("<code>redacted</code>") == 2
+        assert "1 place redacted" in article(text, "SMITH-m-1")
+
+    def test_a_card_that_only_names_a_file_is_not_shown_twice(self, tmp_path: Path) -> None:
+        one = structs.replace(slices.WITH_FILE, versions=(version("x", attachments='[{"title":"minutes.txt"}]'),))
+        assert 'class="card"' not in article(of(tmp_path, one), "SMITH-m-4")
+
     def test_what_flock_no_longer_returns_is_marked_and_kept(self, general: str) -> None:
         gone = article(general, "SMITH-m-3")
         assert 'class="m gone"' in gone
@@ -184,6 +198,13 @@ class TestHarmless:
         read = of(tmp_path_factory.mktemp("text"), one)
         shown = harmless(text)
         assert shown.replace("\r", "") in Read(article(read, "C-1")).text
+
+
+class TestNames:
+    def test_a_chat_of_two_is_called_by_both_each_read_by_itself(self, folder: Path) -> None:
+        assert "<h1><bdi>Ann Áslaug</bdi>, <bdi>田中 健二</bdi></h1>" in page(
+            folder, f"chats/{slices.DIRECT.path_name}/1.html"
+        )
 
 
 class TestCutting:

@@ -94,12 +94,21 @@ class TestJsonLines:
     def test_conversations_have_their_participants_and_gaps_their_day(self, jsonl: Path) -> None:
         known = {one["chat_id"]: one for one in lines(jsonl, "conversations")}
         assert [one["user_id"] for one in known["g:general"]["participants"]] == ["u:ann", "u:bob", "u:kenji"]
-        gaps = [(gap["chat_id"], gap["day"], gap["kind"]) for gap in lines(jsonl, "gaps")]
+        gaps = [(gap["told_in"], gap["day"], gap["kind"]) for gap in lines(jsonl, "gaps")]
         assert gaps == [
             ("g:general", "2026-11-20", "listener-down"),
             ("g:general", "2026-11-20", "export:file-not-stored"),
             (None, None, "listener-down"),
         ]
+
+    def test_no_line_has_a_name_twice(self, jsonl: Path) -> None:
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            assert len(dict(pairs)) == len(pairs), pairs
+            return dict(pairs)
+
+        for path in (jsonl / "data/jsonl").iterdir():
+            for line in path.read_bytes().splitlines():
+                json.loads(line, object_pairs_hook=once)
 
     @given(text=texts)
     @settings(max_examples=30)

@@ -67,6 +67,7 @@ NOON_HOUR = 12
 
 # What data may hold that is structure here: its name for the report, and what stands instead. Line ends are all that
 # `str.splitlines` breaks at, because some reader breaks at each of them.
+_BETWEEN = f"{QUOTE}{COLUMN}{QUOTE}"
 _REPLACEMENTS: Final = (
     ("þ in data, as th", re.compile(QUOTE), "th"),
     ("® in data, as (R)", re.compile(NEWLINE), "(R)"),
@@ -75,6 +76,7 @@ _REPLACEMENTS: Final = (
     ("byte order marks in data, as U+2060", re.compile("\ufeff"), "\u2060"),
     ("other controls in data, as a space", re.compile("[\x00-\x08\x0e-\x13\x15-\x1b\x1f\x7f-\x84\x86-\x9f]"), " "),
 )
+_UNUSUAL = re.compile("|".join(pattern.pattern for _, pattern, _ in _REPLACEMENTS))
 
 
 class DatWriter:
@@ -133,7 +135,10 @@ class DatWriter:
         return self._load_file
 
     def _line(self, values: Iterable[str]) -> bytes:
-        return (COLUMN.join(f"{QUOTE}{self._clean(value)}{QUOTE}" for value in values) + "\r\n").encode()
+        fields = list(values)
+        if not _UNUSUAL.search("".join(fields)):  # nearly every row, which is looked at once and not field by field
+            return (f"{QUOTE}{_BETWEEN.join(fields)}{QUOTE}\r\n").encode()
+        return (COLUMN.join(f"{QUOTE}{self._clean(value)}{QUOTE}" for value in fields) + "\r\n").encode()
 
     def _clean(self, value: str) -> str:
         """Return a value that cannot be taken for structure; counts what it puts in another way."""

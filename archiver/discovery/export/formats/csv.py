@@ -72,7 +72,9 @@ FILE_COLUMNS: Final = (
     *("sha256", "md5", "path", "status", "reason"),
 )
 CONVERSATION_COLUMNS: Final = ("chat_id", "kind", "name", "path_name", "participants", "custodians")
-GAP_COLUMNS: Final = (*("chat_id", "day", "gap_id", "kind", "evidence", "count", "from_at", "to_at", "subject"),)
+GAP_COLUMNS: Final = (
+    *("told_in", "day", "gap_id", "kind", "evidence", "count", "from_at", "to_at", "subject", "chat_id"),
+)
 _Cell = str | int | None
 
 
@@ -183,6 +185,7 @@ class CsvWriter:
                 self._at(gap.from_at_ms),
                 self._at(gap.to_at_ms),
                 gap.subject,
+                gap.chat_id,
             ),
         )
 

@@ -11,13 +11,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from io import StringIO
+from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, ClassVar, Final
 from urllib.parse import quote
-from xml.sax.saxutils import XMLGenerator
-from xml.sax.xmlreader import AttributesImpl
+from xml.sax.saxutils import escape, quoteattr
 
 from archiver.discovery.export.formats.load_documents import (
     GapList,
@@ -46,6 +44,8 @@ TAG_TYPES: Final = {
 
 # XML 1.0 (2.2) has tab, line feed and carriage return of the controls, and neither surrogates nor the two ends of the plane.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# What `quoteattr` would change in a value, or XML cannot hold; nearly no value has any of it.
+_UNUSUAL = re.compile('[\x00-\x1f&<>"\ud800-\udfff\ufffe\uffff]')
 
 
 class EdrmWriter:
@@ -64,8 +64,6 @@ class EdrmWriter:
         self._out: BinaryIO | None = None
         families = SpooledTemporaryFile(max_size=MEMORY_BYTES_MAX)  # noqa: SIM115 - it lives as long as the writer
         self._families = self._open.enter_context(families)
-        self._buffer = StringIO()
-        self._xml = XMLGenerator(self._buffer, "UTF-8", short_empty_elements=True)
 
     def add(self, part: Slice) -> None:
         """Write a document for each message and each of its files."""
@@ -75,26 +73,17 @@ class EdrmWriter:
             if document.parent is not None:
                 pair = json.dumps([document.parent, document.control_number])
                 self._families.write(f"{pair}\n".encode())
-            out = self._started()
-            self._document(document, self._texts.put(document))
-            out.write(self._taken())
+            self._started().write(self._document(document, self._texts.put(document)).encode())
 
     def finish(self) -> Written:
         """Write what belongs together, close the XML and write the list of what may be missing."""
         out = self._started()
-        self._end("Documents")
-        self._begin("Relationships")
+        out.write(b"</Documents>\n<Relationships>\n")
         self._families.seek(0)
         for line in self._families:
-            parent, child = json.loads(line)
-            with self._element("Relationship", Type="Attachment", ParentDocId=parent, ChildDocId=child):
-                pass
-            out.write(self._taken())
-        self._end("Relationships")
-        self._end("Batch")
-        self._end("Root")
-        self._xml.endDocument()
-        out.write(self._taken())
+            parent, child = map(self._value, json.loads(line))
+            out.write(f'<Relationship Type="Attachment" ParentDocId={parent} ChildDocId={child}/>\n'.encode())
+        out.write(b"</Relationships>\n</Batch>\n</Root>\n")
         self._open.close()
         with self._sink.open(GAPS_FILE) as gaps:
             gaps.write(self._gaps.text())
@@ -117,31 +106,29 @@ class EdrmWriter:
         """Return the XML file, opened with everything before the first document at the first call."""
         if self._out is None:
             self._out = self._open.enter_context(self._sink.open(XML_FILE))
-            self._xml.startDocument()
             terms = self._terms
-            self._begin(
-                "Root",
-                MajorVersion="1",
-                MinorVersion="2",
-                Description=f"Matter {terms.matter}, archive {terms.archive_id}, commit {terms.head_sequence} {terms.head_digest}",
-                Locale="US",
-                DataInterchangeType="Update",
+            said = (
+                f"Matter {terms.matter}, archive {terms.archive_id}, commit {terms.head_sequence} {terms.head_digest}"
             )
-            self._begin("Batch")
-            self._begin("Documents")
+            self._out.write(
+                b'<?xml version="1.0" encoding="UTF-8"?>\n<Root MajorVersion="1" MinorVersion="2" '
+                + f"Description={self._value(said)} ".encode()
+                + b'Locale="US" DataInterchangeType="Update">\n<Batch>\n<Documents>\n'
+            )
         return self._out
 
-    def _document(self, document: LoadDocument, text_path: str | None) -> None:
+    def _document(self, document: LoadDocument, text_path: str | None) -> str:
+        value = self._value
         doc_type = "Message" if document.file is None else "File"
-        with self._element("Document", DocID=document.control_number, DocType=doc_type, MimeType=document.mime):
-            with self._element("Tags"):
-                for name, value in self._tags(document):
-                    with self._element("Tag", TagName=name, TagValue=value, TagDataType=TAG_TYPES.get(name, "Text")):
-                        pass
-            with self._element("Files"):
-                self._file(document, text_path)
-            with self._element("Locations"):
-                self._locations(document)
+        tags = "".join(
+            f'<Tag TagName="{name}" TagValue={value(text)} TagDataType="{TAG_TYPES.get(name, "Text")}"/>\n'
+            for name, text in self._tags(document)
+        )
+        return (
+            f'<Document DocID={value(document.control_number)} DocType="{doc_type}" MimeType={value(document.mime)}>\n'
+            f"<Tags>\n{tags}</Tags>\n<Files>\n{self._file(document, text_path)}</Files>\n"
+            f"<Locations>\n{self._locations(document)}</Locations>\n</Document>\n"
+        )
 
     def _tags(self, document: LoadDocument) -> Iterator[tuple[str, str]]:
         """Yield the tags of a document that have a value."""
@@ -163,60 +150,32 @@ class EdrmWriter:
             if value:
                 yield name, value
 
-    def _file(self, document: LoadDocument, text_path: str | None) -> None:
+    def _file(self, document: LoadDocument, text_path: str | None) -> str:
         if document.native is not None:
             file_type, path, size = "Native", f"../{document.native}", document.size
         else:
             file_type, path, size = "Text", text_path or "", len(document.text or b"")
         folder, _, name = path.rpartition("/")
-        with (
-            self._element("File", FileType=file_type),
-            self._element(
-                "ExternalFile",
-                FilePath=folder,
-                FileName=name,
-                FileSize=str(size),
-                Hash=document.md5,
-                HashType="MD5",
-            ),
-        ):
-            pass
+        return (
+            f'<File FileType="{file_type}">\n<ExternalFile FilePath={self._value(folder)} FileName={self._value(name)} '
+            f'FileSize="{size}" Hash="{document.md5}" HashType="MD5"/>\n</File>\n'
+        )
 
-    def _locations(self, document: LoadDocument) -> None:
+    def _locations(self, document: LoadDocument) -> str:
         place = f"archive:{quote(self._terms.archive_id)}/{quote(document.message.newest.object_key)}"
-        custodians = sorted(document.part.conversation.custodians, key=lambda person: person.user_id)
-        for custodian in [*map(named, custodians)] or [""]:
-            with self._element("Location"):
-                if custodian:
-                    with self._element("Custodian"):
-                        self._xml.characters(self._clean(custodian))
-                with self._element("LocationURI"):
-                    self._xml.characters(place)
+        found = []
+        for custodian in sorted(document.part.conversation.custodians, key=lambda person: person.user_id):
+            name = escape(self._clean(named(custodian)), {"\r": "&#13;"})
+            found.append(
+                f"<Location>\n<Custodian>{name}</Custodian>\n<LocationURI>{place}</LocationURI>\n</Location>\n"
+            )
+        return "".join(found) or f"<Location>\n<LocationURI>{place}</LocationURI>\n</Location>\n"
 
-    @contextmanager
-    def _element(self, name: str, **attributes: str) -> Iterator[None]:
-        self._begin(name, **attributes)
-        yield
-        self._end(name)
+    def _value(self, text: str) -> str:
+        """Return a text as the quoted value of an attribute."""
+        return quoteattr(self._clean(text)) if _UNUSUAL.search(text) else f'"{text}"'
 
-    def _begin(self, name: str, **attributes: str) -> None:
-        clean = {key: self._clean(value) for key, value in attributes.items()}
-        self._xml.startElement(name, AttributesImpl(clean))
-        if name not in ("Tag", "ExternalFile", "Relationship", "Custodian", "LocationURI"):
-            self._xml.ignorableWhitespace("\n")
-
-    def _end(self, name: str) -> None:
-        self._xml.endElement(name)
-        self._xml.ignorableWhitespace("\n")
-
-    def _clean(self, value: str) -> str:
-        clean, count = _NOT_XML.subn("\ufffd", value)
+    def _clean(self, text: str) -> str:
+        clean, count = _NOT_XML.subn("\ufffd", text)
         self._replaced += count
         return clean
-
-    def _taken(self) -> bytes:
-        """Return what was generated since the last call."""
-        data = self._buffer.getvalue().encode()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        return data

@@ -40,7 +40,7 @@ class JsonlWriter:
             self._conversations.write(_line(conversation))
             self._current = conversation
         for gap in self._places.new_in(part):
-            self._gaps.write(self._gap_line(gap, {"chat_id": conversation.chat_id, "day": part.day}))
+            self._gaps.write(self._gap_line(gap, {"told_in": conversation.chat_id, "day": part.day}))
         if not part.messages:
             return
         head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
@@ -63,7 +63,7 @@ class JsonlWriter:
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""
         for gap in self._terms.gaps:
-            self._gaps.write(self._gap_line(gap, {"chat_id": None, "day": None}))
+            self._gaps.write(self._gap_line(gap, {"told_in": None, "day": None}))
         tables = (self._messages, self._conversations, self._gaps)
         for table in tables:
             table.finish()

@@ -126,15 +126,19 @@ def disposition(name: str) -> bytes:
 
 def base64_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield base64 in lines of 76 characters with CRLF, of bytes that come in chunks of any size."""
-    rest = b""
+    held: list[bytes] = []
+    size = 0
     for chunk in chunks:
-        data = rest + chunk if rest else chunk
-        whole = len(data) - len(data) % _LINE_BYTES
-        rest = data[whole:]
-        if whole:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK_BYTES:
+            data = b"".join(held)
+            whole = size - size % _LINE_BYTES
             yield _lines(data[:whole])
-    if rest:
-        yield _lines(rest)
+            held = [data[whole:]]
+            size -= whole
+    if size:
+        yield _lines(b"".join(held))
 
 
 def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
@@ -144,7 +148,9 @@ def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(data: bytes) -> bytes:
-    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+    coded = base64.b64encode(data)
+    lines = [coded[at : at + LINE_CHARACTERS_MAX] for at in range(0, len(coded), LINE_CHARACTERS_MAX)]
+    return b"\r\n".join([*lines, b""])
 
 
 def _folded(name: str, words: list[str]) -> bytes:

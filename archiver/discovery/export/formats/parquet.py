@@ -84,11 +84,12 @@ CONVERSATIONS: Final = pa.schema(
 )
 GAPS: Final = pa.schema(
     [
-        *((name, pa.string()) for name in ("chat_id", "day", "gap_id", "kind", "evidence")),
+        *((name, pa.string()) for name in ("told_in", "day", "gap_id", "kind", "evidence")),
         ("count", pa.int64()),
         ("from_at", _AT),
         ("to_at", _AT),
         ("subject", pa.string()),
+        ("chat_id", pa.string()),
     ]
 )
 
@@ -246,7 +247,10 @@ def _conversation_row(conversation: Conversation) -> tuple[Any, ...]:
 
 
 def _gap_row(gap: GapNote, chat_id: str | None, day: str | None) -> tuple[Any, ...]:
-    return (*(chat_id, day, gap.gap_id, gap.kind, gap.evidence, gap.count, gap.from_at_ms, gap.to_at_ms, gap.subject),)
+    return (
+        *(chat_id, day, gap.gap_id, gap.kind, gap.evidence, gap.count, gap.from_at_ms, gap.to_at_ms),
+        *(gap.subject, gap.chat_id),
+    )
 
 
 def _person(person: Person) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from archiver.clock import from_ms, to_text
@@ -29,9 +30,14 @@ _MINUTE_SECONDS = 60
 
 def one_line(text: str) -> str:
     """Return a name that stays in its line: controls become one space, characters that turn the direction of writing U+FFFD."""
+    if (
+        text.isprintable() and "  " not in text
+    ):  # nearly every name, and much quicker than to look for what is not there
+        return text.strip(" ")
     return _TURNING.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()
 
 
+@lru_cache(maxsize=4_096)
 def local_text(at_ms: int, zone: ZoneInfo) -> str:
     """Return an instant as RFC 3339 in a zone, to the millisecond, in UTC where the zone's offset is no whole minute there.
 
@@ -75,9 +81,10 @@ def why_missing(file: File) -> str:
     """Say why a file's bytes are not where one looks for them."""
     if file.path is not None and file.sha256 is not None:
         return f"its {file.size} bytes are too many to stand here; they lie in the package at data/{file.path}"
-    if file.sha256 is not None:
-        return f"{LEFT_OUT}; their SHA-256 is {file.sha256}"
-    return f"it was not captured ({one_line(file.status)}): {one_line(file.reason or 'no reason is known')}"
+    digest = "" if file.sha256 is None else f"; the SHA-256 of its bytes is {file.sha256}"
+    if file.reason is None and file.sha256 is not None:
+        return f"{LEFT_OUT}{digest}"
+    return f"its bytes are not here ({one_line(file.status)}): {one_line(file.reason or 'no reason is known')}{digest}"
 
 
 def placeholder(file: File) -> str:

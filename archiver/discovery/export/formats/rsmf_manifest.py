@@ -31,6 +31,7 @@ from archiver.discovery.export.record import File, GapNote, Message, Person
 
 VERSION = "2.0.0"
 PLATFORM = "Flock"
+EVENTS_A_CHUNK = 100
 GAPS_MAX = 100
 """Gaps told of in one file; a further event counts the rest."""
 
@@ -70,16 +71,22 @@ def placeholder_of(file: File) -> bytes:
 
 
 def manifest_chunks(portion: Portion) -> Iterator[bytes]:
-    """Yield the manifest as JSON, an event at a time."""
+    """Yield the manifest as JSON, some events at a time."""
     people = [_participant(person) for person in participants(portion)]
     yield b'{"version":' + _json(VERSION) + b',"eventcollectionid":' + _json(collection_id(portion))
     yield (
         b',"participants":' + _json(people) + b',"conversations":' + _json([_conversation(portion)]) + b',"events":[\n'
     )
     sent = {message.message_uid: message.sent_at_ms for message in portion.piece.messages}
-    for number, (at_ms, event_id, of) in enumerate(_events(portion)):
-        yield (b",\n" if number else b"") + _json(_event(at_ms, event_id, of, portion, sent))
-    yield b"\n]}\n"
+    held: list[bytes] = []
+    separator = b""
+    for at_ms, event_id, of in _events(portion):
+        held.append(separator + _json(_event(at_ms, event_id, of, portion, sent)))
+        separator = b",\n"
+        if len(held) == EVENTS_A_CHUNK:
+            yield b"".join(held)
+            held.clear()
+    yield b"".join([*held, b"\n]}\n"])
 
 
 def collection_id(portion: Portion) -> str:
@@ -210,18 +217,12 @@ def _file_facts(message: Message) -> Iterator[dict[str, str]]:
 
 def _version_facts(message: Message, zone: ZoneInfo) -> Iterator[dict[str, str]]:
     for version in message.versions:
-        facts = {
-            "observed_at": local_text(version.observed_at_ms, zone),
-            "content_digest": version.content_digest,
-            "raw_digest": version.raw_digest,
-            "commit": str(version.commit),
-            "object_key": version.object_key,
-            "source": version.source,
-            "captured_by": version.captured_by,
-        }
-        yield from (
-            {"name": f"version_{version.number}_{name}", "value": value} for name, value in facts.items() if value
-        )
+        prefix = f"version_{version.number}_"
+        yield {"name": f"{prefix}observed_at", "value": local_text(version.observed_at_ms, zone)}
+        yield {"name": f"{prefix}content_digest", "value": version.content_digest}
+        yield {"name": f"{prefix}raw_digest", "value": version.raw_digest}
+        yield {"name": f"{prefix}archived", "value": f"commit {version.commit}, {version.object_key}"}
+        yield {"name": f"{prefix}captured", "value": f"{version.source} by {version.captured_by}"}
 
 
 def _participant(person: Person) -> dict[str, Any]:

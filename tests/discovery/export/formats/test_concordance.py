@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_has_a_text_that_says_why(package: Path) -> Non
     row = rows_of(package)["SMITH-m-5.001"]
     assert row["LINK"] == ""
     assert row["FILE_NAME"] == "契約書.pdf"
-    assert row["FILE_MISSING_BECAUSE"] == "it was not captured (given_up): 404 Not Found"
+    assert row["FILE_MISSING_BECAUSE"] == "its bytes are not here (given_up): 404 Not Found"
     assert "404 Not Found" in (package / "data/dat" / row["OCRPATH"].replace("\\", "/")).read_text("utf-8")
 
 
