@@ -163,13 +163,16 @@ class Assembly:
         control_number = f"{self.prefix}-{number:0{CONTROL_DIGITS}d}"
         person = self.people.person
         since = None
-        key = (self.redaction.true_chat(chat_id), uid)
+        # Most exports have millions of messages and nothing black, and this is asked of each.
+        is_active = self.redaction.is_active
+        key = (self.redaction.true_chat(chat_id) if is_active else chat_id, uid)
         if key in self.absences.answers:
             since = self.absences.since(*key, (row["observed_at"] for row in rows if row["source"] in ANSWERS))
         kept = [last] if self.is_last_only else _distinct(rows) if len(rows) > 1 else rows
         attached = files.get((chat_id, uid))
-        versions = tuple(self._version(row) for row in kept)
-        self.redaction.note(control_number, chat_id, kept)
+        versions = tuple(map(self._version, kept))
+        if is_active:
+            self.redaction.note(control_number, chat_id, kept)
         return Message(
             conversation.chat_id,
             uid,
@@ -186,12 +189,12 @@ class Assembly:
             None,
             since,
             first[IS_CONTEXT],
-            sum(self.redaction.count(row) for row in kept),
+            sum(self.redaction.count(row) for row in kept) if is_active else 0,
         )
 
     def _version(self, row: dict[str, Any]) -> Version:
         key = self.keys[row[OBJECT]]
-        is_black = self.redaction.count(row) > 0
+        is_black = self.redaction.is_active and self.redaction.count(row) > 0
         return Version(
             row["version"],
             row["observed_at"],

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from archiver.errors import StoreFullError
 
-MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
-GROUP_BYTES_MAX: Final = 48 * 1024 * 1024
+MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024
+GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
 BATCH_ROWS: Final = 4_096
 
 _ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from archiver.discovery.export.assembly import WITHHELD
 from archiver.discovery.export.record import Conversation, Slice
@@ -27,7 +28,7 @@ class Counted:
     last_sent_at_ms: int | None = None
 
     def add(self, part: Slice) -> None:
-        """Count a slice in; slices come in order of time within a conversation."""
+        """Count the one slice that this is of; `join` adds up."""
         for message in part.messages:
             self.messages += 1
             self.context += message.is_context
@@ -42,9 +43,19 @@ class Counted:
                 self.files_missing += file.path is None and file.status != WITHHELD
         instants = [message.sent_at_ms for message in part.messages]
         if instants:
-            first, last = min(instants), max(instants)
+            self.first_sent_at_ms, self.last_sent_at_ms = min(instants), max(instants)
+
+    def join(self, other: Counted) -> None:
+        """Add what was counted elsewhere."""
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.first_sent_at_ms is not None and other.last_sent_at_ms is not None:
+            first, last = other.first_sent_at_ms, other.last_sent_at_ms
             self.first_sent_at_ms = first if self.first_sent_at_ms is None else min(first, self.first_sent_at_ms)
             self.last_sent_at_ms = last if self.last_sent_at_ms is None else max(last, self.last_sent_at_ms)
+
+
+_NUMBERS: Final = tuple(each.name for each in fields(Counted) if not each.name.endswith("_ms"))
 
 
 @dataclass(slots=True)
@@ -61,11 +72,13 @@ class Tally:
         """Count a slice in."""
         self.slices += 1
         _, counted = self.conversations.setdefault(part.conversation.chat_id, (part.conversation, Counted()))
-        counted.add(part)
-        self.total.add(part)
+        of_slice = Counted()
+        of_slice.add(part)
+        counted.join(of_slice)
+        self.total.join(of_slice)
         for message in part.messages:
-            by = "app" if message.sender.is_bot or message.app_id is not None else "person"
-            self.by_kind[f"{part.conversation.kind}, by {'an app' if by == 'app' else 'a person'}"] += 1
+            by = "an app" if message.sender.is_bot or message.app_id is not None else "a person"
+            self.by_kind[f"{part.conversation.kind}, by {by}"] += 1
             for file in message.files:
                 if file.path is None and file.status != WITHHELD:
                     self.missing_by_reason[file.reason or file.status] += 1

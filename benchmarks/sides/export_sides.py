@@ -1,0 +1,114 @@
+"""One side of `export.py`: exports an archive once, and prints how long that took and its peak of memory.
+
+python benchmarks/sides/export_sides.py jsonl|html|rsmf|duckdb|jinja2|zip ARCHIVE OUT
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import duckdb
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive.ledger import HoldScope
+from archiver.archive.reader import Archive, files_of, read_columns
+from archiver.archive.tables import give_memory_back
+from archiver.discovery.export.asked import Asked
+from archiver.discovery.export.formats import writer_class
+from archiver.discovery.export.targets import FolderTarget
+from archiver.discovery.export.verb import Wanted, make
+from archiver.store.local import LocalStore
+
+OURS = ("jsonl", "html", "rsmf")
+COLUMNS = (
+    "chat_id, chat_kind, message_uid, version, sent_at, sent_at_basis, observed_at, source, captured_by, sender_id, sender_name, "
+    "send_as_name, on_behalf_of, app_id, flockml, notification, plain_text, mentions, visible_to, attachments, raw, raw_digest, "
+    "content_digest"
+)
+PAGE = """<!doctype html><title>{{ chat }}</title>
+{% for each in messages %}<article id="{{ each.message_uid }}"><b>{{ each.sender_id }}</b> <time>{{ each.sent_at }}</time>
+<p>{{ each.plain_text }}</p></article>
+{% endfor %}"""
+
+
+def main(side: str, archive: Path, out: Path) -> None:
+    out.mkdir()
+    if side in OURS:
+        give_memory_back()
+        writer_class(side)
+    started = time.perf_counter()
+    {"duckdb": _duckdb, "jinja2": _jinja2, "zip": _zip}.get(side, lambda *_: _ours(side, archive, out))(archive, out)
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
+def _ours(form: str, place: Path, out: Path) -> None:
+    archive = Archive.open(LocalStore(place))
+    scratch = out / "scratch"
+    scratch.mkdir()
+    wanted = Wanted(Asked("benchmark", HoldScope(), ZoneInfo("UTC")), formats=(form,))
+    with ThreadPoolExecutor(1) as executor:
+        made, _ = make(
+            archive, wanted, FolderTarget(out / "package"), folder=scratch, software="benchmark", executor=executor
+        )
+    assert made is not None
+
+
+def _duckdb(place: Path, out: Path) -> None:
+    source = f"read_parquet('{place}/messages/*/*.parquet', hive_partitioning = false)"
+    duckdb.execute(f"COPY (SELECT {COLUMNS} FROM {source}) TO '{out / 'messages.json'}' (FORMAT json)")
+
+
+def _jinja2(place: Path, out: Path) -> None:
+    template = jinja2.Environment(autoescape=True).from_string(PAGE)
+    for number, (chat, messages) in enumerate(groupby(_rows(place), key=lambda row: row["chat_id"])):
+        with (out / f"{number}.html").open("w", encoding="utf-8") as stream:
+            template.stream(chat=chat, messages=messages).dump(stream)
+
+
+def _zip(place: Path, out: Path) -> None:
+    for number, (_, messages) in enumerate(
+        groupby(_rows(place), key=lambda row: (row["chat_id"], row["sent_at"].date()))
+    ):
+        events = [
+            {
+                "type": "message",
+                "id": row["message_uid"],
+                "body": row["plain_text"],
+                "participant": row["sender_id"],
+                "conversation": row["chat_id"],
+                "timestamp": row["sent_at"].isoformat(),
+            }
+            for row in messages
+        ]
+        with zipfile.ZipFile(out / f"{number}.zip", "w", zipfile.ZIP_DEFLATED) as target:
+            target.writestr("rsmf_manifest.json", json.dumps({"version": "2.0.0", "events": events}))
+
+
+def _rows(place: Path) -> Iterator[dict[str, Any]]:
+    """All messages in order of conversation and time, as a bare script would read them: at once."""
+    archive = Archive.open(LocalStore(place))
+    names = ("chat_id", "message_uid", "sender_id", "sent_at", "plain_text")
+    parts = [read_columns(archive.store, record, names) for record in files_of(archive.head(), "messages")]
+    rows = pa.concat_tables(parts)
+    order = pc.sort_indices(rows, sort_keys=[("chat_id", "ascending"), ("sent_at", "ascending")])
+    for batch in rows.take(order).to_batches(max_chunksize=16_384):
+        yield from batch.to_pylist()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
