@@ -137,6 +137,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "a path with slashes": (in_field("SMITH-m-1", OCRPATH="text/000001/SMITH-m-1.txt"), {"path", "stray"}),
     "an absolute path": (in_field("SMITH-m-1", OCRPATH="D:\\text\\a.txt"), {"path", "stray"}),
     "a path that leads out": (in_field("SMITH-m-1", OCRPATH="..\\..\\bagit.txt"), {"path", "stray"}),
+    "a path that leads out and back": (
+        in_field("SMITH-m-1", OCRPATH="..\\..\\data\\dat\\text\\000001\\SMITH-m-1.txt"),
+        {"path", "stray"},
+    ),
     "a path to nothing": (in_field("SMITH-m-1", OCRPATH="text\\a.txt"), {"path", "stray"}),
     "a link in place of a file": (linked, {"path", "stray"}),
     "no path at all": (in_field("SMITH-m-1", OCRPATH=""), {"path", "stray"}),
