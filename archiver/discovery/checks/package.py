@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ REPORT_PATH: Final = "report.json"
 VOLUMES_PATH: Final = "volumes.json"
 TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
 FINDINGS_MAX: Final = 10_000
-_CHUNK_BYTES: Final = 1024 * 1024
 _DATA: Final = "data/"
 _NATIVES: Final = "natives"
 _ADDED: Final = ("messages", "context", "versions", "files", "files_stored", "files_withheld", "files_missing")
@@ -148,6 +147,8 @@ def _check_files(bag: _Bag) -> dict[str, str]:
     except bagit.BagValidationError as error:
         for detail in error.details or [error]:
             bag.find(*_in_words(detail))
+        if not error.details:  # it looked no further than the number of bytes
+            _compare(bag, manifest)
     except (bagit.BagError, OSError, ValueError, LookupError) as error:
         bag.find("bagit.txt", "bag", f"is no bag as RFC 8493 has it: {error}")
     named = set(_manifest_paths(bag, TAG_MANIFEST)) | {TAG_MANIFEST, "tagmanifest-md5.txt"}
@@ -156,6 +157,22 @@ def _check_files(bag: _Bag) -> dict[str, str]:
         if path.is_file() and not relative.startswith(_DATA) and relative not in named:
             bag.find(relative, "unnamed", "stands in no manifest")
     return manifest
+
+
+def _compare(bag: _Bag, manifest: Mapping[str, str]) -> None:
+    for path, digest in manifest.items():
+        try:
+            with (bag.folder / path).open("rb") as stream:
+                found = file_digest(stream, "sha256").hexdigest()
+        except OSError:
+            bag.find(path, "missing", "is not there, and a manifest names it")
+            continue
+        if found != digest:
+            bag.find(path, "digest", f"is not the file that was made: its sha256 is {found}, not {digest}")
+    for file in sorted((bag.folder / _DATA).rglob("*")):
+        relative = file.relative_to(bag.folder).as_posix()
+        if file.is_file() and relative not in manifest:
+            bag.find(relative, "unnamed", "stands in no manifest")
 
 
 def _in_words(detail: Exception) -> tuple[str, str, str]:

@@ -217,11 +217,13 @@ class _Export:
         yield from self._tally.message(_PATH, place, chat_id=chat_id, uid=uid)
         yield from self._tally.time(_PATH, place, text=payload.get("sent_at"), at_ms=None, day=day)
         self._tally.versions(len(versions))
-        said = versions[-1].get("text") if isinstance(versions[-1], dict) else None
+        newest = versions[-1] if isinstance(versions[-1], dict) else {}
+        if ("edited" in record) != (newest.get("number") != 1):
+            what = f"the newest version is number {newest.get('number')}, and edited is {record.get('edited')!r}"
+            yield Finding(_PATH, place, "field", what)
+        said = newest.get("text")
         if not isinstance(said, str) or record["text"] != _escaped(said):
             yield Finding(_PATH, place, "escape", "the text is not that of the newest version, escaped")
-        if ("edited" in record) != (len(versions) > 1):
-            yield Finding(_PATH, place, "field", f"{len(versions)} versions, and edited is {record.get('edited')!r}")
         files = record.get("files", [])
         for at, file in enumerate(files if isinstance(files, list) else ()):
             if not isinstance(file, dict):

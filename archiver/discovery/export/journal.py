@@ -15,7 +15,7 @@ import msgspec
 
 from archiver.archive.ledger import canonical_json
 from archiver.discovery.export.targets import OWN_FOLDER, Target
-from archiver.errors import KeyMissingError, RefusedError
+from archiver.errors import KeyMissingError, RefusedError, StoreFullError
 
 BEGUN_PATH: Final = f"{OWN_FOLDER}/begun.json"
 JOURNAL_PATH: Final = f"{OWN_FOLDER}/journal"
@@ -61,14 +61,15 @@ class Journal:
 
     def __init__(self, target: Target, folder: Path) -> None:
         self.target = target
+        self._folder = folder
         self.lost: dict[str, str] = {}
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._index = sqlite3.connect(folder / "index.sqlite", isolation_level=None)
         # It is made anew by every try, so that nothing of it need survive a crash.
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute("PRAGMA synchronous = OFF")
-        self._index.execute(
+        self._ask("PRAGMA journal_mode = OFF")
+        self._ask("PRAGMA synchronous = OFF")
+        self._ask(
             "CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, sha256 TEXT, md5 TEXT, met INTEGER) WITHOUT ROWID"
         )
 
@@ -89,21 +90,19 @@ class Journal:
 
     def known(self, path: str) -> FileLine | None:
         """Return what is noted of a file in its place, None if nothing is."""
-        row = self._index.execute("SELECT path, size, sha256, md5 FROM files WHERE path = ?", (path,)).fetchone()
+        row = self._ask("SELECT path, size, sha256, md5 FROM files WHERE path = ?", (path,)).fetchone()
         return None if row is None else FileLine(*row)
 
     def meet(self, path: str) -> FileLine | None:
         """Return the same, and count the file as one of this try."""
         found = self.known(path)
         if found is not None:
-            self._index.execute("UPDATE files SET met = 1 WHERE path = ?", (path,))
+            self._ask("UPDATE files SET met = 1 WHERE path = ?", (path,))
         return found
 
     def met(self, prefix: str) -> Iterator[FileLine]:
         """Yield the files of this try whose path begins so, in the order of their paths."""
-        rows = self._index.execute(
-            "SELECT path, size, sha256, md5, met FROM files WHERE path >= ? ORDER BY path", (prefix,)
-        )
+        rows = self._ask("SELECT path, size, sha256, md5, met FROM files WHERE path >= ? ORDER BY path", (prefix,))
         for *facts, met in rows:
             if not facts[0].startswith(prefix):
                 return
@@ -136,8 +135,17 @@ class Journal:
         """Close the index; what was noted and not written yet is written."""
         self._index.close()
 
+    def _ask(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._index.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise StoreFullError(
+                f"the folder for temporary files, {self._folder.parent}, takes no more: {error}",
+                next_step="make space there, or name another by TMPDIR; then give the same command again",
+            ) from None
+
     def _put(self, line: FileLine, *, met: bool) -> None:
-        self._index.execute(
+        self._ask(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (line.path, line.size, line.sha256, line.md5, met)
         )
 

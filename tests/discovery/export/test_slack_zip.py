@@ -105,6 +105,11 @@ class TestMessages:
             one.text for one in slices.EDITED.versions
         ]
 
+    def test_an_edit_whose_earlier_versions_were_left_out_is_still_one(self, tmp_path: Path) -> None:
+        [one], _ = written(tmp_path, message("m", 20, ANN, version("12", 3)))
+        assert "edited" in one
+        assert "attachments" not in one
+
     def test_a_reader_sees_what_is_context_and_what_is_no_longer_in_flock(self, made: dict[str, Any]) -> None:
         assert [note["title"] for note in general(made)["m-3"]["attachments"]] == ["No longer in Flock"]
         assert [note["title"] for note in general(made)["m-7"]["attachments"]] == ["Context"]

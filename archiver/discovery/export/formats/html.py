@@ -21,6 +21,7 @@ from archiver.discovery.export.formats.html_message import (
     anchor_of,
     environment,
     harmless_name,
+    is_edited,
     person_view,
     snippet,
 )
@@ -49,7 +50,7 @@ class _Entry:
     """A conversation's line in the index."""
 
     chat_id: str
-    name: str
+    names: list[str]
     kind: str
     href: str
     people: int
@@ -142,7 +143,7 @@ class HtmlWriter:
         self._entries.append(
             _Entry(
                 chat_id=conversation.chat_id,
-                name=harmless_name(conversation.shown),
+                names=_names(conversation),
                 kind=conversation.kind,
                 href=f"chats/{quote(conversation.path_name)}/1.html",
                 people=len(conversation.participants),
@@ -183,7 +184,7 @@ class HtmlWriter:
         page.context += item.is_context
         entry.messages += 1
         entry.versions += len(item.versions)
-        entry.edited += len(item.versions) > 1
+        entry.edited += is_edited(item)
         entry.gone += item.not_returned_since_ms is not None
         entry.context += item.is_context
         entry.files += len(item.files)
@@ -216,7 +217,7 @@ class HtmlWriter:
         conversation = page.conversation
         text = self._page_template.render(
             **self._frame,
-            name=harmless_name(conversation.shown),
+            names=_names(conversation),
             kind=conversation.kind,
             chat_id=harmless_name(conversation.chat_id),
             span=_span(page.first_day, page.day),
@@ -320,6 +321,13 @@ def _frame(terms: Terms) -> dict[str, Any]:
         "script": _Markup(script),
         "script_digest": _Markup(b64encode(sha256(script.encode()).digest()).decode()),
     }
+
+
+def _names(conversation: Conversation) -> list[str]:
+    """Return what to call a conversation: its name, else the names of those in it, each of which is read by itself."""
+    if conversation.name or not conversation.participants:
+        return [harmless_name(conversation.shown)]
+    return [harmless_name(person.shown) for person in conversation.participants]
 
 
 def _day_heading(day: str, *, is_continued: bool) -> str:

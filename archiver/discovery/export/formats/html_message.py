@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape as _e
 from typing import Any, Final
 from urllib.parse import quote
@@ -96,6 +97,7 @@ class FurtherView:
     files: tuple[FileView, ...]
     as_sent: str | None
     versions: tuple[VersionView, ...]
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +155,15 @@ class Articles:
         )
         return (
             f'<article class="{classes}" id="{anchor_of(message)}" data-uid="{_e(message.message_uid)}">{sender.mark}\n'
-            f'<header>{sender.named}{chips} <time datetime="{at}">{at[11:19]} <span class="z">{at[23:]}</span></time></header>\n'
+            f'<header>{sender.named} <time datetime="{at}">{at[11:19]} <span class="z">{at[23:]}</span></time>{chips}</header>\n'
             f"{_reply(reply) if reply else ''}{text}\n"
             f"{self._further_of(message) if _has_further(message) else ''}"
             f'<details class="rec"><summary><span class="cn">{_e(harmless_name(message.control_number))}</span></summary>'
             f"<dl><dt>Uid</dt><dd><bdi>{_e(harmless_name(message.message_uid))}</bdi></dd>"
             f"<dt>Sent</dt><dd>{at} (by {_e(message.sent_at_basis)})</dd>"
             f"<dt>Captured</dt><dd>{_e(newest.source)}, <bdi>{_e(harmless_name(newest.captured_by))}</bdi></dd>"
-            f"<dt>Content</dt><dd><code>{_e(newest.content_digest)}</code></dd>"
-            f"<dt>Record</dt><dd><code>{_e(newest.raw_digest)}</code></dd>"
+            f"<dt>Content</dt><dd><code>{_e(newest.content_digest) or _BLACK}</code></dd>"
+            f"<dt>Record</dt><dd><code>{_e(newest.raw_digest) or _BLACK}</code></dd>"
             f"<dt>Commit</dt><dd>{newest.commit}</dd></dl></details></article>\n"
         )
 
@@ -180,7 +182,7 @@ class Articles:
             classes += " context"
         if message.not_returned_since_ms is not None:
             classes += " gone"
-        if len(message.versions) > 1:
+        if is_edited(message):
             classes += " edited"
         if message.files:
             classes += " filed"
@@ -218,10 +220,11 @@ class Articles:
             notification=harmless(newest.notification) if has_own_notification and newest.notification else None,
             gone_since=None if since is None else self.instant(since),
             redactions=message.redactions,
-            cards=cards,
+            cards=tuple(card for card in cards if not _only_names_a_file(card, message.files)),
             files=tuple(map(self._file, message.files)),
             as_sent=as_sent,
             versions=self._versions(message.versions) if len(message.versions) > 1 else (),
+            left_out=newest.number if len(message.versions) == 1 and newest.number > 1 else 0,
         )
         return self._further.render(v=view)
 
@@ -247,14 +250,19 @@ class Articles:
             sha256=file.sha256,
             href=self._to_data + quote(file.path) if file.path is not None else None,
             is_picture=is_here and (file.mime or "").lower() in _PICTURES,
-            missing=None
-            if is_here
-            else harmless_name(reason if file.sha256 is None else "files were left out of this export"),
+            missing=None if is_here else harmless_name(reason),
         )
 
 
 _PEOPLE_KEPT_MAX: Final = 50_000
+# What stands for a digest that would give away a text that was made black.
+_BLACK: Final = "redacted"
 _PLAIN_NUMBER: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def is_edited(message: Message) -> bool:
+    """Tell whether a message had another content before, whether or not the export has it."""
+    return len(message.versions) > 1 or message.versions[-1].number > 1
 
 
 def anchor_of(message: Message) -> str:
@@ -291,6 +299,7 @@ def weight(count: int) -> str:
     return f"{count:,} bytes" if unit == 0 else f"{size:.1f} {_UNITS[unit]} ({count:,} bytes)"
 
 
+@cache
 def environment() -> jinja2.Environment:
     """Return the templates of this package, which escape whatever they are given."""
     return jinja2.Environment(
@@ -321,6 +330,12 @@ def _attachments(text: str) -> tuple[tuple[dict[str, str], ...], str | None]:
     return tuple(cards), None if is_told else harmless(text)
 
 
+def _only_names_a_file(card: dict[str, str], files: Sequence[File]) -> bool:
+    """Tell whether a card says nothing that the list of files does not say."""
+    is_bare = not card["description"] and not card["url"]
+    return is_bare and any(card["title"] == harmless(file.name) for file in files)
+
+
 def _has_chips(message: Message) -> bool:
     return (
         message.send_as_name is not None
@@ -334,7 +349,7 @@ def _has_further(message: Message) -> bool:
     newest = message.versions[-1]
     return bool(
         message.files
-        or len(message.versions) > 1
+        or is_edited(message)
         or message.not_returned_since_ms is not None
         or message.visible_to
         or message.redactions

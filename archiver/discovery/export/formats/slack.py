@@ -179,7 +179,7 @@ class SlackWriter:
             record["thread_ts"], record["parent_user_id"] = thread
         elif message.reply_to is not None:
             self._untied += 1
-        if len(message.versions) > 1:
+        if newest.number > 1:
             record["edited"] = {"user": sender.user_id, "ts": _ts(newest.observed_at_ms * 1000)}
         if message.send_as_name is not None:
             record["username"] = message.send_as_name
