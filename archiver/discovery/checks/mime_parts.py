@@ -258,11 +258,13 @@ class _Plain:
 
     def add(self, line: bytes) -> None:
         """Take a line; its end is held back, because the one before a delimiter belongs to that."""
-        if self._is_quoted:
-            line = binascii.a2b_qp(line)
         bare = line.rstrip(b"\r\n")
+        ends = line[len(bare) :]
+        if self._is_quoted:
+            ends = b"" if bare.endswith(b"=") else ends
+            bare = binascii.a2b_qp(bare)
         self._body.write(self._held + bare)
-        self._held = line[len(bare) :]
+        self._held = ends
 
     def finish(self) -> bool:
         return True

@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from archiver.discovery.checks import edrm
-from archiver.discovery.checks.findings import FormatFacts, PackageFacts
+from archiver.discovery.checks.findings import PackageFacts
 from archiver.discovery.export.formats.edrm import EdrmWriter
 from archiver.discovery.export.record import Slice
 from tests.discovery.export import drawn, slices
@@ -177,29 +176,12 @@ def test_a_native_that_is_not_the_one_of_the_report_is_told_of(good: tuple[Path,
     assert {finding.code for finding in edrm.check(package, other)} == {"digest"}
 
 
-def passes(parts: tuple[Slice, ...], package: Path) -> bool:
-    written = slices.write(EdrmWriter, package, slices=parts)
-    natives = {}
-    for file in (file for part in parts for message in part.messages for file in message.files):
-        if file.path is not None and file.sha256 is not None:
-            (package / "data" / file.path).parent.mkdir(parents=True, exist_ok=True)
-            (package / "data" / file.path).write_bytes(slices.open_blob(file.sha256).read())
-            natives[f"data/{file.path}"] = file.sha256
-    counts: dict[str, Any] = {part.conversation.chat_id: len(part.messages) for part in parts}
-    files = sum(len(message.files) for part in parts for message in part.messages)
-    said = {"edrm": FormatFacts(sum(counts.values()), files)}
-    return (
-        list(edrm.check(package, replace(slices.facts("edrm", written, natives), conversations=counts, formats=said)))
-        == []
-    )
-
-
 @settings(max_examples=10)
 @given(parts=drawn.exports())
 def test_whatever_is_written_passes_its_check(
     parts: tuple[Slice, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert passes(parts, tmp_path_factory.mktemp("drawn"))
+    assert drawn.findings_in("edrm", tmp_path_factory.mktemp("drawn"), parts) == []
 
 
 @pytest.mark.slow
@@ -208,4 +190,4 @@ def test_whatever_is_written_passes_its_check(
 def test_whatever_is_written_passes_its_check_for_long(
     parts: tuple[Slice, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert passes(parts, tmp_path_factory.mktemp("drawn"))
+    assert drawn.findings_in("edrm", tmp_path_factory.mktemp("drawn"), parts) == []

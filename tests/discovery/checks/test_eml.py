@@ -6,16 +6,14 @@ import base64
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.discovery.checks import eml
-from archiver.discovery.checks.findings import FormatFacts, PackageFacts
+from archiver.discovery.checks.findings import PackageFacts
 from archiver.discovery.export.formats.eml import EmlWriter
 from archiver.discovery.export.record import Slice
 from tests.discovery.export import drawn, slices
@@ -169,22 +167,12 @@ def test_whatever_is_in_a_file_is_a_finding_and_no_error(
     assert {finding.code for finding in eml.check(tmp_path, good[1])} >= {"structure", "count"}
 
 
-def passes(parts: tuple[Slice, ...], package: Path, *, unit: str) -> bool:
-    terms = replace(slices.TERMS, options={"eml": unit})
-    written = slices.write(EmlWriter, package, terms=terms, slices=parts)
-    counts: dict[str, Any] = {part.conversation.chat_id: len(part.messages) for part in parts}
-    files = sum(len(message.files) for part in parts for message in part.messages)
-    said = {"eml": FormatFacts(sum(counts.values()), files)}
-    facts = replace(slices.facts("eml", written, {}), conversations=counts, formats=said)
-    return list(eml.check(package, facts)) == []
-
-
 @settings(max_examples=10)
 @given(parts=drawn.exports(), unit=st.sampled_from(["day", "message"]))
 def test_whatever_is_written_passes_its_check(
     parts: tuple[Slice, ...], unit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert passes(parts, tmp_path_factory.mktemp("drawn"), unit=unit)
+    assert drawn.findings_in("eml", tmp_path_factory.mktemp("drawn"), parts, eml=unit) == []
 
 
 @pytest.mark.slow
@@ -193,4 +181,4 @@ def test_whatever_is_written_passes_its_check(
 def test_whatever_is_written_passes_its_check_for_long(
     parts: tuple[Slice, ...], unit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert passes(parts, tmp_path_factory.mktemp("drawn"), unit=unit)
+    assert drawn.findings_in("eml", tmp_path_factory.mktemp("drawn"), parts, eml=unit) == []

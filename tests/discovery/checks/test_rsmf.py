@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from archiver.discovery.checks import rsmf
-from archiver.discovery.checks.findings import FormatFacts, PackageFacts
+from archiver.discovery.checks.findings import PackageFacts
 from archiver.discovery.export.formats.rsmf import RsmfWriter
 from archiver.discovery.export.record import Slice
 from tests.discovery.export import drawn, slices
@@ -305,23 +304,12 @@ def test_whatever_is_in_a_file_is_a_finding_and_no_error(
     assert codes(tmp_path, good[1]) >= {"attachment", "count"}
 
 
-def package_of(parts: tuple[Slice, ...], folder: Path) -> PackageFacts:
-    written = slices.write(RsmfWriter, folder, slices=parts)
-    counts = {part.conversation.chat_id: len(part.messages) for part in parts}
-    return replace(
-        slices.facts("rsmf", written, {}),
-        conversations=counts,
-        formats={"rsmf": FormatFacts(sum(counts.values()), sum(len(m.files) for p in parts for m in p.messages))},
-    )
-
-
 @settings(max_examples=10)
 @given(parts=drawn.exports())
 def test_whatever_is_written_passes_its_check(
     parts: tuple[Slice, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    package = tmp_path_factory.mktemp("drawn")
-    assert list(rsmf.check(package, package_of(parts, package))) == []
+    assert drawn.findings_in("rsmf", tmp_path_factory.mktemp("drawn"), parts) == []
 
 
 @pytest.mark.slow
@@ -330,5 +318,4 @@ def test_whatever_is_written_passes_its_check(
 def test_whatever_is_written_passes_its_check_for_long(
     parts: tuple[Slice, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    package = tmp_path_factory.mktemp("drawn")
-    assert list(rsmf.check(package, package_of(parts, package))) == []
+    assert drawn.findings_in("rsmf", tmp_path_factory.mktemp("drawn"), parts) == []

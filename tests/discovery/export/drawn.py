@@ -1,14 +1,21 @@
-"""Exports drawn by chance: conversations of any shape, with texts and names that hold whatever a format gives a meaning to."""
+"""Exports drawn by chance: conversations of any shape, with texts and names that hold whatever a format gives a meaning to.
+
+`findings_in` writes one and reads it back by the checker of its format, which must find nothing.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import md5, sha256
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from archiver.discovery.checks.findings import Finding
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person, Slice
-from tests.discovery.export.slices import BLOBS, at_ms, version
+from tests.discovery.export import packages
+from tests.discovery.export.slices import BLOBS, TERMS, at_ms, open_blob, version
 
 # Pieces that some format takes for structure, beside whatever else Unicode has.
 _HOSTILE = st.sampled_from(
@@ -56,6 +63,18 @@ _HOSTILE = st.sampled_from(
 )
 TEXTS = st.lists(st.one_of(_HOSTILE, st.text(max_size=6)), max_size=8).map("".join)
 NAMES = TEXTS.filter(bool)
+
+
+def findings_in(name: str, folder: Path, parts: tuple[Slice, ...], **options: str) -> list[Finding]:
+    package = packages.package(name, folder, slices=parts, terms=replace(TERMS, options=options))
+    natives: dict[str, str] = {}
+    for file in (file for part in parts for message in part.messages for file in message.files):
+        if file.path is not None and file.sha256 is not None:
+            target = folder / "data" / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(open_blob(file.sha256).read())
+            natives[f"data/{file.path}"] = file.sha256
+    return package.findings(natives=natives)
 
 
 @st.composite

@@ -144,10 +144,8 @@ def _event(
 def _message_event(message: Message, portion: Portion, sent: dict[str, int]) -> dict[str, Any]:
     zone = portion.terms.zone
     event: dict[str, Any] = {"id": message.message_uid, "type": "message"}
-    is_parent_here = (
-        message.reply_to is not None and sent.get(message.reply_to, message.sent_at_ms + 1) <= message.sent_at_ms
-    )
-    if is_parent_here and message.reply_to != message.message_uid:
+    parent_ms = sent.get(message.reply_to) if message.reply_to and message.reply_to != message.message_uid else None
+    if parent_ms is not None and parent_ms <= message.sent_at_ms:
         event["parent"] = message.reply_to
     event |= {
         "conversation": message.chat_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from email import policy
@@ -11,6 +12,7 @@ from email.parser import BytesParser
 from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from msgspec import structs
@@ -211,3 +213,11 @@ def test_everything_that_was_handed_over_is_counted(tmp_path: Path) -> None:
     found = slices.write(EmlWriter, tmp_path)
     assert (found.messages, found.files) == (slices.MESSAGES, slices.FILES)
     assert sum(found.replaced.values()) == 2
+
+
+def test_a_long_name_is_divided_where_each_section_can_be_decoded_by_itself() -> None:
+    header = mime_stream.disposition("ab" + "日本語" * 20 + ".pdf").decode("ascii")
+    sections = re.findall(r"filename\*\d+\*=(?:UTF-8'')?([^;\r]*)", header)
+    assert len(sections) > 5
+    assert all(re.fullmatch(r"(%[0-9A-F]{2}|[A-Za-z0-9_.~-])+", section) for section in sections)
+    assert b"".join(map(unquote_to_bytes, sections)).decode() == "ab" + "日本語" * 20 + ".pdf"

@@ -187,6 +187,14 @@ def test_a_reply_to_a_message_of_another_file_is_told_and_no_parent(tmp_path: Pa
     assert custom_of(event)["reply_to_inferred"] == "m-1"
 
 
+def test_a_reply_to_a_later_message_is_told_and_no_parent(tmp_path: Path) -> None:
+    early = message("m-1", 20, ANN, version("x"), reply_to="m-2")
+    late = message("m-2", 20, ANN, version("y"), sent_at_ms=at_ms(20, 13))
+    (path,) = write(tmp_path, Slice(GENERAL, "2026-11-20", 1, 1, (early, late)))
+    assert "parent" not in event_of(path, "m-1")
+    assert custom_of(event_of(path, "m-1"))["reply_to_inferred"] == "m-2"
+
+
 def test_hostile_values_stay_values(data: Path) -> None:
     mail = mail_of(data / EVIL)
     assert "X-Evil" not in mail
