@@ -102,4 +102,4 @@ def publish_iceberg(settings: Settings, archive: Archive, head: Head) -> list[Pu
     )
     with lock.hold(settings.state):
         catalog = iceberg.open_catalog(place, login=_login(settings))
-        return iceberg.publish(catalog, archive, head, namespace=declared.namespace)
+        return iceberg.publish(catalog, archive, head, place=place)

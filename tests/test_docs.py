@@ -44,7 +44,7 @@ pytestmark = pytest.mark.xdist_group("docs")
 _BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # Those that run against an archive and need nothing else.
-_RUN_HERE = {"export", "gaps", "hold", "import", "init", "query", "retention", "search", "status", "verify", "webhooks"}
+_RUN_HERE = {"catalog", "export", "gaps", "hold", "import", "init", "query", "retention", "search", "status", "verify", "webhooks"}
 # Their answer may be that something is missing, which it is in the demo.
 _MAY_END_WITH_GAPS = {"export", "gaps", "hold", "webhooks"}
 # A mapping of `archiver import` is no configuration; it says so in its first line.

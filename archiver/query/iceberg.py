@@ -1,8 +1,8 @@
 """An Iceberg view of the archive's own Parquet files, for engines beyond one machine: each head is a snapshot, and no data is copied.
 
-One Iceberg table for each table of the format, below ``catalog/iceberg/`` of the archive, partitioned by the day of its day column. What
-Iceberg must know of a data object (rows, bytes, day, least and greatest values) the ledger knows already, so that no object is
-opened; and as only ids and instants have ranges there, no text of a message gets into Iceberg's metadata.
+One Iceberg table for each table of the format, below ``catalog/iceberg/<catalog>/<namespace>/`` of the archive, partitioned by the day of
+its day column. What Iceberg must know of a data object (rows, bytes, day, least and greatest values) the ledger knows already, so that no
+object is opened; and as only ids and instants have ranges there, no text of a message gets into Iceberg's metadata.
 
 A head is published by one change of each table's metadata: objects that left the archive go and new ones come in the same snapshot, so
 that a reader sees a commit whole or not at all, and no row twice, also across compaction and disposal. Where objects left, all
@@ -41,7 +41,6 @@ from archiver.query.scanner import S3Login
 from archiver.store import Store
 
 FOLDER = f"{layout.CATALOG_PREFIX}iceberg/"
-TABLES_KEY = f"{FOLDER}tables.json"
 SNAPSHOTS_KEPT_MAX = 30
 DAY_FIELD = "dt"
 HEAD_PROPERTY = "archiver.head-sequence"
@@ -65,6 +64,16 @@ class CatalogPlace:
     uri: str | None
     namespace: str
     region: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The key prefix of the metadata: each catalog and namespace has its own, for each erases what it does not lead to."""
+        return f"{FOLDER}{self.kind}/{self.namespace}/"
+
+    @property
+    def tables_key(self) -> str:
+        """The key of the document that names the metadata of all tables at one head."""
+        return f"{self.folder}tables.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ def open_catalog(place: CatalogPlace, *, login: S3Login | None) -> Catalog:
         return load_catalog("archiver", **{name: value for name, value in properties.items() if value})
 
 
-def publish(catalog: Catalog, archive: Archive, head: Head, *, namespace: str) -> list[Published]:
+def publish(catalog: Catalog, archive: Archive, head: Head, *, place: CatalogPlace) -> list[Published]:
     """Bring every table to a head and return what became of each; a head that is published already changes nothing.
 
     Raises `RefusedError` if another publisher was first, `UsageError` for a table of that name that is not of this archive.
@@ -110,14 +119,14 @@ def publish(catalog: Catalog, archive: Archive, head: Head, *, namespace: str) -
     done: list[Published] = []
     with _told("the catalog"):
         with suppress(NamespaceAlreadyExistsError):
-            catalog.create_namespace(namespace)
+            catalog.create_namespace(place.namespace)
         for name, table in TABLES.items():
-            iceberg = _table(catalog, f"{namespace}.{name}", table, location=f"{root}{FOLDER}{name}")
+            iceberg = _table(catalog, f"{place.namespace}.{name}", table, location=f"{root}{place.folder}{name}")
             done.append(_publish_table(iceberg, table, head, root=root))
         index = {"sequence": head.sequence, "digest": head.digest, "tables": {one.table: one.metadata for one in done}}
-        archive.store.replace(TABLES_KEY, msgspec.json.format(msgspec.json.encode(index), indent=2))
+        archive.store.replace(place.tables_key, msgspec.json.format(msgspec.json.encode(index), indent=2))
         for one in done:
-            loaded = catalog.load_table(f"{namespace}.{one.table}")
+            loaded = catalog.load_table(f"{place.namespace}.{one.table}")
             _erase_unreachable(archive.store, loaded, root=root, keep_previous=not one.expired)
     return done
 
@@ -175,7 +184,7 @@ def _publish_table(iceberg: IcebergTable, table: Table, head: Head, *, root: str
         table=table.name,
         added=len(added),
         removed=len(removed),
-        expired=len(set(expired) & set(earlier)) if removed else len(expired),
+        expired=len(set(expired) & set(earlier)),
         metadata=iceberg.refresh().metadata_location,
     )
 
@@ -283,6 +292,11 @@ def _told(what: str) -> Iterator[None]:
     except CommitFailedException as error:
         raise RefusedError(
             f"another publisher changed {what} first: {error}", next_step="publish again; nothing is lost"
+        ) from None
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{what} points to metadata that is not there: {error}",
+            next_step="drop its tables of this archive (of the default catalog: remove iceberg.sqlite in `state`) and publish again",
         ) from None
     except Exception as error:
         name, words = type(error).__name__, str(error)

@@ -13,6 +13,7 @@ import duckdb_extension_iceberg
 import msgspec
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
 
@@ -44,7 +45,7 @@ class Published:
 
     def publish(self, head: Head | None = None) -> dict[str, iceberg.Published]:
         self.head = head or self.head
-        done = publish(self.catalog, self.archive, self.head, namespace=NAMESPACE)
+        done = publish(self.catalog, self.archive, self.head, place=self.place)
         return {one.table: one for one in done}
 
     def table(self, name: str = "messages") -> Table:
@@ -213,7 +214,7 @@ def test_metadata_holds_no_text_of_a_message(published: Published) -> None:
 def test_one_document_names_the_metadata_of_all_tables_at_one_head(
     published: Published, reader: duckdb.DuckDBPyConnection
 ) -> None:
-    index = json.loads(published.archive.store.read(iceberg.TABLES_KEY))
+    index = json.loads(published.archive.store.read(published.place.tables_key))
     assert (index["sequence"], index["digest"]) == (published.head.sequence, published.head.digest)
     assert set(index["tables"]) == set(TABLES)
     assert by_duckdb(reader, index["tables"]["messages"]) == everything(published)
@@ -233,12 +234,59 @@ def test_of_two_publishers_the_second_is_refused_and_no_file_is_there_twice(
     assert len(by_pyiceberg(published.table())) == small_archive.MESSAGE_ROWS + 1
 
 
+class StoppingCatalog(SqlCatalog):
+    """A machine that stops at a change of some table's metadata: just before it, or just after."""
+
+    left = 1_000
+    after = False
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> Any:
+        self.left -= 1
+        if self.left < 0 and not self.after:
+            raise RuntimeError("the machine stopped")
+        done = super().commit_table(table, requirements, updates)
+        if self.left < 0:
+            raise RuntimeError("the machine stopped")
+        return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("stop", [0, 1, 4, 8])
+def test_a_publisher_that_stops_midway_leaves_each_table_whole_and_the_next_finishes(
+    published: Published, stop: int, after: bool
+) -> None:
+    before = by_pyiceberg(published.table())
+    messages = [
+        small_archive.message("m-1", 20, "good morning"),
+        small_archive.message("m-1", 20, "good evening", version=2),
+        small_archive.message("m-2", 20, "naïve 日本 \U0001f600 'quoted'"),
+    ]
+    old = {record.key for record in files_of(published.head, "messages") if "dt=2026-11-20" in record.key}
+    kept = {key: published.archive.store.read(key) for key in old}
+    head = published.rewritten(20, "cccccccc", messages)
+    for key, data in kept.items():
+        published.archive.store.replace(key, data)  # as a disposal does: published before what left is erased
+    stopping = StoppingCatalog("archiver", uri=published.place.uri)
+    stopping.left, stopping.after = stop, after
+    with pytest.raises(RuntimeError, match="stopped"):
+        publish(stopping, published.archive, head, place=published.place)
+    assert by_pyiceberg(published.table()) == before
+    for key in old:
+        published.archive.store.erase(key)
+    published.publish(head)
+    assert by_pyiceberg(published.table()) == before
+    assert paths(published.table()) == live(published)
+    assert not any(key in published.metadata() for key in old)
+    assert {(one.added, one.removed) for one in published.publish().values()} == {(0, 0)}
+
+
 @pytest.mark.slow
 def test_a_table_of_another_archive_is_left_alone(published: Published, tmp_path: Path) -> None:
     other, head = small_archive.build(LocalStore(tmp_path / "other"), tmp_path)
     before = published.table().metadata_location
     with pytest.raises(UsageError, match="another namespace"):
-        publish(published.catalog, other, head, namespace=NAMESPACE)
+        publish(published.catalog, other, head, place=published.place)
     assert published.table().metadata_location == before
 
 
@@ -293,8 +341,23 @@ def test_glue_keeps_where_the_metadata_is(moto_server: S3Access, tmp_path: Path)
     )
     place = CatalogPlace("glue", moto_server.endpoint_url, "glued", moto_server.region)
     catalog = open_catalog(place, login=login)
-    publish(catalog, archive, head, namespace="glued")
+    publish(catalog, archive, head, place=place)
     assert len(by_pyiceberg(catalog.load_table("glued.messages"))) == small_archive.MESSAGE_ROWS
+
+
+@pytest.mark.slow
+def test_two_catalogs_of_one_archive_do_not_touch_each_other_s_metadata(published: Published) -> None:
+    other = CatalogPlace("sql", published.place.uri, "other")
+    publish(published.catalog, published.archive, published.head, place=other)
+    assert by_pyiceberg(published.table()) == by_pyiceberg(published.catalog.load_table("other.messages"))
+
+
+def test_a_catalog_whose_metadata_is_gone_is_told_with_what_to_do(published: Published) -> None:
+    for info in list(published.archive.store.list(iceberg.FOLDER)):
+        published.archive.store.erase(info.key)
+    with pytest.raises(UsageError, match="not there") as caught:
+        published.publish()
+    assert "iceberg.sqlite" in caught.value.next_step
 
 
 def test_an_archive_that_iceberg_has_no_address_for_is_refused(tmp_path: Path) -> None:

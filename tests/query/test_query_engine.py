@@ -23,7 +23,7 @@ from archiver.query import views
 from archiver.query.derived import DERIVED
 from archiver.query.engine import Engine, open_engine
 from archiver.query.macros import MACROS
-from archiver.query.scanner import S3Login
+from archiver.query.scanner import S3Login, extension
 from archiver.simulator.s3server import S3Access
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
@@ -402,6 +402,12 @@ class TestBucketByEither:
             pytest.raises(StoreUnreachableError),
         ):
             rows(engine, "FROM messages")
+
+
+def test_duckdb_s_own_reader_comes_out_of_its_wheel() -> None:
+    found = extension()
+    assert found is not None
+    assert found.name == "httpfs.duckdb_extension"
 
 
 class TestBucket:
