@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "query": "Ask the archive in SQL.",
     "hold": "Place and release legal holds, and see what they cover.",
     "restore": "Bring days, conversations or files back from the archive.",
+    "replay": "Post archived messages back into a channel of Flock.",
     "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
     "verify": "Check the archive against its ledger.",
     "installs": "List and revoke the tokens by which Flock is asked.",
