@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver import wiring
-from archiver.clock import Clock, to_text
+from archiver.clock import Clock, SystemClock, to_text
 from archiver.errors import SpoolError, UsageError
 
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
     from archiver.archive.reader import Archive
-    from archiver.settings import Settings
+    from archiver.flock.sender import FlockSender
+    from archiver.flock.tokens import UserToken
+    from archiver.settings import Secrets, Settings
     from archiver.store import Store
 
 COPIES_FOLDER = "copies"
+USERS_SHOWN_MAX = 10
 
 
 def open_seen_archive(settings: Settings) -> Archive:
@@ -120,3 +123,41 @@ def author(*, clock: Clock) -> Author:
         software=wiring.SOFTWARE,
         writer=secrets.token_hex(16),
     )
+
+
+def poster(settings: Settings, given: Secrets, user_id: str | None) -> UserToken:
+    """Return the token that posts a replay; raises `UsageError` where it is not clear whose, or there is none."""
+    pool = wiring.open_token_keeper(settings, given).pool(now_ms=SystemClock().now_ms())
+    users = pool.usable_users()
+    if user_id is None and len(users) == 1:
+        return pool.token_of(users[0])
+    if user_id is not None and pool.can_ask_as(user_id):
+        return pool.token_of(user_id)
+    listed = ", ".join(users[:USERS_SHOWN_MAX]) + (" and more" if len(users) > USERS_SHOWN_MAX else "")
+    if not users:
+        raise UsageError(
+            "there is no token to post with", next_step="see `archiver installs list`, and Tokens in docs/operations.md"
+        )
+    raise UsageError(
+        "say whose token posts, with --as" if user_id is None else f"there is no usable token of {user_id}",
+        next_step=f"name a member of the channel who may post there; there are tokens of {listed}",
+    )
+
+
+@contextmanager
+def flock_sender(settings: Settings) -> Iterator[FlockSender]:
+    """Give a client that posts, and calls Flock as runs do, within the same limits."""
+    from archiver.flock.client import FlockOptions  # noqa: PLC0415 - see the module's docstring
+    from archiver.flock.sender import FlockSender  # noqa: PLC0415 - see the module's docstring
+
+    flock = settings.flock
+    options = FlockOptions(
+        base_url=flock.base_url,
+        auth=flock.auth,
+        requests_per_second=flock.requests_per_second,
+        connections=1,
+        timeout_seconds=flock.timeout_seconds,
+        tries_max=flock.tries_max,
+    )
+    with FlockSender(options, clock=SystemClock()) as client:
+        yield client

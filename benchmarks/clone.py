@@ -1,6 +1,6 @@
 """How quickly `archiver clone` copies an archive, against what copies the same bytes and checks nothing.
 
-    python benchmarks/clone.py [--mebibytes 256] [--rounds 3] [--directory DIR]
+    python benchmarks/clone.py [--mebibytes 2048] [--rounds 3] [--directory DIR]
 
 An archive of messages and of files from 16 KiB to 16 MiB is made in a folder of DIR, and each side copies it to an empty place:
 
@@ -45,7 +45,7 @@ AUTHOR = Author(run="benchmark", actor="benchmark", software="benchmark", writer
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mebibytes", type=int, default=256)
+    parser.add_argument("--mebibytes", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, default=REPOSITORY)
     given = parser.parse_args()

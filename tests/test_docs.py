@@ -44,9 +44,24 @@ pytestmark = pytest.mark.xdist_group("docs")
 _BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # Those that run against an archive and need nothing else.
-_RUN_HERE = {"catalog", "export", "gaps", "hold", "import", "init", "query", "retention", "search", "status", "verify", "webhooks"}
+_RUN_HERE = {
+    "catalog",
+    "clone",
+    "export",
+    "gaps",
+    "hold",
+    "import",
+    "init",
+    "query",
+    "restore",
+    "retention",
+    "search",
+    "status",
+    "verify",
+    "webhooks",
+}
 # Their answer may be that something is missing, which it is in the demo.
-_MAY_END_WITH_GAPS = {"export", "gaps", "hold", "webhooks"}
+_MAY_END_WITH_GAPS = {"export", "gaps", "hold", "restore", "webhooks"}
 # A mapping of `archiver import` is no configuration; it says so in its first line.
 _MAPPING = "# mapping.yaml\n"
 # Nor is a file of holds.

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "catalog": "Show the archive to DuckDB, Athena and Iceberg engines.",
     "hold": "Place and release legal holds, and see what they cover.",
     "restore": "Bring days, conversations or files back from the archive.",
+    "replay": "Post archived messages back into a channel of Flock.",
     "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
     "export": "Hand over what a matter asks for, and check a package.",
     "verify": "Check the archive against its ledger.",

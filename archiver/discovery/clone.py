@@ -15,7 +15,7 @@ right there leaves a copy that `archiver verify` calls incomplete until the next
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from archiver.store import Store
 CLONE_FORMAT: Final = 1
 # Retention may remove what is just being copied; each time costs one look at what it removed.
 TRIES_MAX: Final = 5
+PARTS_AT_ONCE: Final = 2
 
 Progress = Callable[[int, int], None]
 
@@ -278,23 +279,33 @@ class _Call:
             self._target.replace(key, canonical_json(msgspec.structs.replace(note, keys=tuple(keys))))
 
     def _copy_all(self, needed: Sequence[Needed]) -> None:
-        for part in parts(needed):
-            with self._target.batch(self._means.folder) as batch:
-                copied = partial(
-                    copy_object, self._source.store, self._target, batch, piece_bytes=self._means.piece_bytes
-                )
-                futures = [self._means.executor.submit(copied, item) for item in part]
-                try:
-                    sizes = [future.result() for future in futures]
-                finally:
-                    for future in futures:
-                        future.cancel()
-                    wait(futures)  # what is still being written must not outlive its batch
-            for item in part:
-                if item.key in batch.taken:
-                    require_there(self._target, item)
-            self._objects += sum(size > 0 for size in sizes)
-            self._bytes += sum(sizes)
+        # While one part waits for the disk the next is read.
+        with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="copy-part") as pool:
+            futures = [pool.submit(self._copy_part, part) for part in parts(needed)]
+            try:
+                for future in futures:
+                    sizes = future.result()
+                    self._objects += sum(size > 0 for size in sizes)
+                    self._bytes += sum(sizes)
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def _copy_part(self, part: Sequence[Needed]) -> list[int]:
+        """Copy objects that are made durable at once; returns the bytes of each that was copied."""
+        with self._target.batch(self._means.folder) as batch:
+            copied = partial(copy_object, self._source.store, self._target, batch, piece_bytes=self._means.piece_bytes)
+            futures = [self._means.executor.submit(copied, item) for item in part]
+            try:
+                sizes = [future.result() for future in futures]
+            finally:
+                for future in futures:
+                    future.cancel()
+                wait(futures)  # what is still being written must not outlive its batch
+        for item in part:
+            if item.key in batch.taken:
+                require_there(self._target, item)
+        return sizes
 
     def _write_entry(self, entry: Entry, digest: str) -> None:
         key = layout.entry_key(entry.sequence)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from archiver.errors import UsageError
+from archiver.ids import is_channel
 from archiver.scope.membership import Membership, folded
 
 _SUGGESTIONS_MAX = 3
@@ -20,6 +21,8 @@ def chats_named(membership: Membership, texts: Iterable[str]) -> frozenset[str] 
     given = list(texts)
     for text in given:
         chats = membership.chats_called(text)
+        if not chats and is_channel(text):
+            chats = frozenset({text})  # one whose messages came, and that no list of channels ever named
         if not chats:
             known = sorted({*membership.names, *membership.chats})
             near = difflib.get_close_matches(folded(text.removeprefix("#")), known, n=_SUGGESTIONS_MAX, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Calling Flock's methods that read, as a user who installed the app; nothing here can write to Flock.
+"""Calling Flock's methods that read, as a user who installed the app; nothing here can write to Flock (`archiver.flock.sender` can).
 
 A call is one form POST to ``<base_url>/<method>`` (flock-api.md 1). It travels through one shared synchronous transport of
 httpx, which any number of threads may use at once: threads were measured to be faster than asyncio here. What `httpx.Client`
@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, Literal, Self, TypeVar
-from urllib.parse import quote_plus
 
 import httpx
 import msgspec
@@ -24,10 +23,12 @@ from archiver.clock import Clock
 from archiver.errors import ConfigError, FlockMethodError, FlockUnreachableError, TokenRefusedError
 from archiver.flock.answers import read_object, split_array
 from archiver.flock.error_answers import describe, error_fields, redact, refusal
+from archiver.flock.forms import form
 from archiver.flock.http_privacy import silence_http_logs
 from archiver.flock.limits import Permit, RateLimiter, parse_retry_after
+from archiver.flock.sending import NOTHING_SENT
 from archiver.flock.stats import CallCounter, MethodStats
-from archiver.flock.tokens import UserToken
+from archiver.flock.tokens import UserToken, require_sendable
 from archiver.flock.turns import NotYetError, Turn
 
 Auth = Literal["both", "body", "header"]
@@ -47,8 +48,6 @@ _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "gzip", "Use
 _OK: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
 _BASE_URL: Final = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
-
-_FORM_CHARACTERS: Final = {code: quote_plus(chr(code)) for code in range(128)}
 
 _Answer = TypeVar("_Answer")
 
@@ -73,7 +72,7 @@ class FlockOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
     """One call: the name it is counted under, where it goes, and its parameters.
 
     ``url`` is relative to the base URL. A ``GET`` and whatever is not Flock's own carries its token in the header alone,
@@ -191,7 +190,7 @@ class FlockClient:
         turn: Turn | None = None,
     ) -> _Answer:
         """Return ``read(answer)`` of a declared method that lists messages in pages; ``read`` raises `ValueError` if it cannot."""
-        return self._call(_Request(method, method, parameters), token, read, turn)
+        return self._call(Request(method, method, parameters), token, read, turn)
 
     def gateway_page(
         self,
@@ -205,21 +204,19 @@ class FlockClient:
         turn: Turn | None = None,
     ) -> _Answer:
         """Do what `method_page` does, of an absolute URL of a customer's gateway; ``name`` is what the calls are counted under."""
-        return self._call(_Request(name, url, parameters, verb, is_flocks=False), token, read, turn)
+        return self._call(Request(name, url, parameters, verb, is_flocks=False), token, read, turn)
 
     def _call_for_array(
         self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
     ) -> list[bytes]:
-        return self._call(_Request(method, method, parameters), token, split_array, turn)
+        return self._call(Request(method, method, parameters), token, split_array, turn)
 
     def _call_for_object(
         self, method: str, token: UserToken, parameters: Mapping[str, str], turn: Turn | None
     ) -> bytes:
-        return self._call(_Request(method, method, parameters), token, _whole_object, turn)
+        return self._call(Request(method, method, parameters), token, _whole_object, turn)
 
-    def _call(
-        self, request: _Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn | None
-    ) -> _Answer:
+    def _call(self, request: Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn | None) -> _Answer:
         """Make a call until it gives a usable answer, a plain no, or too many tries went by."""
         if turn is not None:
             return self._take_turn(request, token, read, turn)
@@ -231,13 +228,13 @@ class FlockClient:
                 seconds = min(not_yet.seconds, WAIT_SECONDS_MAX) if not_yet.of_token else not_yet.seconds
             self._clock.sleep(seconds)
 
-    def _take_turn(self, request: _Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn) -> _Answer:
+    def _take_turn(self, request: Request, token: UserToken, read: Callable[[bytes], _Answer], turn: Turn) -> _Answer:
         """Try once, if it may be tried now; raises `NotYetError` where it must be tried later, and never sleeps."""
         now = self._clock.monotonic()
         if now < turn.paused_until:
             raise NotYetError(turn.paused_until - now, of_token=False)
         if not turn.tries_max:
-            _check_sendable(token)
+            require_sendable(token)
             self._counter.add(request.name, calls=1)
             turn.tries_max = self._tries_max()
         permit = self._limiter.try_acquire(token.fingerprint)
@@ -270,7 +267,7 @@ class FlockClient:
         )
 
     def _try_once(
-        self, permit: Permit, request: _Request, token: UserToken, read: Callable[[bytes], _Answer]
+        self, permit: Permit, request: Request, token: UserToken, read: Callable[[bytes], _Answer]
     ) -> _Answer:
         response, body, problem = self._exchange(request, token)
         if response is None:
@@ -289,7 +286,7 @@ class FlockClient:
             raise _UnusableAnswerError(describe(response.status_code, fields, token))
         raise refusal(request.name, token, response.status_code, fields, is_flocks=request.is_flocks)
 
-    def _exchange(self, request: _Request, token: UserToken) -> tuple[httpx.Response | None, bytes, str]:
+    def _exchange(self, request: Request, token: UserToken) -> tuple[httpx.Response | None, bytes, str]:
         """Send one request and return the response, its body up to the limit, and what is wrong with them if anything."""
         parameters = dict(request.parameters)
         headers = dict(_HEADERS)
@@ -303,7 +300,7 @@ class FlockClient:
             sent = {"params": parameters}
         else:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            sent = {"content": _form(parameters)}
+            sent = {"content": form(parameters)}
         started = self._clock.monotonic()
         body = bytearray()
         try:
@@ -318,10 +315,12 @@ class FlockClient:
                     if self._clock.monotonic() - started > self._options.timeout_seconds:
                         return None, b"", f"the answer took longer than {self._options.timeout_seconds} seconds"
                 return response, bytes(body), ""
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return None, b"", f"{NOTHING_SENT}, {redact(f'{type(error).__name__} {error}', token)}"
         except httpx.HTTPError as error:
             return None, b"", redact(f"{type(error).__name__} {error}", token)
 
-    def _url(self, request: _Request) -> httpx.URL:
+    def _url(self, request: Request) -> httpx.URL:
         """Return where a request goes; an address is read once, for reading it takes a tenth of a call."""
         url = self._urls.get(request.url)
         if url is None:
@@ -362,26 +361,6 @@ class _UnusableAnswerError(Exception):
     def __init__(self, problem: str, *, retry: bool = True) -> None:
         super().__init__(problem)
         self.retry = retry
-
-
-def _check_sendable(token: UserToken) -> None:
-    """Refuse a token that cannot stand in a header, before the HTTP library complains and quotes it."""
-    text = token.secret.reveal()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise TokenRefusedError(
-            f"the token of {token.user_id} holds characters that cannot be sent",
-            code="InvalidToken",
-            next_step="Compare it with what Flock gave: printable ASCII without blanks.",
-        )
-
-
-def _form(parameters: Mapping[str, str]) -> bytes:
-    """Return parameters as a form (application/x-www-form-urlencoded), 25 uids in a tenth of urllib's time."""
-    return "&".join(f"{_form_text(name)}={_form_text(value)}" for name, value in parameters.items()).encode()
-
-
-def _form_text(text: str) -> str:
-    return text.translate(_FORM_CHARACTERS) if text.isascii() else quote_plus(text)
 
 
 def _whole_object(body: bytes) -> bytes:

@@ -12,6 +12,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from archiver.errors import TokenRefusedError
+
 REDACTED: Final = "[redacted]"
 FINGERPRINT_CHARACTERS: Final = 8
 
@@ -66,3 +68,14 @@ def fingerprint(secret: Secret) -> str:
     """Return the first eight hexadecimal digits of the SHA-256 of a secret, enough to tell tokens apart in a log."""
     digest = hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).hexdigest()
     return digest[:FINGERPRINT_CHARACTERS]
+
+
+def require_sendable(token: UserToken) -> None:
+    """Refuse a token that cannot stand in a header, before the HTTP library complains and quotes it."""
+    text = token.secret.reveal()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise TokenRefusedError(
+            f"the token of {token.user_id} holds characters that cannot be sent",
+            code="InvalidToken",
+            next_step="Compare it with what Flock gave: printable ASCII without blanks.",
+        )

@@ -99,7 +99,7 @@ def spoil(answer: Response, fault: Fault) -> Response:
     """Return what a fault makes of an answer."""
     if fault.kind in _ERROR_FAULTS:
         return failure(FlockCallError(*_ERROR_FAULTS[fault.kind]))
-    if fault.kind == "bad_gateway":
+    if fault.kind in ("bad_gateway", "bad_gateway_after"):
         return Response(HTML_ERROR, 502, media_type="text/html")
     if fault.kind == "empty_error":
         return Response(b"", 500)

@@ -24,6 +24,7 @@ _ANSWER_FAULTS = frozenset(
         "unavailable",
         "request_timeout",
         "bad_gateway",  # 502 and an HTML page, as a proxy gives
+        "bad_gateway_after",  # the same, when the call was made: a proxy lost the answer
         "empty_error",  # 500 without a body and without a content type
         "not_json",  # 200 and something that is not JSON
         "truncated",  # fewer bytes than promised

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import KeyExistsError, KeyMissingError, StoreFullError, StoreRefusedError
+from archiver.store import local_files as files
 from archiver.store.local import LocalStore
 from archiver.store.local_files import COPY_BYTES
 from tests.store.child import KILLED, in_child
@@ -120,6 +121,32 @@ def test_bytes_are_on_the_disk_before_the_name_and_the_name_and_its_folders_befo
     for made in (f"{root}", f"{root}/a", f"{root}/a/b"):
         made_at = next(place for place, (call, path) in enumerate(trace) if call == "mkdir" and path == made)
         assert ("fsync", str(Path(made).parent)) in trace[made_at:named_at], made
+
+
+def test_all_bytes_of_a_batch_are_on_the_disk_before_the_first_name_and_all_names_before_it_ends(root: Path) -> None:
+    def create() -> list[tuple[str, str]]:
+        steps = OsSteps()
+        steps.install()
+
+        class Library:
+            def syncfs(self, descriptor: int) -> int:
+                steps.trace.append(("syncfs", str(descriptor)))
+                return 0
+
+        files._C_LIBRARY = Library()
+        with LocalStore(root).batch(root) as batch:
+            batch.create("a/one", [CONTENT])
+            batch.create("b/two", [CONTENT[:10], CONTENT[10:]])
+        return steps.trace
+
+    _, trace = in_child(create)
+
+    calls = [call for call, _ in trace]
+    first, last = (at for at, call in enumerate(calls) if call == "syncfs")
+    assert "write" not in calls[first:]
+    assert "link" not in calls[:first]
+    assert {path for call, path in trace[first:last] if call == "link"} == {f"{root}/a/one", f"{root}/b/two"}
+    assert set(calls[last + 1 :]) == {"unlink"}
 
 
 def test_a_writer_makes_sure_of_folders_that_another_one_made(root: Path) -> None:
