@@ -298,11 +298,15 @@ class LocalStore:
             with contextlib.suppress(FileNotFoundError):
                 return self._open_unlinked(outer, folders)
         if make:
-            with contextlib.suppress(FileExistsError):
+            names = [folders[-1]]
+            try:
                 os.mkdir(folders[-1], files.FOLDER_MODE, dir_fd=outer)
+            except FileExistsError:
+                # What is seen before the outer folder is flushed is durable after: one flush is enough for all that were there.
+                names = files.folders_in(outer) if flush else names
             if flush:
                 os.fsync(outer)
-                self._durable_folders.add(folders)
+                self._durable_folders.update((*folders[:-1], name) for name in names)
         return self._open_unlinked(outer, folders)
 
     def _open_unlinked(self, outer: int, folders: _Path) -> int:

@@ -98,6 +98,12 @@ def flush_all(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def folders_in(folder: int) -> list[str]:
+    """Return the names of the folders in a folder."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
 def flush_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     descriptor = os.open(folder, ROOT_FLAGS)

@@ -181,6 +181,47 @@ def test_a_message_is_matched_by_any_of_its_files() -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ({"min": 100}, [True, True, True, False]),
+        ({"min": 101}, [False, True, True, False]),
+        ({"max": 100}, [True, False, False, False]),
+        ({"max": 200}, [True, True, False, False]),
+        ({"min": 101, "max": 200}, [False, True, False, False]),
+        ({"min": 200, "max": 200}, [False, True, False, False]),
+    ],
+)
+def test_size_is_as_received_or_else_as_declared_both_ends_included(size: dict[str, int], expected: list[bool]) -> None:
+    rows = [message(f"m-{number}") for number in range(4)]
+    attached = [
+        file("m-0", size=7, blob_bytes=100),
+        file("m-1", size=200, blob_bytes=None),
+        file("m-2", size=None, blob_bytes=201),
+        file("m-3", size=None, blob_bytes=None),
+    ]
+    assert matches({"size": size}, *rows, with_files=attached) == expected
+
+
+def test_what_two_rules_ask_of_a_file_is_told_apart() -> None:
+    rules = [
+        {"delete": "1y", "on": "files", "match": {"size": {"max": 10}}},
+        {"delete": "2y", "on": "files", "match": {"size": {"min": 20, "max": 30}}},
+        {"delete": "3y", "on": "files", "match": {"mime": "image/*", "size": {"min": 40}}},
+        {"delete": "4y", "on": "files", "match": {"mime": "text/*", "size": {"min": 40}}},
+    ]
+    attached = [
+        file("m-1", 0, size=10),
+        file("m-1", 1, size=30),
+        file("m-1", 2, size=31),
+        file("m-1", 3, size=40, mime="image/png"),
+        file("m-1", 4, size=40, mime=None, mime_received="text/plain"),
+    ]
+    evaluator = Evaluator(policy(*rules), CONTEXT)
+    verdicts = evaluator.of_files(files(attached).select(evaluator.file_columns), messages([message("m-1")]))
+    assert verdicts.rule.to_pylist() == ["rule 1", "rule 2", None, "rule 3", "rule 4"]
+
+
+@pytest.mark.parametrize(
     ("one", "other", "first", "second"),
     [
         ({"kind": "channel"}, {"kind": "direct"}, {}, {"chat_id": DIRECT}),
@@ -200,12 +241,18 @@ def test_a_message_is_matched_by_any_of_its_files() -> None:
         ({"bot": False}, {"bot": True}, {}, {"sender_id": "b:1"}),
         ({"label": "first"}, {"label": "second"}, {}, {"message_uid": "m-2"}),
         ({"label": "first"}, {"label": "third"}, {}, {"message_uid": "m-3", "chat_id": "g:deal"}),
+        ({"label": "third"}, {"label": "fourth"}, {"chat_id": "g:deal"}, {"chat_id": "g:sale"}),
     ],
 )
 def test_two_rules_that_ask_one_thing_of_different_values_are_told_apart(
     one: dict[str, Any], other: dict[str, Any], first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    labels = {"first": {"messages": ["m-1"]}, "second": {"messages": ["m-2"]}, "third": {"chats": ["g:deal"]}}
+    labels = {
+        "first": {"messages": ["m-1"]},
+        "second": {"messages": ["m-2"]},
+        "third": {"chats": ["g:deal"]},
+        "fourth": {"chats": ["g:sale"]},
+    }
     spoken = {one.get("label"), other.get("label")}
     two = policy(
         {"delete": "1y", "match": one},

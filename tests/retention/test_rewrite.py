@@ -106,6 +106,13 @@ def test_what_a_body_carries_is_found_even_in_what_is_no_json() -> None:
     assert list(zip(uids.to_pylist(), rows.to_pylist(), strict=True)) == [("m-1", 0), ("7", 0), ("m-3", 3)]
 
 
+def test_what_carries_nothing_and_what_is_no_text_are_no_mistake() -> None:
+    uids, rows = uids_carried(pa.array([None, b"{}"], pa.binary()))
+    assert (uids.type, rows.type, len(uids), len(rows)) == (pa.string(), pa.int64(), 0, 0)
+    uids, rows = uids_carried(pa.array([b'{"uid":"m-\xff"}', b'{"uid":"m-\xc3\xa9"}'], pa.binary()))
+    assert (uids.to_pylist(), rows.to_pylist()) == (["m-\ufffd", "m-\xe9"], [0, 1])
+
+
 # Rewriting
 
 

@@ -140,7 +140,7 @@ def test_what_an_archive_s_directory_ever_said_is_read() -> None:
                         "valid_from": at_ms,
                         "state": "closed",
                         "kind": "directory",
-                        "subject": "channels.listMembers g:1: Flock counts 200 members and listed 100",
+                        "subject": "channels.listMembers g:1: Flock counts 200 members and listed: 100",
                         "count": 1,
                         "evidence": "counted",
                         "state_digest": "00",
@@ -182,6 +182,30 @@ def test_whom_and_what_a_single_table_tells_of_is_known() -> None:
     assert known.chats == {"g:listed", "g:members", "u:one,u:two"}
     assert known.directory.people_like("p@acme.com") == {"u:profile"}
     assert known.directory.chats_like("listed") == {"g:listed"}
+
+
+def test_people_are_found_by_every_name_and_address_that_they_ever_had() -> None:
+    """Of most people Flock tells no address, and of some no name."""
+    archive = small_archive.found(MemoryStore())
+    told = {"captured_by": "u:admin", "state_digest": "00", "raw": "{}"}
+    users = [
+        {"user_id": "u:ann", "first_name": "Ann", "last_name": "Old", "email": "ann@acme.com", "valid_from": 1, **told},
+        {"user_id": "u:ann", "first_name": "Ann", "last_name": "New", "email": "ann@acme.com", "valid_from": 2, **told},
+        {"user_id": "u:bob", "first_name": "Bob", "valid_from": 1, **told},
+        {"user_id": "u:cat", "email": "cat@acme.com", "valid_from": 1, **told},
+        {"user_id": "u:dot", "valid_from": 1, **told},
+    ]
+    head = small_archive.add(archive, archive.founding_head(), {"users": users}, attempt="00000001")
+    directory = read_membership(archive.store, head).directory
+    found = {
+        pattern: directory.people_like(pattern)
+        for pattern in ("ann old", "ann new", "Ann*", "bob", "Bob", "cat@*", "ann@acme.com", "*")
+    }
+    ann, bob, cat = {"u:ann"}, {"u:bob"}, {"u:cat"}
+    everybody = {"u:ann", "u:bob", "u:cat", "u:dot"}
+    assert found == {
+        "ann old": ann, "ann new": ann, "Ann*": ann, "bob": bob, "Bob": bob, "cat@*": cat, "ann@acme.com": ann, "*": everybody,
+    }  # fmt: skip
 
 
 def test_an_archive_without_a_directory_knows_nobody() -> None:

@@ -164,6 +164,31 @@ def test_a_writer_makes_sure_of_folders_that_another_one_made(root: Path) -> Non
     assert {("fsync", f"{root}"), ("fsync", f"{root}/a"), ("fsync", f"{root}/a/b")} <= set(trace)
 
 
+def test_one_flush_is_enough_for_all_folders_that_were_there_before_it(root: Path) -> None:
+    """An archive has a folder for each day, and a disposal writes into many of them; one that was made since has its own flush."""
+    for name in ("b", "c", "d"):
+        (root / "a" / name).mkdir(parents=True)
+
+    def create() -> list[list[tuple[str, str]]]:
+        steps = OsSteps()
+        steps.install()
+        store = LocalStore(root)
+        traces = []
+        for name in ("b", "c", "d", "e", "f"):
+            if name == "f":
+                (root / "a" / name).mkdir()  # by another, so that nobody knows whether it was flushed
+            store.create(f"a/{name}/key", b"x")
+            traces.append(list(steps.trace))
+            steps.trace.clear()
+        return traces
+
+    _, traces = in_child(create)
+
+    flushes = [trace.count(("fsync", f"{root}/a")) for trace in traces]
+    assert flushes == [1, 0, 0, 1, 1]
+    assert all(("fsync", f"{root}/a/{name}") in trace for name, trace in zip("bcdef", traces, strict=True))
+
+
 # Leftovers
 
 
