@@ -56,7 +56,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return searched(tmp_path_factory.mktemp("index"), 5)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=EXPRESSIONS,
     order=st.sampled_from(["newest", "oldest"]),
