@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any
 
@@ -83,6 +84,13 @@ class Archive:
         """Return the newest head; from a head known already only the entries after it are read."""
         head = known or self._from_checkpoint() or self.founding_head()
         return _replay(head, ledger.entries_after(self.store, head.sequence, head.digest))
+
+    def head_at(self, sequence: int) -> Head:
+        """Return the head as it was after an entry, by replaying the chain up to it; raises `UsageError` if there is no such entry."""
+        head = _replay(self.founding_head(), takewhile(lambda found: found[0].sequence <= sequence, self.entries()))
+        if head.sequence != sequence:
+            raise UsageError(f"the ledger of {self.store.url} has no entry {sequence}, its last is {head.sequence}")
+        return head
 
     def founding_head(self) -> Head:
         """Return the head before the first commit."""

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "search": "Find messages by what was said, by whom, where and when.",
     "query": "Ask the archive in SQL.",
     "hold": "Place and release legal holds, and see what they cover.",
+    "export": "Hand over what a matter asks for, and check a package.",
     "verify": "Check the archive against its ledger.",
     "installs": "List and revoke the tokens by which Flock is asked.",
     "webhooks": "Plan outgoing webhooks, and check which deliver.",

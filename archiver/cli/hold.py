@@ -107,6 +107,7 @@ def place(
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.retention import holds  # noqa: PLC0415 - as above
     from archiver.retention.hold_file import read_holds  # noqa: PLC0415 - as above
+    from archiver.scope.days import days_in_zone  # noqa: PLC0415 - as above
 
     if file is not None:
         given = (name, custodians, channels, conversations, first_on, last_on, expression, everything, reason)
@@ -116,7 +117,7 @@ def place(
     else:
         if name is None:
             raise UsageError("a hold needs a name", next_step="see `archiver hold place --help`")
-        from_at_ms, until_ms = holds.days_in_zone(_day("--from", first_on), _day("--until", last_on), zone=zone)
+        from_at_ms, until_ms = days_in_zone(_day("--from", first_on), _day("--until", last_on), zone=zone)
         scope = HoldScope(
             custodians=custodians,
             chats=(*channels, *conversations),

@@ -47,6 +47,10 @@ class Directory:
         """All chats by chat id."""
         return self._chats
 
+    def about(self, user_id: str) -> Known:
+        """Return what is known of a user; nothing of somebody unknown."""
+        return self._people.get(user_id, Known())
+
     def people_like(self, pattern: str) -> frozenset[str]:
         """Return the ids of the users whom `person_like` means."""
         return self._like("person", pattern, self._people, is_meant=person_like(pattern))

@@ -22,8 +22,9 @@ from archiver.clock import EARLIEST_MS, to_ms
 from archiver.ids import CHANNEL_PREFIX, USER_PREFIX, direct_chat_id, is_channel
 from archiver.retention.context import Context
 from archiver.retention.coverage import Coverage
-from archiver.retention.holds import Placement, checked, days_in_zone
+from archiver.retention.holds import Placement, checked
 from archiver.retention.policy_test_file import Item, PolicyTests
+from archiver.scope.days import days_in_zone
 from archiver.scope.membership import Membership, folded
 
 _NOON: Final = time(12)

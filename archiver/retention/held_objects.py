@@ -13,7 +13,8 @@ from archiver.archive import layout
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.schema import TABLES
-from archiver.retention.coverage import Coverage, any_of, item_keys
+from archiver.retention.coverage import Coverage, any_of
+from archiver.scope.reach import item_keys
 from archiver.store import Store
 
 Progress = Callable[[int, int], None]

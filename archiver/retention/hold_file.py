@@ -20,7 +20,8 @@ from typing import Final
 from archiver.archive.ledger import HoldScope
 from archiver.document import Document, Location, data_of, parse, unknown_key
 from archiver.errors import DocumentError, UsageError
-from archiver.retention.holds import Placement, checked, days_in_zone
+from archiver.retention.holds import Placement, checked
+from archiver.scope.days import days_in_zone
 
 HOLD_KEYS: Final = (
     "reason",

@@ -12,14 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
 from typing import Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from archiver.archive.commit import Author, Draft, commit
 from archiver.archive.ledger import HeadMovedError, HoldChange, HoldScope
 from archiver.archive.reader import Archive, Head, PlacedHold
-from archiver.clock import EARLIEST_MS, LATEST_MS, to_ms
 from archiver.errors import RefusedError, UsageError
 from archiver.retention.searched import read_expression
 
@@ -228,30 +225,6 @@ def history(archive: Archive) -> Iterator[HoldEvent]:
                 sequence=entry.sequence,
                 scope=change.scope,
             )
-
-
-def days_in_zone(first_on: date | None, last_on: date | None, *, zone: str) -> tuple[int | None, int | None]:
-    """Return the instants from the start of the first local day to the end of the last, in milliseconds since 1970 UTC.
-
-    Where a midnight comes twice or never, the longer span is returned. Raises `UsageError` for a zone that nobody knows.
-    """
-    try:
-        found = ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(
-            f"there is no time zone {zone!r}", next_step="name one of the IANA database, such as Europe/Berlin or UTC"
-        ) from None
-    if last_on == date.max:
-        last_on = None
-    following = None if last_on is None else date.fromordinal(last_on.toordinal() + 1)
-    return (
-        None if first_on is None else max(min(_midnights_ms(first_on, found)), EARLIEST_MS),
-        None if following is None else min(max(_midnights_ms(following, found)), LATEST_MS),
-    )
-
-
-def _midnights_ms(day: date, zone: ZoneInfo) -> list[int]:
-    return [to_ms(datetime.combine(day, time(fold=fold), tzinfo=zone)) for fold in (0, 1)]
 
 
 def _enter(registrar: Registrar, change: Callable[[Head], HoldChange | None]) -> Head:

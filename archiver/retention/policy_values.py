@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from archiver.retention.patterns import check_regex
 from archiver.retention.periods import Calendar, Period, parse_period
 from archiver.retention.searching import any_phrase, check_search
+from archiver.scope.regex import check_regex
 
 ENTRIES_MAX = 10_000
 TEXT_CHARACTERS_MAX = 2_000

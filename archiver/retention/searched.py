@@ -47,19 +47,6 @@ def may_shrink(expression: Expression) -> bool:
     return any(isinstance(term, (Person, Chat, HasFile, Mime)) for term in _denied(expression.root, is_denied=False))
 
 
-def meant(expression: Expression, directory: Directory) -> tuple[tuple[str, ...], ...]:
-    """Return for each person and chat of an expression the ids that are meant by it now, sorted."""
-    return tuple(
-        tuple(
-            sorted(
-                directory.chats_like(term.pattern) if isinstance(term, Chat) else directory.people_like(term.pattern)
-            )
-        )
-        for term in terms_of(expression.root)
-        if isinstance(term, (Chat, Person))
-    )
-
-
 def searched(
     expression: Expression, rows: pa.Table, *, among: pa.BooleanArray, directory: Directory, files: pa.Table | None
 ) -> pa.BooleanArray:

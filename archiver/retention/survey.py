@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, latest_states
-from archiver.retention.coverage import Coverage, item_keys
+from archiver.retention.coverage import Coverage
 from archiver.retention.held_objects import DayObjects, Progress, days_of, may_cover, read_table
+from archiver.scope.reach import item_keys
 from archiver.store import Store
 
 _FILE_COLUMNS: Final = ("chat_id", "message_uid", "ordinal", "blob_digest", "blob_bytes")

@@ -25,6 +25,7 @@ from archiver.settings.models import (
     SqsAddress,
     SqsSettings,
     SweepSettings,
+    place_of,
 )
 from archiver.settings.schema import schema_text
 from archiver.settings.secrets import Secrets
@@ -43,6 +44,7 @@ __all__ = [
     "SqsSettings",
     "SweepSettings",
     "load",
+    "place_of",
     "schema_text",
     "warnings",
 ]

@@ -70,6 +70,15 @@ def _archive(value: str) -> str:
     return f"s3://{bucket}/{'/'.join(segments)}".rstrip("/")
 
 
+def place_of(text: str) -> Path | S3Address:
+    """Return the folder, or the address in a bucket, that a text names; raises `ValueError` that ends a sentence about it."""
+    scheme, separator, rest = _archive(text).partition("://")
+    if not separator or scheme != "s3":
+        return Path(text)
+    bucket, _, prefix = rest.partition("/")
+    return S3Address(bucket=bucket, prefix=prefix)
+
+
 def _spool(value: str) -> str:
     if value == SPOOL_HERE:
         return value
@@ -287,11 +296,7 @@ class Settings(BaseSettings):
 
     def place(self) -> Path | S3Address:
         """Return where the archive lies: an absolute folder, or an address in a bucket."""
-        scheme, separator, rest = self.archive.partition("://")
-        if not separator or scheme != "s3":
-            return Path(self.archive)
-        bucket, _, prefix = rest.partition("/")
-        return S3Address(bucket=bucket, prefix=prefix)
+        return place_of(self.archive)
 
     def queue(self) -> SqsAddress | None:
         """Return the queue that pushes wait in, None if they wait in a file."""

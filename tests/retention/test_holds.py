@@ -23,11 +23,11 @@ from archiver.retention.holds import (
     Placement,
     Registrar,
     checked,
-    days_in_zone,
     history,
     place,
     release,
 )
+from archiver.scope.days import days_in_zone
 from archiver.store import Store
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore

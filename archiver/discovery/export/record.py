@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -46,8 +48,7 @@ class Conversation:
         return self.name or ", ".join(person.shown for person in self.participants) or self.chat_id
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True, gc=False):
     """A file of a message. Without ``sha256`` its bytes are not here, and ``reason`` says why: a writer puts a placeholder.
 
     ``path`` is where its bytes lie in the package, relative to ``data/`` with slashes; None if natives are left out. ``control_number``
@@ -68,8 +69,7 @@ class File:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One content of a message. ``text`` is what its reader saw (plain_text), after redaction; ``flockml`` the markup as sent, if any."""
 
     number: int
@@ -90,8 +90,7 @@ class Version:
     commit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message with its versions, oldest first; the last is the newest, and there is at least one.
 
     ``is_context`` tells what was not asked for and stands around what was. ``not_returned_since_ms`` is since when Flock did not return it.
@@ -133,6 +132,8 @@ class GapNote:
     from_at_ms: int | None = None
     to_at_ms: int | None = None
     subject: str | None = None
+    chat_id: str | None = None
+    """The conversation that it concerns; None if it is about no single one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,306 @@
+"""Checks a package as a whole: the bag, the numbers of its report, and each format by its own checker.
+
+The bag is held against RFC 8493 by the library `bagit`, which is not ours; what it cannot say of a package that is no bag is said here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import file_digest, sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import bagit
+import msgspec
+
+from archiver.discovery.checks import checker
+from archiver.discovery.checks.findings import Finding, FormatFacts, PackageFacts
+from archiver.errors import UsageError
+
+REPORT_PATH: Final = "report.json"
+VOLUMES_PATH: Final = "volumes.json"
+TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
+FINDINGS_MAX: Final = 10_000
+_DATA: Final = "data/"
+_NATIVES: Final = "natives"
+_ADDED: Final = ("messages", "context", "versions", "files", "files_stored", "files_withheld", "files_missing")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome: what was found, and what the package says that it is.
+
+    ``digest`` is that of the tag manifest, of several volumes that of the list of them.
+    """
+
+    findings: tuple[Finding, ...]
+    digest: str | None = None
+    matter: str | None = None
+    messages: int = 0
+    files: int = 0
+    formats: tuple[str, ...] = ()
+    volumes: int = 1
+
+
+@dataclass(slots=True)
+class _Bag:
+    folder: Path
+    prefix: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+    def find(self, path: str, code: str, what: str, place: str | None = None) -> None:
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(Finding(self.prefix + path, place, code, what))
+
+
+def check_package(folder: Path, *, progress: Progress | None = None) -> Checked:
+    """Return what is wrong with a package; raises `UsageError` if there is nothing that looks like one."""
+    told = progress or _silent
+    if (folder / VOLUMES_PATH).is_file():
+        return _check_volumes(folder, told)
+    if not (folder / REPORT_PATH).is_file() and not (folder / "bagit.txt").is_file():
+        what = "no folder" if not folder.is_dir() else "no package: it has neither report.json nor bagit.txt"
+        raise UsageError(
+            f"{folder} is {what}",
+            next_step="name the folder that `archiver export --to` made; one in a bucket is checked after it was copied here",
+        )
+    return _check_bag(folder, "", told)
+
+
+def _check_volumes(folder: Path, told: Progress) -> Checked:
+    own = _Bag(folder)
+    found = list[Checked]()
+    try:
+        document = msgspec.json.decode((folder / VOLUMES_PATH).read_bytes())
+        volumes = [
+            (volume["folder"], volume["tagmanifest_sha256"], volume["messages"]) for volume in document["volumes"]
+        ]
+        total = int(document["totals"]["messages"])
+    except (OSError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        own.find(VOLUMES_PATH, "unreadable", f"cannot be read as the list of volumes: {error}")
+        return Checked(tuple(own.findings))
+    for name, digest, messages in volumes:
+        if not isinstance(name, str) or not _is_inside(name) or not (folder / name).is_dir():
+            own.find(VOLUMES_PATH, "missing", f"the volume {name!r} is not there")
+            continue
+        checked = _check_bag(folder / name, f"{name}/", told)
+        found.append(checked)
+        if checked.digest != digest or checked.messages != messages:
+            own.find(VOLUMES_PATH, "digest", f"the volume {name} is not the one that the list names")
+    listed = {name for name, _, _ in volumes if isinstance(name, str)}
+    for path in sorted(folder.iterdir()):
+        if path.name not in listed and path.name != VOLUMES_PATH:
+            own.find(path.name, "unnamed", "stands in no list of this package")
+    if sum(checked.messages for checked in found) != total:
+        own.find(VOLUMES_PATH, "count", f"the volumes do not have {total} messages together")
+    findings = (*own.findings, *(finding for checked in found for finding in checked.findings))
+    return Checked(
+        findings[:FINDINGS_MAX],
+        digest=sha256((folder / VOLUMES_PATH).read_bytes()).hexdigest(),
+        matter=found[0].matter if found else None,
+        messages=sum(checked.messages for checked in found),
+        files=sum(checked.files for checked in found),
+        formats=found[0].formats if found else (),
+        volumes=len(volumes),
+    )
+
+
+def _check_bag(folder: Path, prefix: str, told: Progress) -> Checked:
+    bag = _Bag(folder, prefix)
+    told("the files")
+    manifest = _check_files(bag)
+    told("the numbers")
+    report = _read_report(bag)
+    facts = None if report is None else _facts(bag, report, manifest)
+    if report is not None and facts is not None:
+        _check_counts(bag, report)
+        for name in sorted(facts.formats):
+            told(name)
+            _check_format(bag, name, facts)
+    tags = folder / TAG_MANIFEST
+    return Checked(
+        tuple(bag.findings),
+        digest=sha256(tags.read_bytes()).hexdigest() if tags.is_file() else None,
+        matter=None if facts is None else facts.matter,
+        messages=0 if facts is None else facts.messages,
+        files=len(manifest),
+        formats=() if facts is None else tuple(sorted(facts.formats)),
+    )
+
+
+def _check_files(bag: _Bag) -> dict[str, str]:
+    """Hold all files against the manifests, and return the payload's SHA-256 by path."""
+    # It says on its log what it raises as well.
+    logging.getLogger("bagit").setLevel(logging.CRITICAL)
+    manifest = _manifest(bag)
+    links = [path for path in sorted(bag.folder.rglob("*")) if path.is_symlink()]
+    for path in links:
+        bag.find(path.relative_to(bag.folder).as_posix(), "link", "is a link, and no package has any")
+    if links:
+        return manifest
+    try:
+        bagit.Bag(str(bag.folder)).validate()
+    except bagit.BagValidationError as error:
+        for detail in error.details or [error]:
+            bag.find(*_in_words(detail))
+        if not error.details:  # it looked no further than the number of bytes
+            _compare(bag, manifest)
+    except (bagit.BagError, OSError, ValueError, LookupError) as error:
+        bag.find("bagit.txt", "bag", f"is no bag as RFC 8493 has it: {error}")
+    named = set(_manifest_paths(bag, TAG_MANIFEST)) | {TAG_MANIFEST, "tagmanifest-md5.txt"}
+    for path in sorted(bag.folder.rglob("*")):
+        relative = path.relative_to(bag.folder).as_posix()
+        if path.is_file() and not relative.startswith(_DATA) and relative not in named:
+            bag.find(relative, "unnamed", "stands in no manifest")
+    return manifest
+
+
+def _compare(bag: _Bag, manifest: Mapping[str, str]) -> None:
+    for path, digest in manifest.items():
+        try:
+            with (bag.folder / path).open("rb") as stream:
+                found = file_digest(stream, "sha256").hexdigest()
+        except OSError:
+            bag.find(path, "missing", "is not there, and a manifest names it")
+            continue
+        if found != digest:
+            bag.find(path, "digest", f"is not the file that was made: its sha256 is {found}, not {digest}")
+    for file in sorted((bag.folder / _DATA).rglob("*")):
+        relative = file.relative_to(bag.folder).as_posix()
+        if file.is_file() and relative not in manifest:
+            bag.find(relative, "unnamed", "stands in no manifest")
+
+
+def _in_words(detail: Exception) -> tuple[str, str, str]:
+    path = str(getattr(detail, "path", "") or "bagit.txt")
+    if isinstance(detail, bagit.ChecksumMismatch):
+        return (
+            path,
+            "digest",
+            f"is not the file that was made: its {detail.algorithm} is {detail.found}, not {detail.expected}",
+        )
+    if isinstance(detail, bagit.FileMissing):
+        return path, "missing", "is not there, and a manifest names it"
+    if isinstance(detail, bagit.UnexpectedFile):
+        return path, "unnamed", "stands in no manifest"
+    return path, "bag", str(detail)
+
+
+def _manifest(bag: _Bag) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in _lines(bag, "manifest-sha256.txt"):
+        digest, _, path = line.partition("  ")
+        if not _is_inside(path) or not path.startswith(_DATA):
+            bag.find("manifest-sha256.txt", "path", f"names {path[:200]!r}, which is no path of a payload")
+        elif path in found:
+            bag.find("manifest-sha256.txt", "path", f"names {path} twice")
+        else:
+            found[path] = digest
+    return found
+
+
+def _manifest_paths(bag: _Bag, name: str) -> Iterator[str]:
+    for line in _lines(bag, name):
+        yield line.partition("  ")[2]
+
+
+def _lines(bag: _Bag, name: str) -> list[str]:
+    try:
+        return (bag.folder / name).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        bag.find(name, "missing", "is not there or cannot be read")
+        return []
+
+
+def _read_report(bag: _Bag) -> Mapping[str, Any] | None:
+    try:
+        report = msgspec.json.decode((bag.folder / REPORT_PATH).read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        bag.find(REPORT_PATH, "unreadable", f"cannot be read: {error}")
+        return None
+    if not isinstance(report, dict):
+        bag.find(REPORT_PATH, "unreadable", "is no report")
+        return None
+    return report
+
+
+def _facts(bag: _Bag, report: Mapping[str, Any], manifest: Mapping[str, str]) -> PackageFacts | None:
+    try:
+        totals = report["totals"]
+        formats = {
+            name: FormatFacts(
+                int(found["messages"]),
+                int(found["files"]),
+                tuple(path for path in manifest if path.startswith(f"{_DATA}{name}/")),
+            )
+            for name, found in report["formats"].items()
+        }
+        return PackageFacts(
+            matter=str(report["matter"]),
+            archive_id=str(report["archive"]["id"]),
+            head_sequence=int(report["head"]["sequence"]),
+            head_digest=str(report["head"]["digest"]),
+            zone=str(report["zone"]),
+            messages=int(totals["messages"]),
+            message_versions=int(totals["versions"]),
+            files=int(totals["files"]),
+            missing_files=int(totals["files_missing"]) + int(totals["files_withheld"]),
+            conversations={str(each["chat_id"]): int(each["messages"]) for each in report["conversations"]},
+            formats=formats,
+            natives={path: digest for path, digest in manifest.items() if path.startswith(f"{_DATA}{_NATIVES}/")},
+            is_redacted=bool(report["is_redacted"]),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        bag.find(REPORT_PATH, "unreadable", f"lacks what a report says: {error!r}")
+        return None
+
+
+def _check_counts(bag: _Bag, report: Mapping[str, Any]) -> None:
+    """Hold the numbers of a report against each other; what is no number is told as one that does not add up."""
+    try:
+        totals = report["totals"]
+        for name in _ADDED:
+            _require_equal(bag, name, sum(each[name] for each in report["conversations"]), totals[name])
+        _require_equal(bag, "messages_by_type", sum(report["messages_by_type"].values()), totals["messages"])
+        kinds = sum(totals[name] for name in ("files_stored", "files_withheld", "files_missing"))
+        _require_equal(bag, "files", kinds, totals["files"])
+        reasons = sum(report["missing"]["files_by_reason"].values())
+        _require_equal(bag, "files_by_reason", reasons, totals["files_missing"])
+        for name, found in sorted(report["formats"].items()):
+            _require_equal(bag, f"formats/{name}/messages", found["messages"], totals["messages"])
+    except (LookupError, TypeError, AttributeError) as error:
+        bag.find(REPORT_PATH, "count", f"its numbers cannot be added up: {error!r}")
+
+
+def _require_equal(bag: _Bag, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        bag.find(REPORT_PATH, "count", f"does not add up: {found} by its parts, {expected} together", f"/{what}")
+
+
+def _check_format(bag: _Bag, name: str, facts: PackageFacts) -> None:
+    check = checker(name)
+    if check is None:
+        bag.find(
+            f"{_DATA}{name}",
+            "unknown",
+            "this version has no checker for this format; its files are as they were made or not",
+        )
+        return
+    try:
+        for finding in check(bag.folder, facts):
+            bag.find(finding.path, finding.code, finding.what, finding.place)
+    except Exception as error:  # noqa: BLE001 - a file that makes a checker fail is a finding, and the others are still looked at
+        bag.find(f"{_DATA}{name}", "unreadable", f"its checker could not read it: {error!r}")
+
+
+def _is_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""

@@ -1,0 +1,193 @@
+"""The cover page of a package, a PDF that a partner can read: who, what, when, how much, what is missing, and how to check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from archiver.clock import from_ms, to_text
+from archiver.discovery.export.pdf_text import Page, can_show, is_embedded
+from archiver.discovery.export.record import Conversation, GapNote, Person, Terms
+from archiver.discovery.export.sink import Written
+from archiver.discovery.export.tally import Counted, Tally
+
+# A cover page is read by eye; what is beyond stands in report.json, and the page says so.
+CONVERSATIONS_MAX: Final = 200
+GAPS_MAX: Final = 100
+NAMES_MAX: Final = 60
+_WIDTHS: Final = (247.0, 60.0, 60.0, 60.0, 60.0)
+
+
+def cover_page(
+    terms: Terms, tally: Tally, written: Mapping[str, Written], *, asked: Mapping[str, Any], formats: Mapping[str, str]
+) -> bytes:
+    """Return the PDF; ``asked`` is what the report says of the question, ``formats`` what each format is in a few words."""
+    page = Page(
+        footer=f"{terms.matter} · entry {terms.head_sequence}, {terms.head_digest}",
+        title=f"Export for {terms.matter}",
+    )
+    page.heading(f"Export for the matter {terms.matter}", points=18.0)
+    page.line(f"Messages of the Flock workspace {terms.workspace}, out of its archive.")
+    if terms.is_redacted:
+        page.line(
+            "This export is redacted: places were made black, and redactions.csv says where and how often.", bold=True
+        )
+    page.rule()
+    _question(page, terms, asked)
+    _amounts(page, terms, tally)
+    _missing(page, terms, tally)
+    _conversations(page, terms, tally)
+    page.heading("In these forms")
+    for name, found in sorted(written.items()):
+        page.fact(name, f"{formats.get(name, '')}: {_many(found.messages, 'message')}, {_many(found.files, 'file')}")
+        for remark in found.remarks:
+            page.line(remark, indent=130.0, points=8.5)
+    page.heading("How to check it")
+    page.line(
+        "Every file stands in manifest-sha256.txt and manifest-md5.txt with its hash, this page in tagmanifest-sha256.txt. With Python, "
+        "`python3 check.py` in this folder checks all of them and that the numbers add up; so does any tool for BagIt (RFC 8493), or "
+        "`sha256sum -c manifest-sha256.txt`."
+    )
+    page.line(
+        "Each message names the object of the archive that holds it and the entry of the ledger that added it. All of them follow from "
+        "the ledger entry below, whose hash says which archive this was taken from, and when:"
+    )
+    page.fact("Entry", f"{terms.head_sequence}, of {_when(terms.made_at_ms, terms)}")
+    page.fact("Its SHA-256", terms.head_digest)
+    page.fact("Archive", terms.archive_id)
+    page.fact("Made by", terms.software)
+    return page.pdf()
+
+
+def _question(page: Page, terms: Terms, asked: Mapping[str, Any]) -> None:
+    page.heading("What was asked for")
+    if terms.custodians:
+        page.fact(
+            "Custodians",
+            "; ".join(
+                f"{person.shown} ({', '.join(filter(None, (person.email, person.user_id)))})"
+                for person in terms.custodians
+            ),
+        )
+    if asked.get("chats"):
+        page.fact("Conversations", "; ".join(asked["chats"]))
+    days = " to ".join(filter(None, (asked.get("from"), asked.get("until"))))
+    if asked.get("from") and not asked.get("until"):
+        days = f"from {days}"
+    elif asked.get("until") and not asked.get("from"):
+        days = f"until {days}"
+    page.fact("Days", f"{days or 'all'} (days and times are those of {terms.zone.key})")
+    if asked.get("search"):
+        page.fact("Search", asked["search"])
+    if not (terms.custodians or asked.get("chats") or asked.get("search") or asked.get("from") or asked.get("until")):
+        page.fact("Scope", "everything that the archive holds")
+    if asked.get("context"):
+        page.fact("Context", f"{asked['context']} before and after each hit, in the same conversation")
+    page.fact("Versions", "every version that was captured" if asked["versions"] == "all" else "only the last version")
+    page.fact(
+        "Files", "with the files of messages" if asked["files"] else "without the files of messages, as was asked"
+    )
+
+
+def _amounts(page: Page, terms: Terms, tally: Tally) -> None:
+    total = tally.total
+    page.heading("What is in it")
+    around = f", of which {total.context} only stand around what was asked for" if total.context else ""
+    page.fact("Messages", f"{total.messages}{around}")
+    page.fact("Conversations", str(len(tally.conversations)))
+    page.fact("Versions", f"{total.versions}; {_many(total.edited, 'message')} known to have been edited")
+    page.fact(
+        "Files",
+        f"{total.files}: {total.files_stored} enclosed, {total.files_missing} missing, {total.files_withheld} left out on purpose",
+    )
+    if total.first_sent_at_ms is not None and total.last_sent_at_ms is not None:
+        page.fact("Sent", f"{_when(total.first_sent_at_ms, terms)} to {_when(total.last_sent_at_ms, terms)}")
+    if total.redactions:
+        page.fact("Made black", _many(total.redactions, "place"))
+    for kind, count in sorted(tally.by_kind.items()):
+        page.fact(kind, str(count))
+
+
+def _missing(page: Page, terms: Terms, tally: Tally) -> None:
+    page.heading("What is missing, or may be")
+    total = tally.total
+    if not (total.files_missing or total.not_returned or terms.gaps):
+        page.line("Nothing that the archive knows of.")
+        return
+    for reason, count in sorted(tally.missing_by_reason.items()):
+        page.line(f"• {_many(count, 'file')} not enclosed: {reason}")
+    if total.not_returned:
+        page.line(
+            f"• {_many(total.not_returned, 'message')} that Flock no longer returned when asked: deleted, expired or hidden there. "
+            "They are in this export as they were captured, and marked."
+        )
+    names = {chat_id: _called(conversation) for chat_id, (conversation, _) in tally.conversations.items()}
+    for note in terms.gaps[:GAPS_MAX]:
+        page.line(f"• {_gap(note, terms, names)}")
+    if len(terms.gaps) > GAPS_MAX:
+        page.line(f"and {len(terms.gaps) - GAPS_MAX} more, which report.json lists.")
+
+
+def _conversations(page: Page, terms: Terms, tally: Tally) -> None:
+    page.heading("Conversations")
+    page.row(("", "messages", "context", "files", "missing"), _WIDTHS, bold=True)
+    found = sorted(tally.conversations.items())
+    for _, (conversation, counted) in found[:CONVERSATIONS_MAX]:
+        page.row((_called(conversation), *_cells(counted)), _WIDTHS)
+        if counted.first_sent_at_ms is not None and counted.last_sent_at_ms is not None:
+            page.line(
+                f"{_when(counted.first_sent_at_ms, terms)} to {_when(counted.last_sent_at_ms, terms)}; took part: "
+                f"{_names([_person(person) for person in conversation.participants])}",
+                points=7.5,
+                indent=10.0,
+            )
+    if len(found) > CONVERSATIONS_MAX:
+        page.line(f"and {len(found) - CONVERSATIONS_MAX} more, which report.json lists.")
+    if not all(can_show(conversation.shown) for _, (conversation, _) in found[:CONVERSATIONS_MAX]):
+        page.line(
+            "A name in letters that this page has not stands here as an id; report.json has all of them.", points=7.5
+        )
+    page.row(("Together", *_cells(tally.total)), _WIDTHS, bold=True)
+
+
+def _cells(counted: Counted) -> tuple[str, ...]:
+    return str(counted.messages), str(counted.context), str(counted.files), str(counted.files_missing)
+
+
+def _names(names: list[str]) -> str:
+    if not names:
+        return "nobody that the directory tells of"
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return ", ".join(names[:NAMES_MAX]) + more
+
+
+def _gap(note: GapNote, terms: Terms, names: Mapping[str, str]) -> str:
+    between = " to ".join(_when(at_ms, terms) for at_ms in (note.from_at_ms, note.to_at_ms) if at_ms is not None)
+    about = f" in {names.get(note.chat_id, note.chat_id)}" if note.chat_id is not None else ""
+    subject = f" ({note.subject})" if note.subject else ""
+    return f"{note.kind}{about}{subject}: {note.evidence}{f'; {between}' if between else ''}"
+
+
+def _person(person: Person) -> str:
+    """Return what to call somebody whose name the page may have no letters for, or a reader's machine none."""
+    found = next((known for known in (person.name, person.email) if known and can_show(known)), person.user_id)
+    return found if is_embedded(found) else f"{found} ({person.email or person.user_id})"
+
+
+def _called(conversation: Conversation) -> str:
+    if conversation.name is not None and can_show(conversation.name):
+        return conversation.name
+    if conversation.kind == "direct" and conversation.participants:
+        return ", ".join(map(_person, conversation.participants))
+    return conversation.chat_id
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _when(at_ms: int, terms: Terms) -> str:
+    try:
+        return from_ms(at_ms).astimezone(terms.zone).strftime("%Y-%m-%d %H:%M %z")
+    except OverflowError:  # a sender's clock may say anything, the last year that there is too
+        return to_text(at_ms)

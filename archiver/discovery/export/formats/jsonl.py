@@ -1,0 +1,87 @@
+"""JSON lines: one object a message with all that the export has of it, for programs; ``docs/export-jsonl.schema.json`` describes it.
+
+The object is the message of `archiver.discovery.export.record`, field by field, behind what a line must tell without its neighbours:
+the conversation's name and kind, the day and the instant in the export's zone. Conversations with their participants, and gaps, are lines
+of files of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned
+from archiver.discovery.export.record import Conversation, GapNote, Slice, Terms
+from archiver.discovery.export.sink import Sink, Written
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonlWriter:
+    """Writes ``messages-*.jsonl``, ``conversations-*.jsonl`` and ``gaps-*.jsonl``."""
+
+    format: ClassVar[str] = "jsonl"
+
+    def __init__(self, terms: Terms, sink: Sink) -> None:
+        self._terms = terms
+        self._messages = PartFiles(sink, "jsonl/messages", "jsonl")
+        self._conversations = PartFiles(sink, "jsonl/conversations", "jsonl")
+        self._gaps = PartFiles(sink, "jsonl/gaps", "jsonl")
+        self._places = GapPlaces()
+        self._current: Conversation | None = None
+        self._count = 0
+        self._files = 0
+
+    def add(self, part: Slice) -> None:
+        """Take the next slice."""
+        conversation = part.conversation
+        if self._current is None or conversation.chat_id != self._current.chat_id:
+            self._conversations.write(_line(conversation))
+            self._current = conversation
+        for gap in self._places.new_in(part):
+            self._gaps.write(self._gap_line(gap, {"chat_id": conversation.chat_id, "day": part.day}))
+        if not part.messages:
+            return
+        head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
+        opening = _encode(head)[:-1] + b',"sent_at":"'
+        zone = self._terms.zone
+        pieces: list[bytes | memoryview] = []
+        for message in part.messages:
+            # The object of a message is never empty, so what stands before it can end with a comma.
+            pieces += (
+                opening,
+                zoned(message.sent_at_ms, zone).encode(),
+                b'",',
+                memoryview(_encode(message))[1:],
+                b"\n",
+            )
+            self._files += len(message.files)
+        self._count += len(part.messages)
+        self._messages.write(b"".join(pieces))
+
+    def finish(self) -> Written:
+        """Write the gaps that belong to no conversation's day, and close."""
+        for gap in self._terms.gaps:
+            self._gaps.write(self._gap_line(gap, {"chat_id": None, "day": None}))
+        tables = (self._messages, self._conversations, self._gaps)
+        for table in tables:
+            table.finish()
+        return Written(tuple(path for table in tables for path in table.paths), self._count, self._files)
+
+    def close(self) -> None:
+        """Let go of open files."""
+        for table in (self._messages, self._conversations, self._gaps):
+            table.abandon()
+
+    def _gap_line(self, gap: GapNote, where: dict[str, str | None]) -> bytes:
+        zone = self._terms.zone
+        times = {
+            name: None if at_ms is None else zoned(at_ms, zone)
+            for name, at_ms in (("from_at", gap.from_at_ms), ("to_at", gap.to_at_ms))
+        }
+        return _encode({**where, **times})[:-1] + b"," + _line(gap)[1:]
+
+
+def _line(fact: Any) -> bytes:
+    return _encode(fact) + b"\n"

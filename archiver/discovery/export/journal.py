@@ -1,0 +1,176 @@
+"""What is whole of a package that is being made, so that a second try goes on where the first one stopped and makes the same bytes.
+
+A line for each file when it is in its place: path, size, SHA-256, MD5. A line for each file of a message whose bytes the archive should
+have had and had not, so that the second try says the same of it. What is noted and not in its place as noted is made again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from archiver.archive.ledger import canonical_json
+from archiver.discovery.export.targets import OWN_FOLDER, Target
+from archiver.errors import KeyMissingError, RefusedError, StoreFullError
+
+BEGUN_PATH: Final = f"{OWN_FOLDER}/begun.json"
+JOURNAL_PATH: Final = f"{OWN_FOLDER}/journal"
+_LINES_HELD_MAX: Final = 256
+_BYTES_HELD_MAX: Final = 64 * 1024 * 1024
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """Which export a package is: of which matter and head, and the digest of all that decides its bytes."""
+
+    export_id: str
+    matter: str
+    archive_id: str
+    head_sequence: int
+    head_digest: str
+
+
+class FileLine(msgspec.Struct, frozen=True, tag="file"):
+    """A file that is in its place."""
+
+    path: str
+    size: int
+    sha256: str
+    md5: str
+
+
+class LostLine(msgspec.Struct, frozen=True, tag="lost"):
+    """A file of a message whose bytes the archive should have had, and why they could not be had."""
+
+    digest: str
+    reason: str
+
+
+_Line = FileLine | LostLine
+_decode: Final = msgspec.json.Decoder(_Line).decode
+
+
+class Journal:
+    """Notes what is whole, and what of it was made or met again in this try.
+
+    ``folder`` is one for temporary files: however many files a package has, they are looked up there and not in memory.
+    """
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        self.target = target
+        self._folder = folder
+        self.lost: dict[str, str] = {}
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._index = sqlite3.connect(folder / "index.sqlite", isolation_level=None)
+        # It is made anew by every try, so that nothing of it need survive a crash.
+        self._ask("PRAGMA journal_mode = OFF")
+        self._ask("PRAGMA synchronous = OFF")
+        self._ask(
+            "CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, sha256 TEXT, md5 TEXT, met INTEGER) WITHOUT ROWID"
+        )
+
+    def begin(self, begun: Begun) -> None:
+        """Say whose package this is, before anything else is written."""
+        self.target.replace(BEGUN_PATH, canonical_json(begun))
+
+    def resume(self) -> int:
+        """Take up what an earlier try noted, each file held against its digest; return how many are whole."""
+        whole = 0
+        for line in read_lines(self.target):
+            if isinstance(line, LostLine):
+                self.lost[line.digest] = line.reason
+            elif self.target.digest(line.path, line.size) == line.sha256:
+                self._put(line, met=False)
+                whole += 1
+        return whole
+
+    def known(self, path: str) -> FileLine | None:
+        """Return what is noted of a file in its place, None if nothing is."""
+        row = self._ask("SELECT path, size, sha256, md5 FROM files WHERE path = ?", (path,)).fetchone()
+        return None if row is None else FileLine(*row)
+
+    def meet(self, path: str) -> FileLine | None:
+        """Return the same, and count the file as one of this try."""
+        found = self.known(path)
+        if found is not None:
+            self._ask("UPDATE files SET met = 1 WHERE path = ?", (path,))
+        return found
+
+    def met(self, prefix: str) -> Iterator[FileLine]:
+        """Yield the files of this try whose path begins so, in the order of their paths."""
+        rows = self._ask("SELECT path, size, sha256, md5, met FROM files WHERE path >= ? ORDER BY path", (prefix,))
+        for *facts, met in rows:
+            if not facts[0].startswith(prefix):
+                return
+            if met:
+                yield FileLine(*facts)
+
+    def note(self, line: FileLine | LostLine) -> None:
+        """Note a file that is in its place, or one that is lost."""
+        if isinstance(line, LostLine):
+            self.lost[line.digest] = line.reason
+        else:
+            self._put(line, met=True)
+            self._held_bytes += line.size
+        self._held.append(canonical_json(line) + b"\n")
+        if len(self._held) >= _LINES_HELD_MAX or self._held_bytes >= _BYTES_HELD_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was noted."""
+        if self._held:
+            self.target.append(JOURNAL_PATH, b"".join(self._held))
+        self._held, self._held_bytes = [], 0
+
+    def end(self) -> None:
+        """Remove the notes: the package is whole, and says so itself."""
+        self.target.remove(JOURNAL_PATH)
+        self.target.remove(BEGUN_PATH)
+
+    def close(self) -> None:
+        """Close the index; what was noted and not written yet is written."""
+        self._index.close()
+
+    def _ask(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._index.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise StoreFullError(
+                f"the folder for temporary files, {self._folder.parent}, takes no more: {error}",
+                next_step="make space there, or name another by TMPDIR; then give the same command again",
+            ) from None
+
+    def _put(self, line: FileLine, *, met: bool) -> None:
+        self._ask(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (line.path, line.size, line.sha256, line.md5, met)
+        )
+
+
+def read_begun(target: Target) -> Begun | None:
+    """Return which export was begun in a place, None if none was; raises `RefusedError` if what stands there cannot be read."""
+    try:
+        return msgspec.json.decode(target.read(BEGUN_PATH), type=Begun)
+    except KeyMissingError:
+        return None
+    except msgspec.MsgspecError:
+        raise RefusedError(
+            f"{target.url} has an export that was begun, and {BEGUN_PATH} in it cannot be read",
+            next_step="name another folder, or remove that one",
+        ) from None
+
+
+def read_lines(target: Target) -> Iterator[_Line]:
+    """Yield what was noted; a last line that is cut short, as a crash leaves it, is no line."""
+    try:
+        lines = target.read(JOURNAL_PATH).split(b"\n")
+    except KeyMissingError:
+        return
+    for line in lines[:-1]:
+        try:
+            yield _decode(line)
+        except msgspec.MsgspecError:
+            return

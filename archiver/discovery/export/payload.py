@@ -1,0 +1,211 @@
+"""The files of a package as writers see them: each written once, hashed as it is written, and noted when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import md5, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+import msgspec
+
+from archiver.archive import layout
+from archiver.discovery.export.assembly import WITHHELD
+from archiver.discovery.export.journal import FileLine, Journal, LostLine
+from archiver.discovery.export.record import File, GapNote, Message, Slice
+from archiver.discovery.export.targets import Target, written_error
+from archiver.errors import DamageFoundError, KeyMissingError
+from archiver.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+NATIVES: Final = "natives"
+LOST: Final = "lost"
+STORED: Final = "stored"
+_CHUNK_BYTES: Final = 1024 * 1024
+# What every file system and every store takes, and no more: a store's keys are ASCII.
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
+
+
+class Payload:
+    """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package."""
+
+    def __init__(self, target: Target, journal: Journal, *, prefix: str) -> None:
+        self._target = target
+        self._journal = journal
+        self._prefix = prefix
+        self._number = 0
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file is there whole, from an earlier try; it counts as written then."""
+        return self._journal.meet(self._prefix + path) is not None
+
+    def known(self, path: str) -> FileLine | None:
+        """Return what is noted of a file that is there whole."""
+        return self._journal.meet(self._prefix + path)
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """Open a file for writing; raises `ValueError` for a path that is none.
+
+        Of one that is there whole the bytes are only compared: raises `DamageFoundError` if they are others.
+        """
+        if not all(_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+            raise ValueError(f"no path of a package: {path!r}")
+        known = self._journal.meet(self._prefix + path)
+        self._number += 1
+        scratch = self._target.scratch(f"{self._number:08d}")
+        stream = _Hashing(None if known else scratch, place=self._target.url)
+        try:
+            yield cast("BinaryIO", stream)
+            stream.finish()
+        except BaseException:
+            stream.abandon()
+            scratch.unlink(missing_ok=True)
+            raise
+        line = FileLine(self._prefix + path, stream.size, stream.sha256.hexdigest(), stream.md5.hexdigest())
+        if known is None:
+            self._target.take(scratch, line.path)
+            self._journal.note(line)
+        elif known != line:
+            raise DamageFoundError(
+                f"{path} in {self._target.url} was made by an earlier try, and would be another file now",
+                next_step="make the export anew in another place; if that happens again, report it: it must not",
+            )
+
+
+class _Hashing(io.RawIOBase):
+    """Writes to a file, or nowhere, and hashes what passes. It cannot be gone back in, so that what is hashed is what is there."""
+
+    def __init__(self, path: Path | None, *, place: str) -> None:
+        self.size = 0
+        self.sha256 = sha256()
+        self.md5 = md5(usedforsecurity=False)
+        self._place = place
+        self._file: BinaryIO | None = None
+        if path is not None:
+            with self._translated():
+                self._file = path.open("wb", buffering=_CHUNK_BYTES)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        view = memoryview(data).cast("B")
+        self.sha256.update(view)
+        self.md5.update(view)
+        self.size += len(view)
+        if self._file is not None:
+            with self._translated():
+                self._file.write(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        """Do nothing: a writer that closes what it was given, as some libraries do, is not the one that decides whether it is whole."""
+
+    def finish(self) -> None:
+        if self._file is not None:
+            with self._translated():
+                self._file.close()
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise written_error(error, self._place) from None
+
+
+class Enclosing:
+    """Copies the bytes of files out of the archive into a payload, each content once, and holds them against their digest."""
+
+    def __init__(self, store: Store, payload: Payload, journal: Journal) -> None:
+        self._store = store
+        self._payload = payload
+        self._journal = journal
+
+    def enclose(self, part: Slice) -> Slice:
+        """Return a slice whose stored files lie in the package; of one that is lost it says why, and that files are missing."""
+        messages = tuple(
+            msgspec.structs.replace(message, files=tuple(map(self._enclosed, message.files)))
+            if message.files
+            else message
+            for message in part.messages
+        )
+        return replace(part, messages=messages, gaps=(*part.gaps, *_missing_files(messages, part.day)))
+
+    def _enclosed(self, file: File) -> File:
+        digest = file.sha256
+        if file.status != STORED or digest is None:
+            return file
+        if digest in self._journal.lost:
+            return _lost(file, self._journal.lost[digest])
+        stem, dot, extension = file.path_name.rpartition(".")
+        path = f"{NATIVES}/{digest[:2]}/{digest}{dot + extension if stem else ''}"
+        known = self._payload.known(path)
+        if known is None:
+            try:
+                with self._payload.open(path) as stream:
+                    self._copy(digest, stream)
+            except _LostError as error:
+                self._journal.note(LostLine(digest, error.reason))
+                return _lost(file, error.reason)
+            known = self._payload.known(path)
+            assert known is not None
+        return msgspec.structs.replace(file, path=path, md5=known.md5)
+
+    def _copy(self, digest: str, stream: BinaryIO) -> None:
+        found = sha256()
+        try:
+            with self._store.open(layout.blob_key(digest)) as source:
+                while chunk := source.read(_CHUNK_BYTES):
+                    found.update(chunk)
+                    stream.write(chunk)
+        except KeyMissingError:
+            raise _LostError("its bytes are missing in the archive, though the ledger names them") from None
+        if found.hexdigest() != digest:
+            raise _LostError("its bytes in the archive are damaged: they are not those that were received")
+
+
+def _lost(file: File, reason: str) -> File:
+    return msgspec.structs.replace(file, status=LOST, reason=reason)
+
+
+def _missing_files(messages: Sequence[Message], day: str) -> tuple[GapNote, ...]:
+    """Return the note that files of these messages are missing; none if all are there that are wanted."""
+    missing = [
+        message for message in messages for file in message.files if file.path is None and file.status != WITHHELD
+    ]
+    if not missing:
+        return ()
+    many = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+    return (
+        GapNote(
+            f"export:files:{missing[0].control_number}",
+            "export:file-not-stored",
+            f"{many} missing, of messages of {day}; each has a placeholder with its reason",
+            len(missing),
+            missing[0].sent_at_ms,
+            missing[-1].sent_at_ms,
+            missing[0].message_uid if len(missing) == 1 else None,
+        ),
+    )
+
+
+class _LostError(Exception):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,131 @@
+"""Which rows of a stretch an export takes: the hits, and what stands around them in their conversation.
+
+A hit is a message of which any version meets the whole scope; then all its versions come along. It means the same as in a legal hold, for
+both ask `archiver.scope.reach` and `archiver.expression`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.discovery.export.absences import Absences
+from archiver.discovery.export.asked import Question
+from archiver.discovery.export.identities import Identities
+from archiver.discovery.export.stretches import Source, Stretch
+from archiver.expression import Directory, Facts, matching_rows
+from archiver.scope.membership import Span
+from archiver.scope.reach import CUSTODIAN_COLUMNS, View, constant, item_keys, or_within, reached
+
+# Beside the rows: whether their message was asked for or only stands around such a one.
+IS_CONTEXT: Final = "is_context"
+# What must be known of every row, whatever is asked.
+KEY_COLUMNS: Final = ("chat_id", "message_uid", "version", "sent_at", "observed_at", "source", "content_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is taken from a source: the question, and what must be known to answer it.
+
+    ``windows`` are by chat the spans around hits (instants in milliseconds since 1970 UTC, the end not included), None where no context
+    is asked for.
+    """
+
+    question: Question
+    source: Source
+    directory: Directory
+    absences: Absences = field(default_factory=Absences)
+    identities: Identities = field(default_factory=Identities)
+    windows: Mapping[str, tuple[Span, ...]] | None = None
+
+    @property
+    def first_ms(self) -> int | None:
+        """The earliest instant that may be taken, None if all are."""
+        return _widest(self.question.reach.from_at_ms, (spans[0][0] for spans in (self.windows or {}).values()), min)
+
+    @property
+    def until_ms(self) -> int | None:
+        """The end of what may be taken, not included; None if there is none."""
+        return _widest(self.question.reach.until_ms, (spans[-1][1] for spans in (self.windows or {}).values()), max)
+
+    def rows(self) -> int:
+        """Return how many rows are looked at, for progress."""
+        return self.source.rows_between(self.first_ms, self.until_ms)
+
+    def chosen(self, columns: tuple[str, ...]) -> Iterator[tuple[Stretch, int]]:
+        """Yield what is taken of each stretch, `IS_CONTEXT` beside its messages, and how many rows of messages were looked at.
+
+        Messages have at least ``columns`` and stand under the uid that they turned out to have.
+        """
+        wanted = tuple(dict.fromkeys((*columns, *self.columns)))
+        for stretch in self._stretches(wanted):
+            messages = self.identities.apply(stretch.messages)
+            files = self.identities.apply(stretch.files)
+            keys = item_keys(messages)
+            hits = self._hits(messages, keys, files)
+            is_hit = pc.is_in(keys, value_set=hits)
+            around = pc.and_not(self._around(messages, keys), is_hit)
+            taken = pc.or_(is_hit, around)
+            # What came without a uid says nothing that the message which it turned out to be does not say too.
+            found = messages.append_column(IS_CONTEXT, around)
+            found = found.filter(pc.and_(taken, self.identities.own(stretch.messages)))
+            files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
+            yield Stretch(found, files, stretch.first_on, stretch.last_on), messages.num_rows
+
+    def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
+        if len(self.source.scattered):
+            yield self.source.scattered_stretch(columns)
+        yield from self.source.stretches(columns, from_ms=self.first_ms, until_ms=self.until_ms)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of messages that the question itself needs."""
+        people = CUSTODIAN_COLUMNS if self.question.reach.people is not None else ()
+        searched = self.question.expression.columns if self.question.expression is not None else ()
+        return tuple(dict.fromkeys((*KEY_COLUMNS, *people, *searched)))
+
+    def hits_of(self, stretch: Stretch) -> pa.Table:
+        """Return the hits of a stretch as it was read: chat_id, message_uid and sent_at of each of their rows."""
+        messages = self.identities.apply(stretch.messages)
+        keys = item_keys(messages)
+        hits = self._hits(messages, keys, self.identities.apply(stretch.files))
+        return messages.select(["chat_id", "message_uid", "sent_at"]).filter(pc.is_in(keys, value_set=hits))
+
+    def _hits(self, messages: pa.Table, keys: pa.Array, files: pa.Table) -> pa.Array:
+        mask = reached(self.question.reach, View(messages))
+        expression = self.question.expression
+        if expression is not None and mask.true_count:
+            # An expression may ask of all versions of a message together, so all of each that is reached are asked about.
+            asked = pc.is_in(keys, value_set=keys.filter(mask))
+            rows = messages.filter(asked)
+            facts = Facts(directory=self.directory, files=files, missing=self.absences.missing(rows))
+            found = pc.replace_with_mask(asked, asked, matching_rows(expression, rows, facts))
+            mask = pc.and_(mask, found)
+        return pc.unique(keys.filter(mask))
+
+    def _around(self, messages: pa.Table, keys: pa.Array) -> pa.BooleanArray:
+        if not self.windows or not messages.num_rows:
+            return constant(messages.num_rows, value=False)
+        view = View(messages)
+        bounds = pc.min_max(view.sent_at_ms).as_py()
+        spans = [
+            _overlapping(self.windows.get(chat_id, ()), bounds["min"], bounds["max"])
+            for chat_id in view.encoded("chat_id").dictionary.to_pylist()
+        ]
+        within = or_within(constant(messages.num_rows, value=False), spans, view)
+        return pc.is_in(keys, value_set=pc.unique(keys.filter(within)))
+
+
+def _overlapping(spans: tuple[Span, ...], first_ms: int, last_ms: int) -> tuple[Span, ...]:
+    begin = bisect_right([end for _, end in spans], first_ms)
+    end = bisect_left([start for start, _ in spans], last_ms + 1)
+    return spans[begin:end]
+
+
+def _widest(bound: int | None, others: Iterator[int], choose: Callable[..., int]) -> int | None:
+    return None if bound is None else choose((bound, *others))

@@ -1,0 +1,233 @@
+"""Rows as an export reads them: a few days of the archive at a time, each message whole.
+
+A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. All rows of a message lie under the day
+where it is at home, but for those astray (`archiver.archive.home`), so a message with a row astray is *scattered*: its rows are kept out
+of the stretches, and all of them together are one more (`Source.scattered_stretch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive import layout
+from archiver.archive.home import days_at_home
+from archiver.archive.ledger import FileRecord
+from archiver.archive.reader import Head, files_of, read_columns
+from archiver.archive.schema import TABLES
+from archiver.clock import DAY_MS
+from archiver.scope.reach import item_keys
+from archiver.store import Store
+
+STRETCH_ROWS: Final = 65_536
+# The place of a row's data object among the objects of `Source.keys`.
+OBJECT: Final = "object"
+FILE_COLUMNS: Final = (
+    "chat_id",
+    "message_uid",
+    "version",
+    "ordinal",
+    "sent_at",
+    "observed_at",
+    "kind",
+    "name",
+    "mime",
+    "size",
+    "url",
+    "status",
+    "reason",
+    "http_status",
+    "blob_digest",
+    "blob_bytes",
+    "mime_received",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows of ``messages`` and of ``files`` that belong together: no message has rows in two stretches.
+
+    They lie under the days from ``first_on`` to ``last_on``; of the scattered ones these say nothing.
+    """
+
+    messages: pa.Table
+    files: pa.Table
+    first_on: date = date.min
+    last_on: date = date.max
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    messages: list[FileRecord]
+    files: list[FileRecord]
+
+
+@dataclass(slots=True)
+class Source:
+    """An archive at one head as an export reads it.
+
+    ``scattered`` are the messages, as `item_keys` writes them, whose rows lie under several days, and ``scattered_days`` those days.
+    ``keys`` are the data objects of ``messages``, which the column `OBJECT` counts. ``executor`` reads ahead where one is given.
+    """
+
+    store: Store
+    head: Head
+    executor: Executor | None = None
+    scattered: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    scattered_days: frozenset[date] = frozenset()
+    keys: list[str] = field(init=False)
+    _places: dict[str, int] = field(init=False)
+    _days: dict[date, tuple[list[FileRecord], list[FileRecord]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = [record.key for record in files_of(self.head, "messages")]
+        self._places = {key: place for place, key in enumerate(self.keys)}
+        days: dict[date, tuple[list[FileRecord], list[FileRecord]]] = {}
+        for table in (0, 1):
+            for record in files_of(self.head, ("messages", "files")[table]):
+                days.setdefault(layout.partition_of(record.key)[1], ([], []))[table].append(record)
+        self._days = dict(sorted(days.items()))
+
+    def stretches(
+        self,
+        columns: Sequence[str],
+        *,
+        from_ms: int | None = None,
+        until_ms: int | None = None,
+        backwards: bool = False,
+    ) -> Iterator[Stretch]:
+        """Yield the stretches of what was sent between two instants (the second not included), the earliest or the latest first.
+
+        Whole days are read, so that rows of a little before and after are among them.
+        """
+        inside = [on for on in self._days if is_day_within(on, from_ms, until_ms)]
+        for found in self._ahead(self._grouped(inside[::-1] if backwards else inside), columns):
+            apart = pc.is_in(item_keys(found.messages), value_set=self.scattered)
+            files_apart = pc.is_in(item_keys(found.files), value_set=self.scattered)
+            yield replace(
+                found,
+                messages=found.messages.filter(pc.invert(apart)) if apart.true_count else found.messages,
+                files=found.files.filter(pc.invert(files_apart)) if files_apart.true_count else found.files,
+            )
+
+    def scattered_stretch(self, columns: Sequence[str]) -> Stretch:
+        """Return all rows of the scattered messages, whenever they were sent."""
+        days = sorted(self.scattered_days & self._days.keys())
+        parts = [
+            (_only(found.messages, self.scattered), _only(found.files, self.scattered))
+            for found in self._ahead(self._grouped(days), columns)
+        ]
+        parts = parts or [(self._empty(columns), _empty_files())]
+        return Stretch(pa.concat_tables([part for part, _ in parts]), pa.concat_tables([part for _, part in parts]))
+
+    def rows_between(self, from_ms: int | None, until_ms: int | None) -> int:
+        """Return how many rows of messages `stretches` looks at, as the ledger says."""
+        return sum(
+            record.rows
+            for on, (records, _) in self._days.items()
+            if is_day_within(on, from_ms, until_ms)
+            for record in records
+        )
+
+    def _grouped(self, days: Sequence[date]) -> list[_Group]:
+        """Return days put together in their order, so that only a single day has more than `STRETCH_ROWS` rows."""
+        groups: list[_Group] = []
+        rows = 0
+        for on in days:
+            messages, files = self._days[on]
+            of_day = sum(record.rows for record in messages)
+            if not groups or rows + of_day > STRETCH_ROWS:
+                groups.append(_Group([], []))
+                rows = 0
+            groups[-1].messages.extend(messages)
+            groups[-1].files.extend(files)
+            rows += of_day
+        return groups
+
+    def _ahead(self, groups: Sequence[_Group], columns: Sequence[str]) -> Iterator[Stretch]:
+        """Read groups in their order, the next one while this one is worked on."""
+        if self.executor is None:
+            for group in groups:
+                yield self._read(group, columns)
+            return
+        waiting: list[Future[Stretch]] = []
+        for group in groups:
+            waiting.append(self.executor.submit(self._read, group, columns))
+            if len(waiting) > 1:
+                yield waiting.pop(0).result()
+        for found in waiting:
+            yield found.result()
+
+    def _read(self, group: _Group, columns: Sequence[str]) -> Stretch:
+        parts = []
+        for record in group.messages:
+            rows = read_columns(self.store, record, columns)
+            place = pa.scalar(self._places[record.key], pa.int32())
+            parts.append(rows.append_column(OBJECT, pa.repeat(place, rows.num_rows)))
+        files = [read_columns(self.store, record, FILE_COLUMNS) for record in group.files]
+        days = [layout.partition_of(record.key)[1] for record in (*group.messages, *group.files)]
+        return Stretch(
+            pa.concat_tables(parts) if parts else self._empty(columns),
+            pa.concat_tables(files) if files else _empty_files(),
+            min(days),
+            max(days),
+        )
+
+    def _empty(self, columns: Sequence[str]) -> pa.Table:
+        return pa.schema([*_fields("messages", columns), pa.field(OBJECT, pa.int32())]).empty_table()
+
+
+def open_source(
+    store: Store, head: Head, *, also_scattered: Iterable[tuple[str, str, int]] = (), executor: Executor | None = None
+) -> Source:
+    """Return an archive as an export reads it; ``also_scattered`` are messages that belong to another one, each with an instant.
+
+    Reads the few rows that lie astray; raises `DamageFoundError` if an object cannot be read.
+    """
+    keys: list[pa.Array] = []
+    days: set[date] = set()
+    for record in files_of(head, "messages"):
+        if not record.astray_rows:
+            continue
+        rows = read_columns(store, record, ("chat_id", "message_uid", "sent_at", "sent_at_basis"))
+        home = days_at_home(rows)
+        lies = layout.partition_of(record.key)[1]
+        astray = rows.filter(pc.invert(pc.fill_null(pc.equal(home, pa.scalar(lies, pa.date32())), fill_value=False)))
+        keys.append(item_keys(astray))
+        days |= {lies, *(on for on in pc.unique(days_at_home(astray)).to_pylist() if on is not None)}
+    more = list(also_scattered)
+    if more:
+        keys.append(
+            item_keys(pa.table({"chat_id": [chat for chat, _, _ in more], "message_uid": [uid for _, uid, _ in more]}))
+        )
+        days |= {_day_of(at_ms) for _, _, at_ms in more}
+    scattered = pc.unique(pa.concat_arrays(keys)) if keys else pa.array([], pa.string())
+    return Source(store, head, executor, scattered, frozenset(days))
+
+
+def is_day_within(on: date, from_ms: int | None, until_ms: int | None) -> bool:
+    """Tell whether a UTC day has any instant between two, the second not included."""
+    start = (on - date(1970, 1, 1)).days * DAY_MS
+    return (from_ms is None or start + DAY_MS > from_ms) and (until_ms is None or start < until_ms)
+
+
+def _day_of(at_ms: int) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + at_ms // DAY_MS)
+
+
+def _only(rows: pa.Table, keys: pa.Array) -> pa.Table:
+    return rows.filter(pc.is_in(item_keys(rows), value_set=keys))
+
+
+def _empty_files() -> pa.Table:
+    return pa.schema(_fields("files", FILE_COLUMNS)).empty_table()
+
+
+def _fields(table: str, columns: Sequence[str]) -> list[pa.Field]:
+    return [pa.field(name, TABLES[table].schema.field(name).type) for name in columns]

@@ -1,0 +1,71 @@
+"""What an export comes to, counted as it is made: the numbers of the report, which must add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from archiver.discovery.export.assembly import WITHHELD
+from archiver.discovery.export.record import Conversation, Slice
+
+
+@dataclass(slots=True)
+class Counted:
+    """Messages and what belongs to them; of all, or of one conversation. ``context`` of ``messages`` were not asked for."""
+
+    messages: int = 0
+    context: int = 0
+    versions: int = 0
+    edited: int = 0
+    not_returned: int = 0
+    files: int = 0
+    files_stored: int = 0
+    files_withheld: int = 0
+    files_missing: int = 0
+    redactions: int = 0
+    first_sent_at_ms: int | None = None
+    last_sent_at_ms: int | None = None
+
+    def add(self, part: Slice) -> None:
+        """Count a slice in; slices come in order of time within a conversation."""
+        for message in part.messages:
+            self.messages += 1
+            self.context += message.is_context
+            self.versions += len(message.versions)
+            self.edited += message.versions[-1].number > 1
+            self.not_returned += message.not_returned_since_ms is not None
+            self.redactions += message.redactions
+            for file in message.files:
+                self.files += 1
+                self.files_stored += file.path is not None
+                self.files_withheld += file.status == WITHHELD
+                self.files_missing += file.path is None and file.status != WITHHELD
+        instants = [message.sent_at_ms for message in part.messages]
+        if instants:
+            first, last = min(instants), max(instants)
+            self.first_sent_at_ms = first if self.first_sent_at_ms is None else min(first, self.first_sent_at_ms)
+            self.last_sent_at_ms = last if self.last_sent_at_ms is None else max(last, self.last_sent_at_ms)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one bag: in all, by conversation, and of whatever else its report tells."""
+
+    total: Counted = field(default_factory=Counted)
+    conversations: dict[str, tuple[Conversation, Counted]] = field(default_factory=dict)
+    by_kind: Counter[str] = field(default_factory=Counter)
+    missing_by_reason: Counter[str] = field(default_factory=Counter)
+    slices: int = 0
+
+    def add(self, part: Slice) -> None:
+        """Count a slice in."""
+        self.slices += 1
+        _, counted = self.conversations.setdefault(part.conversation.chat_id, (part.conversation, Counted()))
+        counted.add(part)
+        self.total.add(part)
+        for message in part.messages:
+            by = "app" if message.sender.is_bot or message.app_id is not None else "person"
+            self.by_kind[f"{part.conversation.kind}, by {'an app' if by == 'app' else 'a person'}"] += 1
+            for file in message.files:
+                if file.path is None and file.status != WITHHELD:
+                    self.missing_by_reason[file.reason or file.status] += 1

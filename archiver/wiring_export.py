@@ -1,0 +1,91 @@
+"""Puts together what an export is made with; the concrete parts come from `archiver.wiring`."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archiver import wiring
+from archiver.clock import Clock, to_text
+from archiver.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from archiver.archive.commit import Author
+    from archiver.archive.reader import Archive
+    from archiver.discovery.export.targets import Target
+    from archiver.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ExportParts:
+    """An archive to export from, a folder for temporary files, what reads ahead, and who enters the export in the ledger, and when."""
+
+    archive: Archive
+    folder: Path
+    executor: ThreadPoolExecutor
+    author: Author
+    now_ms: Callable[[], int]
+    software: str
+
+
+@contextmanager
+def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
+    """Open the archive for exporting; the folder for temporary files goes when the block ends, however it ends.
+
+    It takes no run lock: of an export's entry and a run's commit the ledger lets one win, and the other try again.
+    """
+    from archiver.archive.commit import Author  # noqa: PLC0415 - heavy, and --help needs none of it
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - as above
+    from archiver.run import last_head  # noqa: PLC0415 - as above
+
+    give_memory_back()
+    archive = wiring.open_archive(settings)
+    last_head.check(settings.state, archive)
+    author = Author(
+        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
+        actor=wiring.user_name(),
+        software=wiring.SOFTWARE,
+        writer=secrets.token_hex(16),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="archiver-export-") as folder,
+        ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as executor,
+    ):
+        yield ExportParts(archive, Path(folder), executor, author, clock.now_ms, wiring.SOFTWARE)
+
+
+def open_target(settings: Settings, to: str, *, folder: Path) -> Target:
+    """Return the place that ``--to`` names; raises `UsageError` if it is none, `RefusedError` if it is in the archive itself."""
+    from archiver.discovery.export.targets import FolderTarget, StoreTarget  # noqa: PLC0415 - heavy, and --help needs none of it
+    from archiver.settings import place_of  # noqa: PLC0415 - as above
+
+    try:
+        place = place_of(to)
+    except ValueError as error:
+        raise UsageError(f"--to {to!r} {error}") from None
+    own = settings.place()
+    if isinstance(place, Path):
+        if isinstance(own, Path) and (place.resolve() == own.resolve() or own.resolve() in place.resolve().parents):
+            raise _in_archive(to)
+        return FolderTarget(place)
+    if not isinstance(own, Path) and own.bucket == place.bucket:
+        inside = f"{place.prefix}/".startswith(f"{own.prefix}/" if own.prefix else "")
+        if inside:
+            raise _in_archive(to)
+    from archiver.store.s3 import S3Store  # noqa: PLC0415 - as above
+
+    store = S3Store(place.bucket, place.prefix, endpoint_url=settings.s3.endpoint_url, region=settings.s3.region)
+    return StoreTarget(store, folder)
+
+
+def _in_archive(to: str) -> RefusedError:
+    return RefusedError(
+        f"{to} lies in the archive itself, where nothing may be that no commit wrote",
+        next_step="name another folder, or another prefix",
+    )
