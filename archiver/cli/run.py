@@ -79,8 +79,7 @@ def command(
             }
             for method, stats in (ports.client.stats() if ports.client else {}).items()
         }
-    if settings.retention.mode == "apply":
-        wiring_search.forget_disposed(settings, ports.archive)
+    wiring_search.forget_disposed(settings, ports.archive)
     said: set[str] = set()
     for stage in result.stages:
         if stage.error is not None:

@@ -21,7 +21,7 @@ from archiver.discovery.search_places import Place, Places
 from archiver.expression import Expression
 
 # Counting along the way must not cost what a page does not: so many rows are looked at in the index, and so many are read.
-INDEXED_ROWS_MAX: Final = 2_000_000
+INDEXED_ROWS_MAX: Final = 500_000
 READ_ROWS_MAX: Final = 2_000
 
 BATCH_ROWS: Final = 16_384

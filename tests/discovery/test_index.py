@@ -19,6 +19,7 @@ from archiver.discovery import index as index_module
 from archiver.discovery.index import Index, OpenIndex, build_from
 from archiver.discovery.index_words import WORD_CHARACTERS_MAX, WORDS
 from archiver.discovery.search_around import around
+from archiver.discovery.search_candidates import candidates
 from archiver.store.memory import MemoryStore
 from tests.discovery.searched import EXECUTOR, all_pages, places_of, refreshed
 from tests.expression.expressions import parsed
@@ -257,3 +258,20 @@ def test_messages_of_one_instant_stand_around_each_other_in_one_order(tmp_path: 
         before, after = around(places, chat_id="g:general", message_uid="m-0-3", at_ms=at_ms(20), count=2)
         assert [one.message_uid for one in before] == ["m-0-1", "m-0-2"]
         assert [one.message_uid for one in after] == ["m-0-4", "m-0-5"]
+
+
+def test_whoever_reads_days_himself_is_told_which_rows_are_worth_it(tmp_path: Path) -> None:
+    archive, head = archive_with("the merger", "the price", "merger again")
+    (indexed,) = (record.key for record in files_of(head, "messages"))
+    opened = refreshed(archive, head, tmp_path).open(head)
+    found_in = candidates(places_of(archive, head, opened, parsed("merger")), parsed("merger"))
+    assert found_in is not None
+    assert found_in.rows_of(indexed) == [0, 2]
+    later = say(archive, head, "another merger", day=21)
+    opened = Index(tmp_path, archive_id="0f0f").open(later)
+    found_in = candidates(places_of(archive, later, opened, parsed("merger")), parsed("merger"))
+    assert found_in is not None
+    (new,) = (record.key for record in files_of(later, "messages") if record.key != indexed)
+    assert found_in.rows_of(new) is None
+    assert candidates(places_of(archive, head, None, parsed("merger")), parsed("merger")) is None
+    assert candidates(places_of(archive, head, opened, parsed("has:file")), parsed("NOT has:file")) is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from archiver.archive.reader import Archive, Head
 from archiver.discovery.index import OpenIndex
+from archiver.discovery.search_candidates import candidates
 from archiver.discovery.search_count import count_messages
 from archiver.discovery.search_places import Order
 from archiver.store.memory import MemoryStore
@@ -55,7 +56,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return searched(tmp_path_factory.mktemp("index"), 5)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=EXPRESSIONS,
     order=st.sampled_from(["newest", "oldest"]),
@@ -89,4 +90,9 @@ def check(small: Searched, text: str, order: Order, limit: int, using: str) -> N
     wanted = expected(expression, small.rows, order=order)
     assert [(hit.position.at_ms, hit.position.chat_id, hit.position.message_uid) for hit in hits] == wanted
     assert count_messages(places, expression, at_any_cost=True) == len(wanted)
+    narrowed = candidates(places, expression)
+    for hit in hits if narrowed else ():
+        for version in hit.versions:
+            rows = narrowed.rows_of(version.key)
+            assert not version.is_hit or rows is None or version.row in rows
     assert count_messages(places, expression, at_any_cost=False) in (None, len(wanted))

@@ -241,6 +241,13 @@ class TestTheCommand:
         assert "approved by board decision 7" in found["notes"][0]
         assert uids(LocalStore(folder / "archive")) == {"m-young"}
 
+    def test_words_of_what_a_run_removes_leave_the_index_of_searches(self, folder: Path) -> None:
+        configure(folder, mode="apply", approved_by="ann")
+        assert main(["search", "NOT nothing", "--quiet"]) == 0
+        assert list((folder / "state" / "search").rglob("meta.json"))
+        assert main(["run", "--only", "retention"]) == 0
+        assert not list((folder / "state" / "search").rglob("meta.json"))
+
     @pytest.mark.parametrize("mode", [{}, {"mode": "off"}, {"mode": False}])
     def test_mode_off_is_the_default(self, mode: dict[str, Any], folder: Path) -> None:
         """YAML reads a bare `off` as no."""
