@@ -23,7 +23,7 @@ from archiver.discovery.restore_chats import chats_named
 from archiver.discovery.restore_selection import Wanted
 from archiver.errors import EXIT_GAPS
 from archiver.expression import Expression, parse_expression
-from archiver.retention.holds import days_in_zone
+from archiver.scope.days import days_in_zone
 from archiver.scope.membership import read_membership
 
 if TYPE_CHECKING:
