@@ -68,8 +68,9 @@ CARRIED = pushed(
 )
 FETCHED = pushed(0, b"<lupin>", spool_id="", feed_kind="fetch", message_uid="m-1")
 YOUNG = pushed(5, b"{yarrow", day=TODAY)
+NAMING = pushed(7, b'{"new":[{"uid":"m-1"}]}', outcome="noted", error=None)
 PLAIN = pushed(6, None, message_uid="m-2", chat_id="g:general")
-ROWS = [UNREAD, IN_CHAT, CARRIED, FETCHED, YOUNG, PLAIN]
+ROWS = [UNREAD, IN_CHAT, CARRIED, FETCHED, YOUNG, NAMING, PLAIN]
 
 
 def archived(rows: Sequence[dict[str, Any]] = ROWS) -> tuple[Archive, Head]:
@@ -87,6 +88,13 @@ class TestWhatIsAnItem:
     def test_messages_that_are_still_to_be_asked_for_keep_their_push(self) -> None:
         wanted = pushed(7, b'{"new":["m-7"]}', outcome="wanted", error=None, wanted_uids=["m-7"])
         assert keys_planned(*archived([wanted, UNREAD])) == {named(UNREAD)}
+
+    def test_one_of_two_local_days_goes_when_the_later_is_due(self) -> None:
+        late = at_ms(OLD, 22) + 30 * 60_000, at_ms(OLD, 23) + 30 * 60_000
+        archive, head = lived([{"events": [FETCHED | {"received_at": one} for one in late]}])
+        rules = policy({"delete": "1y"}, zone="Europe/Berlin")
+        assert planned(archive, head, rules, date(2021, 3, 16)).header.rows == 0
+        assert planned(archive, head, rules, date(2021, 3, 17)).header.rows == 2
 
     def test_what_came_twice_on_a_day_is_one_item_and_on_two_days_two(self) -> None:
         again = [
