@@ -37,6 +37,7 @@ _CLOCKS: Final = {
     epilog=examples(
         "archiver retention explain 1795000000000-abc-m201",
         "archiver retention explain 1795000000000-abc-m201 --chat g:0123456789abcdef --json",
+        "archiver retention explain 5f0c2a9e7b1d4e68:1207",
     ),
 )
 @click.argument("uid")
@@ -49,6 +50,7 @@ def explain(
 ) -> int | None:
     """Say why the message with this UID is still here, and when it goes: every rule, which decided and why, and the holds.
 
+    A push that could not be read, or that names no message, is named by its spool and its place there (SPOOL:SEQUENCE).
     Also for a message that was disposed of: by which plan, who approved it, and its certificate.
     """
     from archiver.retention.explain import explain as explained  # noqa: PLC0415 - heavy, and --help needs none of it
@@ -148,7 +150,7 @@ def _show(output: Output, answer: Answer, zone: str) -> None:
     for sentence in _sentences(answer, zone):
         output.line(sentence)
     for item in answer.items:
-        name = "the message" if item.kind == "message" else f"file {item.ordinal}"
+        name = {"message": "the message", "file": f"file {item.ordinal}", "event": "the push"}[item.kind]
         output.table(
             ["rule", "matches", "because", "periods begin on", "retains until", "deletes at"],
             [_rule_row(rule, zone) for rule in item.explanation.rules],
@@ -176,8 +178,8 @@ def _sentences(answer: Answer, zone: str) -> list[str]:
     for item in answer.items:
         told += _about(item, answer, zone)
     for gone in answer.disposed:
-        what = {"message": "The message", "file": "A file of it"}.get(gone.kind, "It")
-        if any(item.kind == gone.kind == "message" for item in answer.items):
+        what = {"message": "The message", "file": "A file of it", "event": "The push"}.get(gone.kind, "It")
+        if any(item.kind == gone.kind != "file" for item in answer.items):
             told.append(
                 f"Plan {gone.plan} listed it, but it stayed: a hold kept it when the plan was applied at {gone.at}."
             )
@@ -191,12 +193,12 @@ def _sentences(answer: Answer, zone: str) -> list[str]:
 
 def _about(item: Explained, answer: Answer, zone: str) -> list[str]:
     said = item.explanation
-    name = (
-        f"The message {answer.message_uid} in {answer.chat_id}"
-        if item.kind == "message"
-        else f"Its file {item.ordinal}"
-    )
-    begins = f"{name}, sent at {item.sent_at}, "
+    name = {
+        "message": f"The message {answer.message_uid} in {answer.chat_id}, sent",
+        "file": f"Its file {item.ordinal}, sent",
+        "event": f"The push {item.push}, which names no message or could not be read, received",
+    }[item.kind]
+    begins = f"{name} at {item.sent_at}, "
     held = [
         f"  The hold {hold.hold} covers it: {hold.reason} (placed by {hold.placed_by} at {hold.placed_at})."
         for hold in item.holds

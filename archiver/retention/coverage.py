@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from archiver.archive.ledger import HoldScope
 from archiver.archive.reader import Head, PlacedHold
+from archiver.clock import DAY_MS
 from archiver.errors import UsageError
 from archiver.expression import Expression
 from archiver.ids import parties_of
@@ -25,6 +26,7 @@ from archiver.scope.membership import Membership, read_membership
 from archiver.scope.reach import (
     CUSTODIAN_COLUMNS,
     ITEM_COLUMNS,
+    Reach,
     View,
     chats_of,
     constant,
@@ -35,6 +37,8 @@ from archiver.scope.reach import (
 )
 from archiver.store import Store
 
+# A push may have been sent, by the clock of whoever sent it, after it was received by ours.
+_CLOCKS_DIFFER_MS = DAY_MS
 _SEARCHED_FILE_COLUMNS = ("mime", "mime_received")
 
 
@@ -119,6 +123,21 @@ class Coverage:
             if has_alone:
                 mask = pc.or_(mask, pc.and_(is_alone, reached(self.reaches[name], view, of_any_sender=True)))
             masks[name] = mask
+        return masks
+
+    def of_pushes(self, rows: pa.Table) -> dict[str, pa.BooleanArray]:
+        """Return by hold which pushes it covers of which only the reception (``sent_at``) is known, and sometimes the chat.
+
+        Who sent it, what it says and how long before the reception it was sent cannot be told, so that rules nothing out.
+        """
+        view = View(rows)
+        has_no_chat = pc.is_null(view.encoded("chat_id"))
+        masks = {}
+        for name, reach in self.reaches.items():
+            from_at_ms = None if reach.from_at_ms is None else reach.from_at_ms - _CLOCKS_DIFFER_MS
+            late_enough = Reach(from_at_ms=from_at_ms)
+            there = Reach(from_at_ms=from_at_ms, chats=reach.chats, patterns=reach.patterns)
+            masks[name] = pc.or_(reached(there, view), pc.and_(has_no_chat, reached(late_enough, view)))
         return masks
 
     def unlisted(self, rows: pa.Table) -> dict[str, frozenset[str]]:

@@ -7,8 +7,9 @@ the plans that certificates name list what went.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import Final, Literal
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,13 +24,17 @@ from archiver.retention.context import read_context
 from archiver.retention.coverage import Coverage, read_coverage
 from archiver.retention.day_rows import only, read_stretch
 from archiver.retention.evaluate import Evaluator, Explanation
+from archiver.retention.judging_pushes import PushRules
 from archiver.retention.leaving import FILE_COLUMNS, MESSAGE_COLUMNS, numbered_by_uid
 from archiver.retention.policy import Policy
+from archiver.retention.pushes import read_pushes
 from archiver.store import Store
 
 State = Literal["kept", "held", "waiting", "due", "disposed", "unknown"]
 
 _CHATS_SHOWN_MAX: Final = 5
+# How a push is named: the spool that took it, its place there, and what it is the digest of, if that is needed to tell.
+_PUSH: Final = re.compile(r".*:[0-9]+(?::[0-9a-f]+)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,12 @@ class HeldBy:
 class Explained:
     """One item: what every rule says of it, which decided, and the holds that cover it.
 
-    ``kind`` is message or file, ``ordinal`` the file's place in its message. Instants are ISO 8601 in UTC: ``sent_at`` is the item's
+    ``kind`` is message, file, or event for a push that no message reaches: ``push`` is its key, and its clock when it was received.
+    ``ordinal`` is the file's place in its message. Instants are ISO 8601 in UTC: ``sent_at`` is the item's
     clock, ``goes_at`` is None while nothing lets it go.
     """
 
-    kind: Literal["message", "file"]
+    kind: Literal["message", "file", "event"]
     ordinal: int | None
     state: State
     sent_at: str
@@ -59,6 +65,7 @@ class Explained:
     retained_until: str | None
     explanation: Explanation
     holds: tuple[HeldBy, ...]
+    push: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ class Answer:
     @property
     def state(self) -> State:
         """How the message stands; that of its files may be another."""
-        found = [item.state for item in self.items if item.kind == "message"]
+        found = [item.state for item in self.items if item.kind != "file"]
         if found:
             return found[0]
         return "disposed" if self.disposed else self.items[0].state if self.items else "unknown"
@@ -99,8 +106,8 @@ def explain(archive: Archive, head: Head, policy: Policy, uid: str, *, chat_id: 
 
     Raises `UsageError` if messages of several chats have the uid and none of these is named.
     """
-    evaluator = Evaluator(policy, read_context(archive.store, head, policy))
-    coverage = read_coverage(archive.store, head)
+    context, coverage = read_context(archive.store, head, policy), read_coverage(archive.store, head)
+    evaluator = Evaluator(policy, context)
     columns = (*MESSAGE_COLUMNS, *evaluator.message_columns, *coverage.message_columns)
     messages = numbered_by_uid(_rows(archive.store, head, uid, tuple(dict.fromkeys(columns)), table="messages"))
     columns = (*FILE_COLUMNS, *evaluator.file_columns, *coverage.file_columns)
@@ -111,6 +118,9 @@ def explain(archive: Archive, head: Head, policy: Policy, uid: str, *, chat_id: 
     items = [judged.message(messages, files)] if messages.num_rows else []
     ordinals = sorted(set(files.column("ordinal").to_pylist()))
     items += [judged.file(files.filter(pc.equal(files.column("ordinal"), one)), messages, one) for one in ordinals]
+    if _PUSH.fullmatch(uid):
+        rules = PushRules(policy, context)
+        items += [judged.push(rows, rules) for rows in _pushes(archive.store, head, uid)]
     return Answer(
         message_uid=uid,
         chat_id=chat_id,
@@ -147,9 +157,18 @@ class _Judged:
             holds=found.holds,
         )
 
+    def push(self, rows: pa.Table, rules: PushRules) -> Explained:
+        instants = pc.cast(rows.column("sent_at"), pa.int64()).to_pylist()
+        said = max(
+            (rules.explain(*one) for one in zip(rows.column("chat_id").to_pylist(), instants, strict=True)),
+            key=lambda one: (one.delete_at_ms is None, one.delete_at_ms or 0),
+        )
+        found = self._explained("event", None, rows, said, self.coverage.of_pushes(rows))
+        return replace(found, push=rows.column("message_uid")[0].as_py())
+
     def _explained(
         self,
-        kind: Literal["message", "file"],
+        kind: Literal["message", "file", "event"],
         ordinal: int | None,
         clock: pa.Table,
         said: Explanation,
@@ -189,6 +208,22 @@ def _rows(store: Store, head: Head, uid: str, columns: tuple[str, ...], *, table
         if str(record.ranges["message_uid"][0]) <= uid <= str(record.ranges["message_uid"][1])
     ]
     return read_stretch(store, records, columns, table=table, uids=pa.array([uid]))
+
+
+def _pushes(store: Store, head: Head, named: str) -> list[pa.Table]:
+    """Return the rows of each push that is named by its key, or by the beginning of it that names spool and place."""
+    found: dict[tuple[str, str], list[pa.Table]] = {}
+    for record in files_of(head, "events"):
+        day = layout.partition_of(record.key)[1].isoformat()
+        rows = read_pushes(store, head, record)
+        rows = rows.filter(_is_named(rows.column("message_uid"), named))
+        for key in pc.unique(rows.column("message_uid")).to_pylist():
+            found.setdefault((day, key), []).append(rows.filter(pc.equal(rows.column("message_uid"), key)))
+    return [pa.concat_tables(parts) for _, parts in sorted(found.items(), key=lambda one: one[0])]
+
+
+def _is_named(keys: Any, named: str) -> Any:
+    return pc.or_(pc.equal(keys, named), pc.starts_with(keys, f"{named}:"))
 
 
 def _of_chat(rows: pa.Table, chat_id: str | None, uid: str) -> pa.Table:
@@ -235,6 +270,8 @@ def _planned(store: Store, plan: str, uid: str, chat_id: str | None) -> list[dic
     key = layout.plan_items_key(plan)
     try:
         filters = pc.equal(pc.field("message_uid"), uid)
+        if _PUSH.fullmatch(uid):
+            filters |= pc.equal(pc.field("kind"), "event") & pc.starts_with(pc.field("message_uid"), f"{uid}:")
         if chat_id is not None:
             filters &= pc.equal(pc.field("chat_id"), chat_id)
         items = pq.read_table(io.BytesIO(store.read(key)), columns=["kind", "rule", "principle"], filters=filters)

@@ -98,14 +98,14 @@ def find(
     return Found(sorted_items(whole.items), tally, blobs, blob_bytes)
 
 
-def may_leave_from(policy: Policy, day: Stretch, calendar: Calendar) -> int | None:
-    """Return an instant before which the policy lets nothing of a day go, in milliseconds; None if it could go at any time.
+def may_leave_from(policy: Policy, first_at_ms: int, calendar: Calendar) -> int | None:
+    """Return an instant before which the policy lets nothing go that came at another or later; None if it could go at any time.
 
     It is an upper bound by policy alone, so that whole days are passed over: no rule's shortest period can have ended, for none begins
     before there is anything to keep.
     """
     rules = [rule for rule in policy.rules if rule.decides]
-    first = calendar.day_of(day.first_sent_at_ms)
+    first = calendar.day_of(first_at_ms)
     ends = [
         calendar.day_end_ms(period.after(first))
         for rule in rules

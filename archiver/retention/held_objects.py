@@ -14,6 +14,7 @@ from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.schema import TABLES
 from archiver.retention.coverage import Coverage, any_of
+from archiver.retention.pushes import read_pushes
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
@@ -54,19 +55,31 @@ def held_objects(
     """Return the keys of the data objects and blobs that hold anything that is covered; raises `DamageFoundError`.
 
     With ``since`` only days are looked at to which a commit after that one added something. Of ``events`` an object counts if the
-    body of a push about a held message lies in it; ``progress`` is told how many days are done, and of how many.
+    body of a push about a held message lies in it, or a push that no message reaches and that may be covered; ``progress`` is told
+    how many days are done, and of how many.
     """
     if not coverage.holds:
         return frozenset()
     days = [day for day in days_of(head) if may_cover(coverage, day) and _is_newer(day, since)]
     events = _events_with_bodies(store, head)
-    found: set[str] = set()
+    found = _held_pushes(store, head, coverage, since=since)
     for done, day in enumerate(days, 1):
         held = _held_of(store, day, coverage, found)
         found |= {key for key, uids in events.items() if pc.any(pc.is_in(uids, value_set=held)).as_py()}
         if progress is not None:
             progress(done, len(days))
     return frozenset(found)
+
+
+def _held_pushes(store: Store, head: Head, coverage: Coverage, *, since: int) -> set[str]:
+    """Return the objects of ``events`` with pushes that are items of their own and covered."""
+    found = set()
+    for record in files_of(head, "events"):
+        if layout.sequence_of_data(record.key) > since:
+            rows = read_pushes(store, head, record)
+            if pc.any(any_of(coverage.of_pushes(rows), rows=rows.num_rows), min_count=0).as_py():
+                found.add(record.key)
+    return found
 
 
 def _held_of(store: Store, day: DayObjects, coverage: Coverage, found: set[str]) -> pa.Array:

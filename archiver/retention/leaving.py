@@ -1,4 +1,4 @@
-"""From rows to items: which messages and files leave, when, and which holds keep them.
+"""From rows to items: which messages, files and pushes leave, when, and which holds keep them.
 
 An item goes whole or not at all, so its rows are seen together: its clock is the latest `sent_at`, it is held if any of its rows is.
 Whoever calls brings all rows of the items that it brings; items whose rows lie in several days are brought together by
@@ -21,7 +21,11 @@ from archiver.retention.plan_document import ITEMS
 BYTES_COLUMN: Final = "__bytes"
 FILE_COLUMNS: Final = ("chat_id", "message_uid", "ordinal", "sent_at", "blob_digest", "blob_bytes")
 MESSAGE_COLUMNS: Final = ("chat_id", "message_uid", "sent_at", "version", "supersedes")
-_KEYS: Final = {"message": ["chat_id", "message_uid"], "file": ["chat_id", "message_uid", "ordinal"]}
+_KEYS: Final = {
+    "message": ["chat_id", "message_uid"],
+    "file": ["chat_id", "message_uid", "ordinal"],
+    "event": ["chat_id", "message_uid"],
+}
 _HOLD: Final = "__hold:"
 REFERENCES: Final = pa.schema(
     [
@@ -112,7 +116,12 @@ def to_items(kind: str, rows: pa.Table, verdicts: RowVerdicts, holds: Mapping[st
         }
     )
     references = _references(rows) if kind == "file" else REFERENCES.empty_table()
-    table = _with_bytes_of_blobs(table, references) if kind == "file" else _messages_unified(table, rows, holds)
+    if kind == "file":
+        table = _with_bytes_of_blobs(table, references)
+    elif kind == "event":
+        table = _unified(table, _KEYS[kind], holds)
+    else:
+        table = _messages_unified(table, rows, holds)
     return Leaving(
         _as_items(kind, table),
         {name: _one(table.column(_HOLD + name)) for name in holds},

@@ -34,7 +34,8 @@ from archiver.store import Store
 Find = Callable[[Store, FileRecord, Targets], Touched | None]
 Progress = Callable[[str, int, int], None]
 
-# The tables that hold what is said or who somebody is, and the kind of item whose rows they have.
+# The tables that hold what is said or who somebody is, and the kind of item whose rows they have; those of ``events`` may be
+# items themselves beside.
 KINDS: Final[Mapping[str, str]] = {"messages": "message", "events": "message", "files": "file", "users": "user"}
 _FIND: Final[Mapping[str, Find]] = {
     "messages": find_messages,
@@ -42,7 +43,7 @@ _FIND: Final[Mapping[str, Find]] = {
     "files": find_files,
     "users": find_users,
 }
-# Every push leaves a row of events or none, so how many an item has is not a plan's to know.
+# Every push leaves a row of events or none, so how many an item has there is not a plan's to know, unless it is one of them.
 _COUNTED: Final = ("messages", "files", "users")
 _KEY: Final = ("chat_id", "message_uid")
 
@@ -62,6 +63,10 @@ class HoldCoverage(Protocol):
         """Return which rows of ``files`` each hold covers."""
         ...
 
+    def of_pushes(self, rows: pa.Table) -> Mapping[str, pa.BooleanArray]:
+        """Return which pushes, given by ``chat_id`` and reception (``sent_at``), each hold covers."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -75,14 +80,20 @@ class Located:
 def locate(store: Store, head: Head, plan: Plan, *, executor: Executor, progress: Progress) -> Located:
     """Find every row of a plan's items; raises `RefusedError` if there are more or fewer than it says, `DamageFoundError`."""
     touched: dict[str, list[Touched]] = {}
+    of_pushes = pc.indices_nonzero(_is_push(plan))
+    pushes = targets_of("event", plan.items.take(of_pushes))
     for table, kind in KINDS.items():
         places = pc.indices_nonzero(pc.equal(plan.items.column("kind"), kind))
         targets = targets_of(kind, plan.items.take(places))
-        if not targets.size:
+        find = _FIND[table]
+        if table == "events" and pushes.size:
+            find = partial(find_events, own=pushes)
+            places = pa.concat_arrays([places, of_pushes])
+        elif not targets.size:
             continue
         records = files_of(head, table)
         found = []
-        tasks = executor.map(partial(_FIND[table], store, targets=targets), records)  # type: ignore[call-arg]
+        tasks = executor.map(partial(find, store, targets=targets), records)  # type: ignore[call-arg]
         for done, one in enumerate(tasks, 1):
             progress(f"finding {table}", done, len(records))
             if one is not None:
@@ -101,7 +112,8 @@ def without_held(
     numbers: dict[str, set[int]] = {}
     of_messages = partial(_held_messages, store, head, coverage=coverage)
     of_files = partial(_held_files, store, head, coverage=coverage)
-    for table, held_in in (("messages", of_messages), ("files", of_files)):
+    of_pushes = partial(_held_pushes, store, coverage=coverage, is_push=_is_push(plan))
+    for table, held_in in (("messages", of_messages), ("files", of_files), ("events", of_pushes)):
         for found in executor.map(held_in, located.touched.get(table, ())):
             for hold, items in found.items():
                 numbers.setdefault(hold, set()).update(items)
@@ -143,11 +155,15 @@ def targets_of(kind: str, items: pa.Table) -> Targets:
     if kind == "user":
         return Targets(whole(items.column("user_id")))
     uids, chats = whole(items.column("message_uid")), whole(items.column("chat_id"))
+    if kind == "event":
+        return Targets(uids, chats=pc.cast(whole(items.column("day")), pa.string()))
     return Targets(uids, chats=chats, ordinals=whole(items.column("ordinal")) if kind == "file" else None)
 
 
 def _require_counts(plan: Plan, touched: Mapping[str, Sequence[Touched]]) -> None:
-    numbers = joined([one.items for table in _COUNTED for one in touched.get(table, ())])
+    is_push = _is_push(plan)
+    of_pushes = [one.items.filter(pc.take(is_push, one.items)) for one in touched.get("events", ())]
+    numbers = joined([*(one.items for table in _COUNTED for one in touched.get(table, ())), *of_pushes])
     counts = pc.value_counts(numbers)
     all_items = pa.array(range(plan.items.num_rows), pa.int64())
     found = pc.fill_null(pc.take(counts.field(1), pc.index_in(all_items, value_set=counts.field(0))), 0)
@@ -172,6 +188,21 @@ def _held_messages(store: Store, head: Head, touched: Touched, *, coverage: Hold
 def _held_files(store: Store, head: Head, touched: Touched, *, coverage: HoldCoverage) -> dict[str, set[int]]:
     rows = _going(store, touched, coverage.file_columns)
     return _numbers(coverage.of_files(rows, _rows_of(store, head, "messages", rows, coverage.message_columns)), touched)
+
+
+def _held_pushes(
+    store: Store, touched: Touched, *, coverage: HoldCoverage, is_push: pa.BooleanArray
+) -> dict[str, set[int]]:
+    is_own = pc.take(is_push, touched.items)
+    if not pc.any(is_own).as_py():
+        return {}
+    rows = _going(store, touched, ("chat_id", "received_at")).rename_columns(["chat_id", "sent_at"])
+    masks = coverage.of_pushes(rows)
+    return _numbers({hold: pc.and_(mask, is_own) for hold, mask in masks.items()}, touched)
+
+
+def _is_push(plan: Plan) -> pa.BooleanArray:
+    return whole(pc.equal(plan.items.column("kind"), "event"))
 
 
 def _numbers(masks: Mapping[str, pa.BooleanArray], touched: Touched) -> dict[str, set[int]]:

@@ -7,9 +7,9 @@ gets the same digest.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final
+from typing import Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,16 +21,19 @@ from archiver.retention.coverage import read_coverage
 from archiver.retention.day_rows import STRETCH_ROWS, Stretch
 from archiver.retention.evaluate import Evaluator
 from archiver.retention.finding import Found, Progress, find, may_leave_from
-from archiver.retention.judging import Judge, Tally
+from archiver.retention.judging import Judge, Tally, due_of
+from archiver.retention.judging_pushes import PushRules, find_pushes
 from archiver.retention.periods import Calendar
 from archiver.retention.plan_document import (
     PLAN_FORMAT,
     DueLater,
+    ItemKind,
     Plan,
     PlanHeader,
     PlanLimits,
     SavedByHold,
     items_digest,
+    sorted_items,
 )
 from archiver.retention.policy import Policy
 
@@ -62,15 +65,16 @@ def plan_policy(
     `DamageFoundError` if an object cannot be read.
     """
     calendar = Calendar(policy.zone)
+    context, coverage = read_context(archive.store, head, policy), read_coverage(archive.store, head)
     judge = Judge(
-        Evaluator(policy, read_context(archive.store, head, policy)),
-        read_coverage(archive.store, head),
+        Evaluator(policy, context),
+        coverage,
         as_of_ms=start_of(as_of, zone=policy.zone),
         horizon_ms=horizon_of(as_of, zone=policy.zone),
     )
 
     def is_old_enough(day: Stretch) -> bool:
-        from_ms = may_leave_from(policy, day, calendar)
+        from_ms = may_leave_from(policy, day.first_sent_at_ms, calendar)
         return from_ms is None or from_ms <= judge.horizon_ms
 
     found = find(
@@ -82,6 +86,18 @@ def plan_policy(
         progress=progress,
         stretch_rows=stretch_rows,
     )
+    pushes = find_pushes(
+        archive.store,
+        head,
+        policy,
+        PushRules(policy, context),
+        coverage,
+        horizon_ms=judge.horizon_ms,
+        executor=executor,
+    )
+    found.tally.count(pushes, as_of_ms=judge.as_of_ms)
+    due = due_of(pushes, as_of_ms=judge.as_of_ms)
+    found = replace(found, items=sorted_items(pa.concat_tables([found.items, due.items])))
     return Plan(header_of(archive, head, policy, found, as_of_ms=judge.as_of_ms), found.items)
 
 
@@ -177,7 +193,7 @@ def _later(tally: Tally, *, zone: str) -> tuple[DueLater, ...]:
         found[0] += count.items
         found[1] += count.bytes
     return tuple(
-        DueLater(month=month, rule=rule, kind="file" if kind == "file" else "message", items=items, bytes=weight)
+        DueLater(month=month, rule=rule, kind=cast("ItemKind", kind), items=items, bytes=weight)
         for (month, rule, kind), (items, weight) in sorted(months.items())
         if items
     )

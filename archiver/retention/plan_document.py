@@ -33,14 +33,15 @@ _DIGEST_BATCH_ROWS: Final = 65_536
 _ESCAPED: Final = r'["\\\x00-\x1f]'
 BEGINNING = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS_MIN},64}}")
 
-ItemKind = Literal["message", "file", "user"]
+ItemKind = Literal["message", "file", "user", "event"]
 PlanKind = Literal["policy", "erase"]
 
 _INSTANT = pa.timestamp("ms", tz="UTC")
 
-# ``day`` is the day (UTC) of the item's latest row, ``rows`` counts the rows that the item has in its own table (messages, files or
-# users) on whatever days they lie, ``bytes`` is what their texts or the item's file take, to tell people what a plan amounts to.
+# ``day`` is the day (UTC) of the item's latest row, ``rows`` counts the rows that the item has in its own table (messages, files,
+# users or events) on whatever days they lie, ``bytes`` is what their texts or the item's file take, to tell people what a plan amounts to.
 # ``chat_id`` and ``message_uid`` name a message, these with ``ordinal`` a file, ``user_id`` a user's directory entry.
+# A push that no message reaches (kind event) has ``day`` and ``message_uid``, there the key of `archiver.retention.pushes`.
 ITEMS: Final = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),

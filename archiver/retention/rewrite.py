@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archiver.archive import blobs
+from archiver.archive import blobs, layout
 from archiver.archive.ledger import FileRecord
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import RowWriter
 from archiver.errors import DamageFoundError, KeyMissingError, StoreFullError
 from archiver.retention.matching import Targets, joined, uids_carried, whole
+from archiver.retention.pushes import COLUMNS, own_keys
 from archiver.retention.storing import Storing
 from archiver.store import Store
 
@@ -83,8 +84,19 @@ def find_files(store: Store, record: FileRecord, targets: Targets) -> Touched | 
     return _find(store, record, ["chat_id", "message_uid", "ordinal"], match) if _meets(record, targets) else None
 
 
-def find_events(store: Store, record: FileRecord, targets: Targets) -> Touched | None:
-    """Return the rows of ``events`` about messages, by their uid or by what a kept body carries; as `find_messages`."""
+def find_events(store: Store, record: FileRecord, targets: Targets, own: Targets | None = None) -> Touched | None:
+    """Return the rows of ``events`` about messages, by their uid or by what a kept body carries; as `find_messages`.
+
+    ``own`` are pushes that are items themselves, by key and day; their numbers follow those of ``targets``, and a row that is one of
+    these is that one's, whatever message it speaks of.
+    """
+    of_day = layout.partition_of(record.key)[1].isoformat()
+
+    def match_all(rows: pa.Table) -> pa.Array:
+        if own is None:
+            return match(rows)
+        numbers = own.match(own_keys(rows), chats=pa.repeat(of_day, rows.num_rows))
+        return pc.coalesce(pc.add(numbers, targets.size), match(rows))
 
     def match(rows: pa.Table) -> pa.Array:
         chats = whole(rows.column("chat_id"))
@@ -99,8 +111,9 @@ def find_events(store: Store, record: FileRecord, targets: Targets) -> Touched |
     def may_hold(group: pq.RowGroupMetaData) -> bool:
         return _may_hold_events(group, targets)
 
-    columns = ["chat_id", "message_uid", "body"]
-    return _find(store, record, columns, match, may_hold=may_hold) if targets.size else None
+    columns = ["chat_id", *(COLUMNS if own is not None else ("message_uid", "body"))]
+    is_asked = targets.size or own is not None
+    return _find(store, record, columns, match_all, may_hold=may_hold) if is_asked else None
 
 
 def find_users(store: Store, record: FileRecord, targets: Targets) -> Touched | None:

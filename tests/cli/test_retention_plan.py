@@ -35,6 +35,11 @@ ANN = {
     "state_digest": "00",
 }  # fmt: skip
 
+UNREAD = {
+    "received_at": at_ms(OLD), "spool_id": "s", "sequence": 17, "feed": "general", "feed_kind": "webhook", "verified": "webhook-token",
+    "outcome": "unparsed", "error": "not JSON", "body_digest": "00ff", "body": b"{",
+}  # fmt: skip
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -280,6 +285,23 @@ class TestExplain:
         answer = document(capsys, "explain", OLD_UID)
         assert answer["state"] == "kept"
         assert "No rule matches it, so it is kept" in " ".join(answer["sentences"])
+
+    def test_a_push_that_could_not_be_read(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_policy(folder, rules=[{"name": "all", "delete": "1y"}])
+        added(*opened(folder), {"events": [UNREAD]})
+        answer = document(capsys, "explain", "s:17")
+        assert [(item["kind"], item["state"], item["push"]) for item in answer["items"]] == [
+            ("event", "due", "s:17:00ff")
+        ]
+        assert answer["sentences"][0].startswith(
+            "The push s:17:00ff, which names no message or could not be read, received at 2015-03-01"
+        )
+        assert "What every rule says of the push" in shown(capsys, "explain", "s:17")
+        digest = document(capsys, "plan")["digest"]
+        told = document(capsys, "apply", digest, "--approved-by", "ann")
+        assert told["certificate"]["rows"]["events"] == 1
+        assert "1 event" in shown(capsys, "certificate", digest)
+        assert "The push was disposed of" in " ".join(document(capsys, "explain", "s:17")["sentences"])
 
     def test_one_that_is_unknown(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         answer = document(capsys, "explain", "m-nobody")

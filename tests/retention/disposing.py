@@ -59,6 +59,9 @@ class NoHolds:
     def of_files(self, rows: pa.Table, messages: pa.Table) -> Mapping[str, pa.BooleanArray]:
         return {}
 
+    def of_pushes(self, rows: pa.Table) -> Mapping[str, pa.BooleanArray]:
+        return {}
+
 
 def secret_of(key: Key) -> str:
     return SECRETS.get(key[1].rpartition("-")[2], SECRETS["untimed"])

@@ -180,7 +180,7 @@ def test_without_our_list_marks_stay_and_are_told_as_those_of_others(archive: Ar
 def test_the_body_of_a_push_about_a_held_message_is_marked(archive: Archive) -> None:
     event = {
         "received_at": small_archive.at_ms(23), "spool_id": "s", "sequence": 1, "feed": "general", "feed_kind": "webhook",
-        "verified": "webhook-token", "outcome": "unparsed", "body_digest": "00",
+        "verified": "webhook-token", "outcome": "duplicate", "body_digest": "00",
     }  # fmt: skip
     about = [("m-1", b"{}"), ("m-2", None), ("m-5", b"{}")]
     head = archive.head()
