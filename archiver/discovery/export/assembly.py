@@ -19,6 +19,7 @@ from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.people import People, path_name
 from archiver.discovery.export.record import Conversation, File, Message, Slice, Version
 from archiver.discovery.export.redaction import Redaction
+from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.runs import Piece, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
@@ -75,6 +76,7 @@ class Assembly:
     is_last_only: bool = False
     redaction: Redaction = field(default_factory=Redaction)
     withheld: str | None = None
+    replies: Replies | None = None
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
@@ -129,14 +131,23 @@ class Assembly:
             chosen = starts[part * SLICE_MESSAGES_MAX : (part + 1) * SLICE_MESSAGES_MAX + 1]
             end = chosen[SLICE_MESSAGES_MAX] if len(chosen) > SLICE_MESSAGES_MAX else rows.num_rows
             table = self.redaction.apply(rows.slice(chosen[0], end - chosen[0]))
-            messages = tuple(self._messages(conversation, _records(table), files, number + part * SLICE_MESSAGES_MAX))
+            originals = self._originals(chat_id, table)
+            numbered = number + part * SLICE_MESSAGES_MAX
+            messages = tuple(self._messages(conversation, _records(table), files, originals, numbered))
             yield Slice(conversation, day.isoformat(), part + 1, parts, messages, gaps)
+
+    def _originals(self, chat_id: str, rows: pa.Table) -> Mapping[str, str]:
+        """Return by uid which message each of these replies to, as far as one is certain."""
+        if self.replies is None:
+            return {}
+        return self.replies.of(self.redaction.true_chat(chat_id), rows.column("message_uid").unique().to_pylist())
 
     def _messages(
         self,
         conversation: Conversation,
         rows: Iterator[dict[str, Any]],
         files: Mapping[tuple[str, str], list[dict[str, Any]]],
+        originals: Mapping[str, str],
         number: int,
     ) -> Iterator[Message]:
         group: list[dict[str, Any]] = []
@@ -144,18 +155,19 @@ class Assembly:
         for row in rows:
             if row["message_uid"] != uid and group:
                 number += 1
-                yield self._message(conversation, group, files, number)
+                yield self._message(conversation, group, files, originals, number)
                 group = []
             uid = row["message_uid"]
             group.append(row)
         if group:
-            yield self._message(conversation, group, files, number + 1)
+            yield self._message(conversation, group, files, originals, number + 1)
 
     def _message(
         self,
         conversation: Conversation,
         rows: list[dict[str, Any]],
         files: Mapping[tuple[str, str], list[dict[str, Any]]],
+        originals: Mapping[str, str],
         number: int,
     ) -> Message:
         first, last = rows[0], rows[-1]
@@ -186,7 +198,7 @@ class Assembly:
             None if last["on_behalf_of"] is None else person(last["on_behalf_of"]),
             last["app_id"],
             () if last["visible_to"] is None else tuple(person(each) for each in last["visible_to"]),
-            None,
+            originals.get(uid),
             since,
             first[IS_CONTEXT],
             sum(self.redaction.count(row) for row in kept) if is_active else 0,
