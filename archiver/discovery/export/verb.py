@@ -44,7 +44,7 @@ from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.selection import Selection
 from archiver.discovery.export.stretches import open_source
 from archiver.discovery.export.targets import Target
-from archiver.errors import KeyMissingError, RefusedError
+from archiver.errors import DamageFoundError, KeyMissingError, RefusedError
 from archiver.scope.membership import Membership, read_membership
 
 PREFIX_CHARACTERS_MAX: Final = 24
@@ -79,7 +79,6 @@ class Opened:
     redaction: Redaction
     people: People
     gaps: Gaps
-    left_out: dict[str, int] = field(default_factory=dict)
 
     def touching(self, chats: Sequence[str]) -> tuple[GapNote, ...]:
         """Return what may be missing of an export that has these chats."""
@@ -153,11 +152,12 @@ def make(
             journal.resume()
         if replies is not None:
             said.ask(replies, head)
-        order = Order(begun, replace(told, left_out=opened.left_out), wanted.formats, wanted.volume_bytes)
+        order = Order(begun, told, wanted.formats, wanted.volume_bytes)
         packing = Packing(target, journal, order, store=archive.store)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
-        return packing.run(_terms(opened, chats, software), _slices(opened, runs, said), progress=counting), head
+        slices = _all_of(_slices(opened, runs, said), messages + opened.selection.unnamed.total())
+        return packing.run(_terms(opened, chats, software), slices, progress=counting), head
     finally:
         # What is in its place is noted, also where something went wrong: the next try goes on from there.
         journal.flush()
@@ -220,8 +220,22 @@ def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Itera
         redaction=opened.redaction,
         withheld=withheld,
         replies=replies,
+        unnamed=opened.selection.unnamed,
     )
     return assembly.slices(runs)
+
+
+def _all_of(slices: Iterator[Slice], captures: int) -> Iterator[Slice]:
+    """Yield slices; raises `DamageFoundError` if they are not of all the rows that were chosen, so that no package lacks some unsaid."""
+    found = 0
+    for part in slices:
+        found += part.captures
+        yield part
+    if found != captures:
+        raise DamageFoundError(
+            f"{captures} rows of the archive were chosen, and the export came to {found} of them",
+            next_step="report it: it must not happen; the package is not whole, and nothing was entered in the ledger",
+        )
 
 
 def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
@@ -302,7 +316,7 @@ def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple
         head_sequence=head.sequence,
         head_digest=head.digest,
     )
-    return begun, Told(identifier, said, {})
+    return begun, Told(identifier, said)
 
 
 def asked_document(wanted: Wanted, redaction: str | None) -> dict[str, Any]:
