@@ -31,8 +31,8 @@ class Counted:
     def add(self, part: Slice) -> None:
         """Count the one slice that this is of; `join` adds up."""
         self.captures += part.captures
+        self.messages += len(part.messages)
         for message in part.messages:
-            self.messages += 1
             self.context += message.is_context
             self.versions += len(message.versions)
             self.edited += message.versions[-1].number > 1
@@ -80,9 +80,13 @@ class Tally:
         counted.join(of_slice)
         self.total.join(of_slice)
         self.left_out.update(part.left_out)
+        by_app = sum(message.sender.is_bot or message.app_id is not None for message in part.messages)
+        for by, count in (("an app", by_app), ("a person", len(part.messages) - by_app)):
+            if count:
+                self.by_kind[f"{part.conversation.kind}, by {by}"] += count
+        if not of_slice.files_missing:
+            return
         for message in part.messages:
-            by = "an app" if message.sender.is_bot or message.app_id is not None else "a person"
-            self.by_kind[f"{part.conversation.kind}, by {by}"] += 1
             for file in message.files:
                 if file.path is None and file.status != WITHHELD:
                     self.missing_by_reason[file.reason or file.status] += 1
