@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archiver import wiring
+from archiver import wiring, wiring_query
 from archiver.clock import Clock, to_text
 from archiver.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
-    from archiver.archive.reader import Archive
+    from archiver.archive.reader import Archive, Head
+    from archiver.discovery.export.replies import Asked, Found
     from archiver.discovery.export.targets import Target
     from archiver.settings import Settings
+
+# An export has 500 MB at any size. What a question about replies needs beyond this goes to the disk.
+REPLIES_BYTES_MAX = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ExportParts:
-    """An archive to export from, a folder for temporary files, what reads ahead, and who enters the export in the ledger, and when."""
+    """An archive to export from, a folder for temporary files, what reads ahead, and who enters the export in the ledger, and when.
+
+    ``replies`` asks what messages reply to.
+    """
 
     archive: Archive
     folder: Path
     executor: ThreadPoolExecutor
+    replies: Asked
     author: Author
     now_ms: Callable[[], int]
     software: str
@@ -57,7 +66,20 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
         tempfile.TemporaryDirectory(prefix="archiver-export-") as folder,
         ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as executor,
     ):
-        yield ExportParts(archive, Path(folder), executor, author, clock.now_ms, wiring.SOFTWARE)
+        asked = partial(_replies, settings, archive)
+        yield ExportParts(archive, Path(folder), executor, asked, author, clock.now_ms, wiring.SOFTWARE)
+
+
+def _replies(settings: Settings, archive: Archive, head: Head, chats: Sequence[str], *span_ms: int) -> Iterator[Found]:
+    """Yield the replies in some chats and between two instants, both included, of which the view knows one original and no other."""
+    from archiver.query.views import text_list  # noqa: PLC0415 - as above
+
+    first_ms, last_ms = span_ms
+    sql = f"""SELECT chat_id, message_uid, original_uid FROM inferred_replies
+        WHERE original_uid IS NOT NULL AND list_contains({text_list(chats)}, chat_id)
+            AND epoch_ms(sent_at) BETWEEN {first_ms} AND {last_ms}"""  # noqa: S608 - the texts are quoted
+    with wiring_query.open_query(settings, archive, head, memory_bytes_max=REPLIES_BYTES_MAX) as engine:
+        yield from engine.ask(sql).rows
 
 
 def open_target(settings: Settings, to: str, *, folder: Path) -> Target:

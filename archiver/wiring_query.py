@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 ICEBERG_FILE = "iceberg.sqlite"
 
 
-def open_query(settings: Settings, archive: Archive, head: Head) -> Engine:
+def open_query(settings: Settings, archive: Archive, head: Head, *, memory_bytes_max: int | None = None) -> Engine:
     """Return DuckDB over one head of the archive, with the store's own place and credentials if it is in a bucket."""
     from archiver.query.engine import open_engine  # noqa: PLC0415 - see the module's docstring
 
-    return open_engine(archive, head, login=_login(settings))
+    return open_engine(archive, head, login=_login(settings), memory_bytes_max=memory_bytes_max)
 
 
 def _login(settings: Settings) -> S3Login | None:

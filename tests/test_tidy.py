@@ -39,7 +39,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("retention/plan_page", "discovery/export/"),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
-    "sqlite3": ("spool/", "flock/token_store", "discovery/export/journal"),
+    "sqlite3": ("spool/", "flock/token_store", "discovery/export/journal", "discovery/export/replies"),
     "pyarrow": (
         *("archive/", "capture/", "custody/", "discovery/", "expression/", "normalise/"),
         *("query/", "retention/", "run/", "scope/"),

@@ -97,6 +97,13 @@ def command() -> None:
     help="May be repeated: one package has any number.  [default: html and jsonl]",
 )
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of one format: eml=message, a mail of each message; dat-bom=no, no byte order mark. May be repeated.",
+)
+@click.option(
     "--redact",
     "redaction",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -159,6 +166,7 @@ def make(
                     software=parts.software,
                     sequence=sequence,
                     executor=parts.executor,
+                    replies=parts.replies,
                     progress=progress,
                 )
         if preview:
@@ -203,12 +211,14 @@ def _wanted(
     versions: Any,
     with_files: bool,
     formats: tuple[str, ...],
+    options: tuple[str, ...],
     redaction: Path | None,
     volume_size: str | None,
 ) -> Wanted:
     """Return what the options ask for; raises `UsageError` for what no export can be."""
     from archiver.archive.ledger import HoldScope  # noqa: PLC0415 - as above
     from archiver.discovery.export.asked import Asked, checked_matter, parse_context  # noqa: PLC0415 - as above
+    from archiver.discovery.export.format_options import parse_options  # noqa: PLC0415 - as above
     from archiver.discovery.export.verb import Wanted  # noqa: PLC0415 - as above
     from archiver.scope.days import days_in_zone, zone_called  # noqa: PLC0415 - as above
 
@@ -240,6 +250,7 @@ def _wanted(
         formats=tuple(name for name in FORMAT_NAMES if name in chosen),
         redaction=redaction,
         volume_bytes=None if volume_size is None else _size(volume_size),
+        options=parse_options(options, chosen),
     )
 
 

@@ -130,8 +130,9 @@ def show_made(output: Output, wanted: Wanted, made: Made, *, place: str, is_ente
     if gaps or totals["files_missing"] or totals["not_returned"]:
         output.line()
         output.line(
-            f"Missing, or may be: {totals['files_missing']} files, {totals['not_returned']} messages that Flock no longer returned, "
-            f"{gaps} gaps of the archive. cover.pdf and report.json say which."
+            f"Missing, or may be: {_many(totals['files_missing'], 'file')}, "
+            f"{_many(totals['not_returned'], 'message')} that Flock no longer returned, "
+            f"{_many(gaps, 'gap')} of the archive. cover.pdf and report.json say which."
         )
     output.line()
     output.line(
@@ -179,14 +180,14 @@ def _show_missing(output: Output, reasons: dict[str, int], not_returned: int, ga
     output.line()
     output.line("Missing, or may be:")
     for reason, count in reasons.items():
-        output.line(f"  {count} files: {reason}")
+        output.line(f"  {_many(count, 'file')}: {reason}")
     if not_returned:
-        output.line(f"  {not_returned} messages are archived and Flock no longer returned them")
+        output.line(f"  {_many(not_returned, 'message')} archived that Flock no longer returned")
     kinds: dict[str, int] = {}
     for note in gaps:
         kinds[note.kind] = kinds.get(note.kind, 0) + 1
     for kind, count in sorted(kinds.items())[:GAP_KINDS_SHOWN_MAX]:
-        output.line(f"  {count} gaps of the kind {kind}")
+        output.line(f"  {_many(count, 'gap')} of the kind {kind}")
     if gaps:
         output.line("  `archiver gaps` tells what each kind means, and what closes it.")
 
@@ -208,6 +209,10 @@ def _files(wanted: Wanted, foreseen: Preview) -> str:
     stored = f"{foreseen.total('files_stored')} stored ({_bytes(foreseen.total('file_bytes'))})"
     left_out = "" if wanted.asked.with_files else ", all left out as was asked"
     return f"{foreseen.total('files')}: {stored}, {foreseen.total('files_missing')} missing{left_out}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _bytes(size: int) -> str:

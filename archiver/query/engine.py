@@ -160,12 +160,19 @@ class _Relations:
 
 
 def open_engine(
-    archive: Archive, head: Head, *, login: S3Login | None = None, extension: Path | None = None, by_arrow: bool = False
+    archive: Archive,
+    head: Head,
+    *,
+    login: S3Login | None = None,
+    extension: Path | None = None,
+    by_arrow: bool = False,
+    memory_bytes_max: int | None = None,
 ) -> Engine:
     """Open DuckDB over an archive in a folder or in a bucket; raises `UsageError` for any other store, `StorageError` if S3 fails.
 
     A bucket is read by DuckDB's own ``extension``, by default the one of the installed wheel; where there is none, or with
-    ``by_arrow``, by pyarrow.
+    ``by_arrow``, by pyarrow. Beyond ``memory_bytes_max`` DuckDB works on disk, in a folder for temporary files; by default it takes most of
+    the machine's memory first.
     """
     root = archive.store.url.rstrip("/") + "/"
     is_bucket = root.startswith("s3://")
@@ -184,6 +191,7 @@ def open_engine(
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
             "temp_directory": scratch.name,
+            **({} if memory_bytes_max is None else {"memory_limit": f"{memory_bytes_max}B"}),
         },
     )
     files = None

@@ -64,6 +64,30 @@ class TestMake:
     def test_the_command_line_names_the_formats_that_there_are(self) -> None:
         assert list(FORMAT_NAMES) == list(FORMATS)
 
+    def test_options_of_formats_are_taken_and_are_part_of_which_export_it_is(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ("--matter", "options", "--format", "eml", "--format", "dat", "--to", str(tmp_path / "x"))
+        options = ("--option", "eml=message", "--option", "dat-bom=no")
+        made = document(capsys, *words, *options)
+        data = tmp_path / "x" / "data"
+        assert len(list((data / "eml").rglob("*.eml"))) >= made["totals"]["messages"]
+        assert not next((data / "dat").rglob("*.dat")).read_bytes().startswith(b"\xef\xbb\xbf")
+        assert json.loads((tmp_path / "x" / "report.json").read_bytes())["asked"]["options"] == {
+            "dat-bom": "no",
+            "eml": "message",
+        }
+        assert document(capsys, "check", str(tmp_path / "x"), code=0)["findings"] == []
+        assert not document(capsys, *words, *options)["is_new"]
+        assert "other options" in document(capsys, *words, code=5)["error"]["what"]
+
+    def test_an_option_that_says_what_counts_anyway_changes_nothing(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ("--matter", "options", "--format", "eml", "--to", str(tmp_path / "x"))
+        document(capsys, *words)
+        assert not document(capsys, *words, "--option", "eml=day")["is_new"]
+
     def test_a_search_with_context_for_a_person(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         words = (
             "--matter",
@@ -109,6 +133,14 @@ class TestMake:
             (("--matter", "m", "--to", "s3://UPPER/x"), "bucket"),
             (("--matter", "m", "--to", "x", "--redact", "nowhere.yaml"), "no redaction file"),
             (("--matter", "m", "--to", "x", "--head", "999"), "no entry 999"),
+            (("--matter", "m", "--to", "x", "--option", "emal=message"), "no option of a format"),
+            (("--matter", "m", "--to", "x", "--format", "eml", "--option", "eml"), "no option of a format"),
+            (("--matter", "m", "--to", "x", "--format", "eml", "--option", "eml=week"), "cannot be 'week'"),
+            (("--matter", "m", "--to", "x", "--option", "eml=message"), "about eml, which was not asked for"),
+            (
+                ("--matter", "m", "--to", "x", "--format", "eml", "--option", "eml=day", "--option", "eml=message"),
+                "given twice",
+            ),
         ],
     )
     def test_what_cannot_be_asked_says_why(

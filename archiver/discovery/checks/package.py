@@ -25,7 +25,22 @@ TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
 FINDINGS_MAX: Final = 10_000
 _DATA: Final = "data/"
 _NATIVES: Final = "natives"
-_ADDED: Final = ("messages", "context", "versions", "files", "files_stored", "files_withheld", "files_missing")
+_ADDED: Final = (
+    "captures",
+    "messages",
+    "context",
+    "versions",
+    "files",
+    "files_stored",
+    "files_withheld",
+    "files_missing",
+)
+# A capture is a row of the archive; what is left out of these is no version of the package.
+_CAPTURES_LEFT_OUT: Final = (
+    "captures_of_the_same_version",
+    "captures_without_uid_of_the_same_message",
+    "earlier_versions",
+)
 
 Progress = Callable[[str], None]
 
@@ -268,6 +283,8 @@ def _check_counts(bag: _Bag, report: Mapping[str, Any]) -> None:
         _require_equal(bag, "messages_by_type", sum(report["messages_by_type"].values()), totals["messages"])
         kinds = sum(totals[name] for name in ("files_stored", "files_withheld", "files_missing"))
         _require_equal(bag, "files", kinds, totals["files"])
+        left_out = sum(report["left_out"].get(name, 0) for name in _CAPTURES_LEFT_OUT)
+        _require_equal(bag, "captures", totals["versions"] + left_out, totals["captures"])
         reasons = sum(report["missing"]["files_by_reason"].values())
         _require_equal(bag, "files_by_reason", reasons, totals["files_missing"])
         for name, found in sorted(report["formats"].items()):

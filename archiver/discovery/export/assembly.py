@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +20,8 @@ from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.people import People, path_name
 from archiver.discovery.export.record import Conversation, File, Message, Slice, Version
-from archiver.discovery.export.redaction import Redaction
+from archiver.discovery.export.redaction import MARK, REDACTED, Redaction
+from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.runs import Piece, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
@@ -58,12 +61,58 @@ _FIRST: Final = "first_sent"
 _DAY: Final = "day_on"
 
 
+# Why something of what was chosen is not in the export, by the names under which the report counts it.
+CAPTURED_AGAIN: Final = "captures_of_the_same_version"
+WITHOUT_UID: Final = "captures_without_uid_of_the_same_message"
+EARLIER_VERSIONS: Final = "earlier_versions"
+EARLIER_FILES: Final = "files_of_earlier_versions"
+FILES_WITHHELD: Final = "files_withheld"
+
+_Files = Mapping[tuple[str, str], list[dict[str, Any]]]
+
+
+class _Columns:
+    """Rows as lists by column, instants in milliseconds: quicker than a mapping for each row."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._columns: dict[str, list[Any]] = {
+            name: (pc.cast(rows.column(name), pa.int64()) if name == "observed_at" else rows.column(name)).to_pylist()
+            for name in rows.column_names
+            if name not in ("chat_id", "chat_kind", "sent_at", "text", "client_id", _DAY)
+        }
+        marks = [found for name, found in self._columns.items() if name.startswith(MARK)]
+        self.black = [sum(found) for found in zip(*marks, strict=True)]
+        """How many places of each row are black; empty where nothing is to be."""
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self._columns[name]
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Return one row as a mapping."""
+        return {name: found[place] for name, found in self._columns.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What belongs to the messages of a slice beside their rows.
+
+    The id of their chat as it is shown, as the rows have it and as the archive does; files and originals of replies; and what is left out.
+    """
+
+    shown_chat_id: str
+    chat_id: str
+    true_chat_id: str
+    files: _Files
+    originals: Mapping[str, str]
+    left_out: Counter[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """Makes slices of rows; what it needs to know of everything but the rows.
 
     ``withheld`` says why no file's bytes are wanted, None if they are. A stored file has no ``path`` yet: who encloses it says where it
-    lies.
+    lies. ``unnamed`` counts by chat and uid the rows left out before that came without a uid and turned out to be that message.
     """
 
     people: People
@@ -75,6 +124,8 @@ class Assembly:
     is_last_only: bool = False
     redaction: Redaction = field(default_factory=Redaction)
     withheld: str | None = None
+    replies: Replies | None = None
+    unnamed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
@@ -87,9 +138,7 @@ class Assembly:
                         number += len(made.messages)
                         yield made
 
-    def _whole_days(
-        self, pieces: Iterator[Piece]
-    ) -> Iterator[tuple[pa.Table, Mapping[tuple[str, str], list[dict[str, Any]]]]]:
+    def _whole_days(self, pieces: Iterator[Piece]) -> Iterator[tuple[pa.Table, _Files]]:
         """Yield rows in order, no day of a conversation over two of them, and the rows of their files by message."""
         rest: pa.Table | None = None
         rest_files: pa.Table | None = None
@@ -119,107 +168,133 @@ class Assembly:
         day: date,
         rows: pa.Table,
         *,
-        files: Mapping[tuple[str, str], list[dict[str, Any]]],
+        files: _Files,
         number: int,
     ) -> Iterator[Slice]:
         starts = _starts(rows)
         gaps = self.gaps.of(chat_id, *_bounds_ms(day, self.zone))
         parts = -(-len(starts) // SLICE_MESSAGES_MAX)
+        true_chat = self.redaction.true_chat(chat_id)
         for part in range(parts):
-            chosen = starts[part * SLICE_MESSAGES_MAX : (part + 1) * SLICE_MESSAGES_MAX + 1]
-            end = chosen[SLICE_MESSAGES_MAX] if len(chosen) > SLICE_MESSAGES_MAX else rows.num_rows
-            table = self.redaction.apply(rows.slice(chosen[0], end - chosen[0]))
-            messages = tuple(self._messages(conversation, _records(table), files, number + part * SLICE_MESSAGES_MAX))
-            yield Slice(conversation, day.isoformat(), part + 1, parts, messages, gaps)
+            after = (part + 1) * SLICE_MESSAGES_MAX
+            chosen = starts[part * SLICE_MESSAGES_MAX : after]
+            end = starts[after] if len(starts) > after else rows.num_rows
+            table = rows.slice(chosen[0], end - chosen[0])
+            left_out = Counter(self.redaction.leaves_out(table))
+            columns = _Columns(self.redaction.apply(table))
+            spans = [(one - chosen[0], other - chosen[0]) for one, other in pairwise([*chosen, end])]
+            uids = [columns["message_uid"][first] for first, _ in spans]
+            if self.unnamed:
+                left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
+            originals = {} if self.replies is None else self.replies.of(true_chat, uids)
+            beside = _Beside(conversation.chat_id, chat_id, true_chat, files, originals, left_out)
+            messages = tuple(self._messages(columns, spans, beside, number + part * SLICE_MESSAGES_MAX))
+            captures = table.num_rows + left_out[WITHOUT_UID]
+            yield Slice(conversation, day.isoformat(), part + 1, parts, messages, gaps, captures, +left_out)
 
     def _messages(
-        self,
-        conversation: Conversation,
-        rows: Iterator[dict[str, Any]],
-        files: Mapping[tuple[str, str], list[dict[str, Any]]],
-        number: int,
+        self, columns: _Columns, spans: Sequence[tuple[int, int]], beside: _Beside, number: int
     ) -> Iterator[Message]:
-        group: list[dict[str, Any]] = []
-        uid: str | None = None
-        for row in rows:
-            if row["message_uid"] != uid and group:
-                number += 1
-                yield self._message(conversation, group, files, number)
-                group = []
-            uid = row["message_uid"]
-            group.append(row)
-        if group:
-            yield self._message(conversation, group, files, number + 1)
-
-    def _message(
-        self,
-        conversation: Conversation,
-        rows: list[dict[str, Any]],
-        files: Mapping[tuple[str, str], list[dict[str, Any]]],
-        number: int,
-    ) -> Message:
-        first, last = rows[0], rows[-1]
-        uid, chat_id = first["message_uid"], first["chat_id"]
-        control_number = f"{self.prefix}-{number:0{CONTROL_DIGITS}d}"
+        """Yield the messages of rows, each from a first row to before another; the newest row is the last."""
+        versions = self._versions(columns, beside.left_out)
         person = self.people.person
-        since = None
         # Most exports have millions of messages and nothing black, and this is asked of each.
         is_active = self.redaction.is_active
-        key = (self.redaction.true_chat(chat_id) if is_active else chat_id, uid)
-        if key in self.absences.answers:
-            since = self.absences.since(*key, (row["observed_at"] for row in rows if row["source"] in ANSWERS))
-        kept = [last] if self.is_last_only else _distinct(rows) if len(rows) > 1 else rows
-        attached = files.get((chat_id, uid))
-        versions = tuple(map(self._version, kept))
-        if is_active:
-            self.redaction.note(control_number, chat_id, kept)
-        return Message(
-            conversation.chat_id,
-            uid,
-            control_number,
-            first[_FIRST],
-            first["sent_at_basis"],
-            person(last["sender_id"], last["sender_name"]),
-            versions,
-            () if attached is None else self._files(attached, kept, control_number),
-            last["send_as_name"],
-            None if last["on_behalf_of"] is None else person(last["on_behalf_of"]),
-            last["app_id"],
-            () if last["visible_to"] is None else tuple(person(each) for each in last["visible_to"]),
-            None,
-            since,
-            first[IS_CONTEXT],
-            sum(self.redaction.count(row) for row in kept) if is_active else 0,
-        )
+        uids, sent_at, bases = columns["message_uid"], columns[_FIRST], columns["sent_at_basis"]
+        senders, names, aliases = columns["sender_id"], columns["sender_name"], columns["send_as_name"]
+        principals, apps, visible = columns["on_behalf_of"], columns["app_id"], columns["visible_to"]
+        contexts = columns[IS_CONTEXT]
+        originals, files, answers = beside.originals, beside.files, self.absences.answers
+        for first, end in spans:
+            number += 1
+            last, uid = end - 1, uids[first]
+            kept: Sequence[int] = (last,) if end - first == 1 else self._kept(columns, first, end, beside.left_out)
+            control_number = f"{self.prefix}-{number:0{CONTROL_DIGITS}d}"
+            attached = files.get((beside.chat_id, uid))
+            if is_active:
+                self.redaction.note(control_number, beside.chat_id, [columns.row(place) for place in kept])
+            yield Message(
+                beside.shown_chat_id,
+                uid,
+                control_number,
+                sent_at[first],
+                bases[first],
+                person(senders[last], names[last]),
+                tuple([versions[place] for place in kept]),
+                () if attached is None else self._files(attached, columns, kept, control_number, beside.left_out),
+                aliases[last],
+                None if principals[last] is None else person(principals[last]),
+                apps[last],
+                () if visible[last] is None else tuple(person(each) for each in visible[last]),
+                originals.get(uid),
+                self._since((beside.true_chat_id, uid), columns, range(first, end)) if answers else None,
+                contexts[first],
+                sum(columns.black[place] for place in kept) if is_active else 0,
+            )
 
-    def _version(self, row: dict[str, Any]) -> Version:
-        key = self.keys[row[OBJECT]]
-        is_black = self.redaction.is_active and self.redaction.count(row) > 0
-        return Version(
-            row["version"],
-            row["observed_at"],
-            row["plain_text"],
-            row["source"],
-            row["captured_by"],
-            "" if is_black else row["content_digest"],
-            "" if is_black else row["raw_digest"],
-            row["flockml"],
-            row["notification"],
-            row["attachments"],
-            () if row["mentions"] is None else tuple(map(self.redaction.shown_id, row["mentions"])),
-            row["raw"],
-            key,
-            layout.sequence_of_data(key),
+    def _since(self, key: tuple[str, str], columns: _Columns, rows: range) -> int | None:
+        """Return since when a message was not returned, None if it is."""
+        if key not in self.absences.answers:
+            return None
+        observed, sources = columns["observed_at"], columns["source"]
+        return self.absences.since(*key, (observed[place] for place in rows if sources[place] in ANSWERS))
+
+    def _kept(self, columns: _Columns, first: int, end: int, left_out: Counter[str]) -> Sequence[int]:
+        """Return the rows of a message that stand for its versions: of several captures of one, the first that was received."""
+        found: dict[tuple[int, str], int] = {}
+        numbers, digests = columns["version"], columns["content_digest"]
+        for place in range(first, end):
+            found.setdefault((numbers[place], digests[place]), place)
+        left_out[CAPTURED_AGAIN] += end - first - len(found)
+        if not self.is_last_only:
+            return list(found.values())
+        left_out[EARLIER_VERSIONS] += len(found) - 1
+        return (end - 1,)
+
+    def _versions(self, columns: _Columns, left_out: Counter[str]) -> list[Version]:
+        """Return a version for each row."""
+        objects = columns[OBJECT]
+        keys = {place: self.keys[place] for place in set(objects)}
+        commits = {place: layout.sequence_of_data(key) for place, key in keys.items()}
+        digests, raw_digests = columns["content_digest"], columns["raw_digest"]
+        if self.redaction.is_active:
+            digests, raw_digests = (
+                ["" if black else digest for digest, black in zip(found, columns.black, strict=True)]
+                for found in (digests, raw_digests)
+            )
+            left_out[f"{REDACTED}digests"] += sum(map(bool, columns.black))
+        shown = self.redaction.shown_id
+        return list(
+            map(
+                Version,
+                *(columns[name] for name in ("version", "observed_at", "plain_text", "source", "captured_by")),
+                digests,
+                raw_digests,
+                *(columns[name] for name in ("flockml", "notification", "attachments")),
+                [() if found is None else tuple(map(shown, found)) for found in columns["mentions"]],
+                columns["raw"],
+                [keys[place] for place in objects],
+                [commits[place] for place in objects],
+            )
         )
 
     def _files(
-        self, rows: list[dict[str, Any]], versions: Sequence[dict[str, Any]], control_number: str
+        self,
+        rows: list[dict[str, Any]],
+        columns: _Columns,
+        kept: Sequence[int],
+        control_number: str,
+        left_out: Counter[str],
     ) -> tuple[File, ...]:
-        numbers = {row["version"] for row in versions} if self.is_last_only else None
+        numbers = None
+        if self.is_last_only:
+            numbers = {columns["version"][place] for place in kept}
+            left_out[EARLIER_FILES] += len(file_facts(rows)) - len(file_facts(rows, numbers))
         found = []
         for ordinal, facts in enumerate(file_facts(rows, numbers)):
             is_stored = facts.digest is not None
             is_withheld = is_stored and self.withheld is not None
+            left_out[FILES_WITHHELD] += is_withheld
             found.append(
                 File(
                     ordinal,
@@ -280,26 +355,7 @@ def _by_day(rows: pa.Table) -> Iterator[tuple[str, date, pa.Table]]:
         yield chats[start].as_py(), days[start].as_py(), rows.slice(start, end - start)
 
 
-def _records(rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield rows as mappings with instants as milliseconds, column by column, which is the quickest."""
-    names = [name for name in rows.column_names if name not in ("sent_at", "text", "client_id", _DAY)]
-    columns = [
-        (pc.cast(rows.column(name), pa.int64()) if name == "observed_at" else rows.column(name)).to_pylist()
-        for name in names
-    ]
-    for values in zip(*columns, strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
-def _distinct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each version: of several captures of one, the first that was received."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for row in rows:
-        found.setdefault((row["version"], row["content_digest"]), row)
-    return list(found.values())
-
-
-def _by_message(files: pa.Table) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def _by_message(files: pa.Table) -> _Files:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in files.to_pylist():
         found.setdefault((row["chat_id"], row["message_uid"]), []).append(row)

@@ -7,7 +7,7 @@ they were captured, which means hostile: a writer escapes every one of them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 from zoneinfo import ZoneInfo
@@ -141,7 +141,8 @@ class Slice:
     """A part of one conversation: one day in the export's zone, or a part of such a day where it is large.
 
     ``day`` is that day (YYYY-MM-DD); ``part`` of ``parts`` counts within the day, from 1. Messages are sorted by (sent_at_ms, message_uid).
-    ``gaps`` touch this conversation and day. Slices come sorted by (chat_id, day, part).
+    ``gaps`` touch this conversation and day. Slices come sorted by (chat_id, day, part). ``captures`` counts the rows of the archive
+    that its messages are of; ``left_out`` what of them is not in it, by why.
     """
 
     conversation: Conversation
@@ -150,6 +151,8 @@ class Slice:
     parts: int
     messages: tuple[Message, ...]
     gaps: tuple[GapNote, ...] = ()
+    captures: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

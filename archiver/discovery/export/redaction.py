@@ -33,7 +33,10 @@ NAME_CHARACTERS_MIN: Final = 2
 _KEYS: Final = ("words", "patterns", "people", "files")
 _TEXTS: Final = ("plain_text", "notification", "send_as_name", "sender_name")
 _LEFT_OUT: Final = ("flockml", "attachments", "raw")
-_MARK: Final = "black:"
+# The columns that count black places, one for each rule, begin so.
+MARK: Final = "black:"
+# The counts of what is left out because of redaction begin so.
+REDACTED: Final = "redacted_"
 _SOME_TEXT: Final = pa.array([""], type=pa.string())
 
 
@@ -93,8 +96,14 @@ class Redaction:
                     # A sender's name is that of the directory in every row, and counts once, where it is shown.
                     counts = counts if name == "sender_name" else pc.add(counts, found)
                     rows = _with(rows, name, pc.replace_substring_regex(text, rule.regex, BLACK))
-            rows = rows.append_column(f"{_MARK}{place}", counts)
+            rows = rows.append_column(f"{MARK}{place}", counts)
         return rows
+
+    def leaves_out(self, rows: pa.Table) -> dict[str, int]:
+        """Return by its name in the report how many rows have something that a redacted export leaves out."""
+        if not self.is_active:
+            return {}
+        return {f"{REDACTED}{name}": rows.num_rows - rows.column(name).null_count for name in _LEFT_OUT}
 
     def chats(self, rows: pa.Table) -> pa.Table:
         """Return rows in which no chat's id names who is hidden."""
@@ -123,7 +132,7 @@ class Redaction:
 
     def count(self, row: Mapping[str, Any]) -> int:
         """Return how many places of a row are black."""
-        return sum(row[f"{_MARK}{place}"] for place in range(len(self.rules))) if self.is_active else 0
+        return sum(row[f"{MARK}{place}"] for place in range(len(self.rules))) if self.is_active else 0
 
     def note(self, control_number: str, chat_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log what was made black in the rows of a message."""
@@ -131,7 +140,7 @@ class Redaction:
             return
         for row in rows:
             for place, rule in enumerate(self.rules):
-                if row[f"{_MARK}{place}"]:
+                if row[f"{MARK}{place}"]:
                     self.log(
                         Blackened(
                             control_number,
@@ -139,7 +148,7 @@ class Redaction:
                             row["message_uid"],
                             row["version"],
                             rule.name,
-                            row[f"{_MARK}{place}"],
+                            row[f"{MARK}{place}"],
                         )
                     )
 

@@ -18,11 +18,10 @@ REPORT_FORMAT: Final = "flock-archiver export 1"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a report tells that is the same for all volumes: the export's id, what was asked, and what was left out and how often."""
+    """What a report tells that is the same for all volumes: the export's id, and what was asked."""
 
     export_id: str
     asked: Mapping[str, Any]
-    left_out: Mapping[str, int]
 
 
 def report_document(terms: Terms, told: Told, tally: Tally, written: Mapping[str, Written]) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def report_document(terms: Terms, told: Told, tally: Tally, written: Mapping[str
             "files_by_reason": dict(sorted(tally.missing_by_reason.items())),
             "gaps": gaps_document(terms.gaps),
         },
-        "left_out": dict(told.left_out),
+        "left_out": dict(sorted(tally.left_out.items())),
     }
 
 

@@ -7,6 +7,7 @@ both ask `archiver.scope.reach` and `archiver.expression`.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,7 +34,7 @@ class Selection:
     """What is taken from a source: the question, and what must be known to answer it.
 
     ``windows`` are by chat the spans around hits (instants in milliseconds since 1970 UTC, the end not included), None where no context
-    is asked for.
+    is asked for. ``unnamed`` counts, by the message that they turned out to be, the rows without a uid of what `chosen` has taken.
     """
 
     question: Question
@@ -42,6 +43,7 @@ class Selection:
     absences: Absences = field(default_factory=Absences)
     identities: Identities = field(default_factory=Identities)
     windows: Mapping[str, tuple[Span, ...]] | None = None
+    unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def first_ms(self) -> int | None:
@@ -73,7 +75,11 @@ class Selection:
             taken = pc.or_(is_hit, around)
             # What came without a uid says nothing that the message which it turned out to be does not say too.
             found = messages.append_column(IS_CONTEXT, around)
-            found = found.filter(pc.and_(taken, self.identities.own(stretch.messages)))
+            own = self.identities.own(stretch.messages)
+            if own.false_count:
+                unnamed = messages.select(["chat_id", "message_uid"]).filter(pc.and_not(taken, own))
+                self.unnamed.update(zip(*(column.to_pylist() for column in unnamed.columns), strict=True))
+            found = found.filter(pc.and_(taken, own))
             files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
             yield Stretch(found, files, stretch.first_on, stretch.last_on), messages.num_rows
 

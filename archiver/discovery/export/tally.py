@@ -14,6 +14,7 @@ from archiver.discovery.export.record import Conversation, Slice
 class Counted:
     """Messages and what belongs to them; of all, or of one conversation. ``context`` of ``messages`` were not asked for."""
 
+    captures: int = 0
     messages: int = 0
     context: int = 0
     versions: int = 0
@@ -29,8 +30,9 @@ class Counted:
 
     def add(self, part: Slice) -> None:
         """Count the one slice that this is of; `join` adds up."""
+        self.captures += part.captures
+        self.messages += len(part.messages)
         for message in part.messages:
-            self.messages += 1
             self.context += message.is_context
             self.versions += len(message.versions)
             self.edited += message.versions[-1].number > 1
@@ -66,6 +68,7 @@ class Tally:
     conversations: dict[str, tuple[Conversation, Counted]] = field(default_factory=dict)
     by_kind: Counter[str] = field(default_factory=Counter)
     missing_by_reason: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     slices: int = 0
 
     def add(self, part: Slice) -> None:
@@ -76,9 +79,14 @@ class Tally:
         of_slice.add(part)
         counted.join(of_slice)
         self.total.join(of_slice)
+        self.left_out.update(part.left_out)
+        by_app = sum(message.sender.is_bot or message.app_id is not None for message in part.messages)
+        for by, count in (("an app", by_app), ("a person", len(part.messages) - by_app)):
+            if count:
+                self.by_kind[f"{part.conversation.kind}, by {by}"] += count
+        if not of_slice.files_missing:
+            return
         for message in part.messages:
-            by = "an app" if message.sender.is_bot or message.app_id is not None else "a person"
-            self.by_kind[f"{part.conversation.kind}, by {by}"] += 1
             for file in message.files:
                 if file.path is None and file.status != WITHHELD:
                     self.missing_by_reason[file.reason or file.status] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -37,12 +37,14 @@ from archiver.discovery.export.package import (
 from archiver.discovery.export.people import People, read_people
 from archiver.discovery.export.record import GapNote, Slice, Terms
 from archiver.discovery.export.redaction import Redaction, read_redaction
+from archiver.discovery.export.replies import Asked as AskedReplies
+from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.selection import Selection
 from archiver.discovery.export.stretches import open_source
 from archiver.discovery.export.targets import Target
-from archiver.errors import KeyMissingError, RefusedError
+from archiver.errors import DamageFoundError, KeyMissingError, RefusedError
 from archiver.scope.membership import Membership, read_membership
 
 PREFIX_CHARACTERS_MAX: Final = 24
@@ -55,12 +57,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An export that somebody wants: the question, the formats by name, a redaction file, and the size of volumes in bytes."""
+    """An export that somebody wants: the question, formats by name with options, a redaction file, and the size of volumes in bytes."""
 
     asked: Asked
     formats: tuple[str, ...] = ()
     redaction: Path | None = None
     volume_bytes: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,7 +79,6 @@ class Opened:
     redaction: Redaction
     people: People
     gaps: Gaps
-    left_out: dict[str, int] = field(default_factory=dict)
 
     def touching(self, chats: Sequence[str]) -> tuple[GapNote, ...]:
         """Return what may be missing of an export that has these chats."""
@@ -119,13 +121,14 @@ def make(
     software: str,
     sequence: int | None = None,
     executor: Executor | None = None,
+    replies: AskedReplies | None = None,
     progress: Progress | None = None,
 ) -> tuple[Made | None, Head]:
     """Make a package in a place, or go on with one; return it with the head that it is of. None is: there is no message to export.
 
     ``folder`` is one for temporary files. A package that was begun is of the head that it was begun with, whatever came since; a new one is
     of the newest, or of the entry ``sequence``. Raises `RefusedError` if something else is in the place, and `StorageError` if either
-    store cannot: then the same call goes on.
+    store cannot: then the same call goes on. ``replies`` is asked what messages reply to; without it nothing tells.
     """
     found = begun_in(target)
     head = _head(archive, found, sequence)
@@ -137,7 +140,8 @@ def make(
             return whole, head
     opened = open_export(archive, head, wanted, executor=executor)
     runs = Runs(folder)
-    chats, messages = _gather(opened, runs, progress)
+    said = Replies(folder)
+    chats, messages = _gather(opened, runs, said, progress)
     if not messages:
         return None, head
     journal = Journal(target, folder)
@@ -146,16 +150,20 @@ def make(
             journal.begin(begun)
         else:
             journal.resume()
-        order = Order(begun, replace(told, left_out=opened.left_out), wanted.formats, wanted.volume_bytes)
+        if replies is not None:
+            said.ask(replies, head)
+        order = Order(begun, told, wanted.formats, wanted.volume_bytes)
         packing = Packing(target, journal, order, store=archive.store)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
-        return packing.run(_terms(opened, chats, software), _slices(opened, runs), progress=counting), head
+        slices = _all_of(_slices(opened, runs, said), messages + opened.selection.unnamed.total())
+        return packing.run(_terms(opened, chats, software), slices, progress=counting), head
     finally:
         # What is in its place is noted, also where something went wrong: the next try goes on from there.
         journal.flush()
         target.close()
         journal.close()
+        said.close()
 
 
 @dataclass(slots=True)
@@ -171,7 +179,7 @@ class _Counting:
         self.progress("writing messages", min(self.written, self.total), self.total)
 
 
-def _gather(opened: Opened, runs: Runs, progress: Progress | None) -> tuple[list[str], int]:
+def _gather(opened: Opened, runs: Runs, replies: Replies, progress: Progress | None) -> tuple[list[str], int]:
     """Put what was chosen into runs; return the chats that it is of and how many messages there are at most."""
     total = opened.selection.rows()
     looked = rows = 0
@@ -181,6 +189,7 @@ def _gather(opened: Opened, runs: Runs, progress: Progress | None) -> tuple[list
         looked += count
         rows += found.messages.num_rows
         chats.update(found.messages.column("chat_id").unique().to_pylist())
+        replies.see(found.messages)
         runs.add(opened.redaction.chats(_plain(found.messages)), opened.redaction.chats(found.files))
         if progress is not None:
             progress("looking through messages", min(looked, total), total)
@@ -193,7 +202,7 @@ def _plain(rows: pa.Table) -> pa.Table:
     return rows.drop_columns(unneeded) if unneeded else rows
 
 
-def _slices(opened: Opened, runs: Runs) -> Iterator[Slice]:
+def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Iterator[Slice]:
     asked = opened.wanted.asked
     withheld = None
     if not asked.with_files:
@@ -210,8 +219,23 @@ def _slices(opened: Opened, runs: Runs) -> Iterator[Slice]:
         is_last_only=asked.versions == "last",
         redaction=opened.redaction,
         withheld=withheld,
+        replies=replies,
+        unnamed=opened.selection.unnamed,
     )
     return assembly.slices(runs)
+
+
+def _all_of(slices: Iterator[Slice], captures: int) -> Iterator[Slice]:
+    """Yield slices; raises `DamageFoundError` if they are not of all the rows that were chosen, so that no package lacks some unsaid."""
+    found = 0
+    for part in slices:
+        found += part.captures
+        yield part
+    if found != captures:
+        raise DamageFoundError(
+            f"{captures} rows of the archive were chosen, and the export came to {found} of them",
+            next_step="report it: it must not happen; the package is not whole, and nothing was entered in the ledger",
+        )
 
 
 def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
@@ -229,7 +253,7 @@ def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
         custodians=tuple(opened.people.person(user_id) for user_id in opened.question.custodians),
         gaps=opened.touching(chats),
         is_redacted=opened.redaction.is_active,
-        options={"control_prefix": control_prefix(opened.wanted.asked.matter)},
+        options={"control_prefix": control_prefix(opened.wanted.asked.matter), **opened.wanted.options},
     )
 
 
@@ -292,7 +316,7 @@ def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple
         head_sequence=head.sequence,
         head_digest=head.digest,
     )
-    return begun, Told(identifier, said, {})
+    return begun, Told(identifier, said)
 
 
 def asked_document(wanted: Wanted, redaction: str | None) -> dict[str, Any]:
@@ -313,6 +337,7 @@ def asked_document(wanted: Wanted, redaction: str | None) -> dict[str, Any]:
         "versions": asked.versions,
         "files": asked.with_files,
         "formats": list(wanted.formats),
+        "options": dict(wanted.options),
         "redaction_sha256": redaction,
         "volume_bytes": wanted.volume_bytes,
     }

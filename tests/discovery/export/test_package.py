@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from hashlib import md5, sha256
@@ -17,7 +18,7 @@ import pytest
 
 from archiver.archive import layout
 from archiver.archive.commit import Author
-from archiver.archive.reader import Archive, Head
+from archiver.archive.reader import Archive, Head, files_of
 from archiver.discovery.checks.package import check_package
 from archiver.discovery.export.package import Made
 from archiver.discovery.export.targets import FolderTarget, StoreTarget
@@ -133,6 +134,48 @@ class TestReport:
         assert {name: each["messages"] for name, each in found["formats"].items()} == dict.fromkeys(FORMATS, 36)
         assert found["missing"]["files_by_reason"] == {"the host of the file refused it (HTTP 403)": 1}
         assert {gap["gap_id"] for gap in found["missing"]["gaps"]} == {"outage", "feed", "elsewhere", "token"}
+
+    def test_its_captures_are_the_rows_of_the_archive_and_what_is_left_out_of_them_is_counted(
+        self, archive: Lived, package: Path
+    ) -> None:
+        found = report(package)
+        assert found["totals"]["captures"] == sum(record.rows for record in files_of(archive[1], "messages"))
+        assert found["left_out"] == {
+            "captures_of_the_same_version": 1,
+            "captures_without_uid_of_the_same_message": 1,
+        }
+        assert found["totals"]["captures"] == found["totals"]["versions"] + sum(found["left_out"].values())
+
+    def test_what_was_asked_to_be_left_out_is_counted_too(self, archive: Lived, tmp_path: Path) -> None:
+        exported(archive, tmp_path / "x", versions="last", with_files=False)
+        found = report(tmp_path / "x")
+        assert found["left_out"] == {
+            "captures_of_the_same_version": 1,
+            "captures_without_uid_of_the_same_message": 1,
+            "earlier_versions": 3,
+            "files_withheld": 2,
+        }
+        assert found["totals"]["captures"] == found["totals"]["versions"] + 5
+        assert check_package(tmp_path / "x").findings == ()
+
+    def test_what_redaction_leaves_out_is_counted(self, archive: Lived, tmp_path: Path) -> None:
+        (tmp_path / "redact.yaml").write_text("words: [merger]\n")
+        exported(archive, tmp_path / "x", redaction=tmp_path / "redact.yaml")
+        found = report(tmp_path / "x")
+        assert found["left_out"]["redacted_digests"] == 2
+        assert found["left_out"]["redacted_raw"] == found["totals"]["captures"] - 1
+        assert check_package(tmp_path / "x").findings == ()
+
+    def test_captures_that_do_not_add_up_are_found(self, package: Path, tmp_path: Path) -> None:
+        shutil.copytree(package, tmp_path / "x")
+        found = report(tmp_path / "x")
+        found["left_out"]["captures_of_the_same_version"] += 1
+        (tmp_path / "x" / "report.json").write_text(json.dumps(found))
+        assert "/captures" in {finding.place for finding in check_package(tmp_path / "x").findings}
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", tmp_path / "x" / "check.py"], capture_output=True, text=True, check=False
+        )
+        assert "not all captures" in done.stdout
 
     def test_the_cover_page_can_be_read(self, archive: Lived, tmp_path: Path) -> None:
         exported(archive, tmp_path / "x", custodians=("u:kenji",), expression="merger OR 契約", zone="Asia/Tokyo")

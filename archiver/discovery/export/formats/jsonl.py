@@ -15,7 +15,10 @@ from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned
 from archiver.discovery.export.record import Conversation, GapNote, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
+_encode_into = _encoder.encode_into
+_COMMA = ord(",")
 
 
 class JsonlWriter:
@@ -46,19 +49,19 @@ class JsonlWriter:
         head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
         opening = _encode(head)[:-1] + b',"sent_at":"'
         zone = self._terms.zone
-        pieces: list[bytes | memoryview] = []
+        lines = bytearray()
         for message in part.messages:
-            # The object of a message is never empty, so what stands before it can end with a comma.
-            pieces += (
-                opening,
-                zoned(message.sent_at_ms, zone).encode(),
-                b'",',
-                memoryview(_encode(message))[1:],
-                b"\n",
-            )
+            lines += opening
+            lines += zoned(message.sent_at_ms, zone).encode()
+            lines += b'"'
+            # The object of a message is never empty, so its brace becomes the comma after what stands before it.
+            place = len(lines)
+            _encode_into(message, lines, place)
+            lines[place] = _COMMA
+            lines += b"\n"
             self._files += len(message.files)
         self._count += len(part.messages)
-        self._messages.write(b"".join(pieces))
+        self._messages.write(lines)
 
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""

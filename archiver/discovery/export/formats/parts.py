@@ -35,7 +35,7 @@ class Held:
         self._context: AbstractContextManager[BinaryIO] | None = sink.open(path)
         self._stream = self._context.__enter__()
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes | bytearray, /) -> int:
         """Write the next bytes."""
         return len(data) if self._context is None else self._stream.write(data)
 
@@ -75,7 +75,7 @@ class PartFiles:
         self._bytes = 0
         self._held: Held | None = None
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Write whole lines."""
         if self._held is not None and self._bytes >= self._bytes_max:
             self._held.close()

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from archiver.clock import from_ms, to_text
+from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms, to_text
+from archiver.discovery.export.formats.parts import zoned
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person
 
 NOT_RETURNED_MEANING = (
@@ -25,7 +26,8 @@ LEFT_OUT = "the bytes of files were left out of this export"
 
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_MINUTE_SECONDS = 60
+# Of ``2026-11-22T19:05:00.123+01:00``; an offset to the second makes it longer.
+_LOCAL_CHARACTERS = 29
 
 
 def one_line(text: str) -> str:
@@ -43,16 +45,18 @@ def local_text(at_ms: int, zone: ZoneInfo) -> str:
 
     Zones had offsets to the second before about 1900, which RFC 3339 cannot say.
     """
-    try:
-        local = from_ms(at_ms).astimezone(zone)
-        offset = local.utcoffset()
-    except OverflowError:  # at the ends of the calendar
-        return to_text(at_ms)
-    if offset is None or offset.total_seconds() % _MINUTE_SECONDS:
-        return to_text(at_ms)
-    return local.isoformat(timespec="milliseconds")
+    if not EARLIEST_MS + DAY_MS < at_ms < LATEST_MS - DAY_MS:  # the zone's clock may show a year that there is not
+        try:
+            offset = from_ms(at_ms).astimezone(zone).utcoffset()
+        except OverflowError:
+            offset = None
+        if offset is None:
+            return to_text(at_ms)
+    text = zoned(at_ms, zone)
+    return text if len(text) == _LOCAL_CHARACTERS else to_text(at_ms)
 
 
+@lru_cache(maxsize=4_096)
 def addressed(person: Person) -> str:
     """Return a person's name with their address and id, in one line, each only once."""
     name, email, user_id = one_line(person.shown), one_line(person.email or ""), one_line(person.user_id)

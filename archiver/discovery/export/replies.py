@@ -1,0 +1,98 @@
+"""What messages seem to reply to: asked once for a whole export, kept in a file beside it, and looked up slice by slice.
+
+Who asks is brought in from outside (`Asked`), for the inference is a view of `archiver query`, which an export does not know. The question
+names the chats in which a message says that it is a reply, and from when until when: most exports have none, and ask nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive.reader import Head
+from archiver.errors import StoreFullError
+
+# What every reply has in its attachments, whatever its case (the view `inferred_replies`).
+REPLY_WORDS: Final = "in reply to "
+NAMES_AT_ONCE: Final = 500
+REPLIES_AT_ONCE: Final = 1_000
+
+Found = tuple[str, str, str]
+# Given a head, chats, and the first and the last instant of what replies (milliseconds since 1970 UTC, both included), it yields chat,
+# uid of the reply and uid of its original, of each reply of which one original is certain.
+Asked = Callable[[Head, Sequence[str], int, int], Iterable[Found]]
+
+
+class Replies:
+    """What each message replies to, by chat and uid as the archive has them. ``folder`` is one for temporary files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._chats: set[str] = set()
+        self._first_ms: int | None = None
+        self._last_ms: int | None = None
+        self._known: frozenset[str] = frozenset()
+        self._table: sqlite3.Connection | None = None
+
+    def see(self, rows: pa.Table) -> None:
+        """Note where rows of messages say that they are replies."""
+        says_so = pc.match_substring(rows.column("attachments"), REPLY_WORDS, ignore_case=True)
+        says_so = pc.and_(pc.fill_null(says_so, fill_value=False), pc.is_valid(rows.column("app_id")))
+        if not pc.any(says_so, min_count=0).as_py():
+            return
+        found = rows.select(["chat_id", "sent_at"]).filter(says_so)
+        self._chats.update(pc.unique(found.column("chat_id")).to_pylist())
+        bounds = pc.min_max(pc.cast(found.column("sent_at"), pa.int64())).as_py()
+        self._first_ms = bounds["min"] if self._first_ms is None else min(self._first_ms, bounds["min"])
+        self._last_ms = bounds["max"] if self._last_ms is None else max(self._last_ms, bounds["max"])
+
+    def ask(self, asked: Asked, head: Head) -> None:
+        """Ask once for all that was noted; raises `StoreFullError` if the folder is full, and what ``asked`` raises."""
+        if self._first_ms is None or self._last_ms is None:
+            return
+        self._table = sqlite3.connect(self._folder / "replies.sqlite", isolation_level=None)
+        # It is made anew by every try, so that nothing of it need survive a crash.
+        self._run("PRAGMA journal_mode = OFF")
+        self._run("PRAGMA synchronous = OFF")
+        self._run(
+            "CREATE TABLE replies (chat_id TEXT, message_uid TEXT, original_uid TEXT, "
+            "PRIMARY KEY (chat_id, message_uid)) WITHOUT ROWID"
+        )
+        source = iter(asked(head, sorted(self._chats), self._first_ms, self._last_ms))
+        while found := list(islice(source, REPLIES_AT_ONCE)):
+            places = ", ".join(["(?, ?, ?)"] * len(found))
+            self._run(f"INSERT INTO replies VALUES {places}", [part for each in found for part in each])  # noqa: S608 - signs only
+        self._known = frozenset(chat_id for (chat_id,) in self._run("SELECT DISTINCT chat_id FROM replies"))
+
+    def of(self, chat_id: str, uids: Iterable[str]) -> Mapping[str, str]:
+        """Return by its uid what each of some messages of a chat replies to, of those that reply to one."""
+        if chat_id not in self._known:
+            return {}
+        found: dict[str, str] = {}
+        rest = iter(uids)
+        while names := list(islice(rest, NAMES_AT_ONCE)):
+            places = ", ".join("?" * len(names))
+            sql = f"SELECT message_uid, original_uid FROM replies WHERE chat_id = ? AND message_uid IN ({places})"  # noqa: S608 - signs only
+            found.update((uid, original) for uid, original in self._run(sql, [chat_id, *names]))
+        return found
+
+    def close(self) -> None:
+        """Close the file; who made its folder removes it."""
+        if self._table is not None:
+            self._table.close()
+
+    def _run(self, sql: str, values: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
+        assert self._table is not None
+        try:
+            return self._table.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise StoreFullError(
+                f"the folder for temporary files, {self._folder.parent}, takes no more: {error}",
+                next_step="make space there, or name another by TMPDIR; then give the same command again",
+            ) from None
