@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from archiver import wiring_restore as wiring
+from archiver import wiring, wiring_restore
 from archiver.archive.ledger import HoldScope, MatterAct
 from archiver.archive.matters import record_act
 from archiver.archive.reader import Archive, Head
@@ -19,12 +18,12 @@ from archiver.discovery.replay import Replayed, Standing, Uncertain, replay, sta
 from archiver.discovery.replay_journal import open_journal, read_journal
 from archiver.discovery.replay_message import Post, posts_of
 from archiver.discovery.replay_selection import Selection, captured_marks, select
-from archiver.discovery.restore_chats import chats_named
 from archiver.discovery.restore_selection import Wanted
 from archiver.errors import EXIT_GAPS
 from archiver.expression import Expression, parse_expression
-from archiver.scope.days import days_in_zone
+from archiver.scope.days import days_in_zone, zone_called
 from archiver.scope.membership import read_membership
+from archiver.scope.named import chats_named
 
 if TYPE_CHECKING:
     from archiver.settings import Settings
@@ -61,7 +60,7 @@ class _Found:
 def work(invocation: Invocation, order: Order, *, go: bool) -> int | None:
     """Look, and tell or post; returns the exit code."""
     settings = invocation.settings()
-    poster = wiring.poster(settings, invocation.secrets(settings), order.poster)
+    poster = wiring_restore.poster(settings, invocation.secrets(settings), order.poster)
     found = _find(settings, order)
     captured = captured_marks(found.archive, found.head, order.channel, poster.user_id)
     if not go:
@@ -73,7 +72,7 @@ def work(invocation: Invocation, order: Order, *, go: bool) -> int | None:
     clock = SystemClock()
     with (
         open_journal(settings.state, order.channel) as journal,
-        wiring.flock_sender(settings) as sender,
+        wiring_restore.flock_sender(settings) as sender,
         invocation.output.progress() as bars,
     ):
         now = standing(
@@ -128,14 +127,13 @@ def _find(settings: Settings, order: Order) -> _Found:
 
 
 def _expression(order: Order) -> Expression | None:
-    return None if order.expression is None else parse_expression(order.expression, zone=ZoneInfo(order.zone))
+    return None if order.expression is None else parse_expression(order.expression, zone=zone_called(order.zone))
 
 
 def _enter(found: _Found, order: Order, now: Standing) -> int | None:
     """Enter what is about to be posted on behalf of a matter, before anything is."""
     if order.matter is None:
         return None
-    clock = SystemClock()
     act = MatterAct(
         matter=order.matter,
         head_sequence=found.head.sequence,
@@ -144,7 +142,8 @@ def _enter(found: _Found, order: Order, now: Standing) -> int | None:
         scope=found.scope,
         detail={"channel": order.channel},
     )
-    author = wiring.author(clock=clock)
+    clock = SystemClock()
+    author = wiring.author_beside_runs(clock=clock)
     return record_act(found.archive, found.head, "replay", act, author=author, now_ms=clock.now_ms).sequence
 
 
