@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from archiver.settings import Settings
 
 SHOWN_MAX = 10
+SECONDS_PER_MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ def _show(output: Output, order: Order, found: _Found, now: Standing, seconds: f
             f"{len(found.posts):,} posts in {order.channel}"
         )
         output.line(
-            f"{now.posted:,} are there already; {len(now.to_post):,} would be posted, in {seconds / 60:,.0f} minutes at least"
+            f"{now.posted:,} are there already; {len(now.to_post):,} would be posted, in {_span(seconds)} at least"
         )
     for why, count in sorted(found.selection.left_out.items()):
         output.line(f"{count:,} are left out: {why}")
@@ -196,6 +197,14 @@ def _show(output: Output, order: Order, found: _Found, now: Standing, seconds: f
         output.line("The first of them:")
         output.line(now.to_post[0].fields["text"])
         output.line("Nothing was posted; --go posts.")
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{seconds:,.0f} seconds"
+        if seconds < 2 * SECONDS_PER_MINUTE
+        else f"{seconds / SECONDS_PER_MINUTE:,.0f} minutes"
+    )
 
 
 def _show_uncertain(output: Output, uncertain: Sequence[Post]) -> None:
