@@ -11,6 +11,7 @@ import platform
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,15 @@ def open_archive(settings: Settings) -> Archive:
     from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
 
     return Archive.open(open_store(settings))
+
+
+def open_seen_archive(settings: Settings) -> Archive:
+    """Return the archive, held against what this machine saw of its ledger; raises `LedgerBrokenError` if its end is gone."""
+    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
+
+    archive = open_archive(settings)
+    last_head.check(settings.state, archive)
+    return archive
 
 
 def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
@@ -343,14 +353,20 @@ def queue_depth(settings: Settings) -> QueueDepth | None:
 
 def author(settings: Settings, *, clock: Clock) -> Author:
     """Return who commits as a new run on this machine. Call it while holding this machine's run lock."""
-    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
     from archiver.run.lock import writer_id  # noqa: PLC0415 - see the module's docstring
+
+    return replace(author_beside_runs(clock=clock), writer=writer_id(settings.state, fresh=secrets.token_hex(16)))
+
+
+def author_beside_runs(*, clock: Clock) -> Author:
+    """Return who enters something without this machine's run lock, as a hold or an export: a writer of its own each time."""
+    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
 
     return Author(
         run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
         actor=user_name(),
         software=SOFTWARE,
-        writer=writer_id(settings.state, fresh=secrets.token_hex(16)),
+        writer=secrets.token_hex(16),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver import wiring, wiring_query
-from archiver.clock import Clock, to_text
+from archiver.clock import Clock
 from archiver.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -49,19 +48,11 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
 
     It takes no run lock: of an export's entry and a run's commit the ledger lets one win, and the other try again.
     """
-    from archiver.archive.commit import Author  # noqa: PLC0415 - heavy, and --help needs none of it
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - as above
-    from archiver.run import last_head  # noqa: PLC0415 - as above
+    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - heavy, and --help needs none of it
 
     give_memory_back()
-    archive = wiring.open_archive(settings)
-    last_head.check(settings.state, archive)
-    author = Author(
-        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=wiring.user_name(),
-        software=wiring.SOFTWARE,
-        writer=secrets.token_hex(16),
-    )
+    archive = wiring.open_seen_archive(settings)
+    author = wiring.author_beside_runs(clock=clock)
     with (
         tempfile.TemporaryDirectory(prefix="archiver-export-") as folder,
         ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as executor,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from archiver import wiring
-from archiver.clock import Clock, to_text
+from archiver.clock import Clock
 
 if TYPE_CHECKING:
     from archiver.archive.reader import Archive
@@ -34,17 +34,9 @@ def registrar(settings: Settings, *, clock: Clock) -> Registrar:
     It takes no run lock: a hold must not wait for a night's work, and of a hold and a run's commit the ledger lets one win and the other
     try again. So it has a writer's name of its own each time, and the store is asked first to show that it lets only one win.
     """
-    from archiver.archive.commit import Author  # noqa: PLC0415 - heavy, and --help needs none of it
-    from archiver.retention.holds import Registrar  # noqa: PLC0415 - as above
-    from archiver.run import last_head  # noqa: PLC0415 - as above
+    from archiver.retention.holds import Registrar  # noqa: PLC0415 - heavy, and --help needs none of it
 
-    archive = wiring.open_archive(settings)
+    archive = wiring.open_seen_archive(settings)
     archive.store.probe()
-    last_head.check(settings.state, archive)
-    author = Author(
-        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=wiring.user_name(),
-        software=wiring.SOFTWARE,
-        writer=secrets.token_hex(16),
-    )
+    author = wiring.author_beside_runs(clock=clock)
     return Registrar(archive=archive, author=author, now_ms=clock.now_ms, new_attempt=lambda: secrets.token_hex(4))

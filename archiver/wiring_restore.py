@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver import wiring
-from archiver.clock import Clock, SystemClock, to_text
+from archiver.clock import SystemClock
 from archiver.errors import SpoolError, UsageError
 
 if TYPE_CHECKING:
-    from archiver.archive.commit import Author
-    from archiver.archive.reader import Archive
     from archiver.flock.sender import FlockSender
     from archiver.flock.tokens import UserToken
     from archiver.settings import Secrets, Settings
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
 
 COPIES_FOLDER = "copies"
 USERS_SHOWN_MAX = 10
-
-
-def open_seen_archive(settings: Settings) -> Archive:
-    """Return the archive, held against what this machine saw of its ledger: nothing is taken from one that lost its end."""
-    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
-
-    archive = wiring.open_archive(settings)
-    last_head.check(settings.state, archive)
-    return archive
 
 
 def open_place(settings: Settings, place: str, *, endpoint_url: str | None = None, region: str | None = None) -> Store:
@@ -111,18 +100,6 @@ def piece_bytes(settings: Settings) -> int:
 def new_attempt() -> str:
     """Return eight random hex digits, which no other attempt has."""
     return secrets.token_hex(4)
-
-
-def author(*, clock: Clock) -> Author:
-    """Return who enters something beside runs, as a hold does: under a writer's name of its own each time."""
-    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
-
-    return Author(
-        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=wiring.user_name(),
-        software=wiring.SOFTWARE,
-        writer=secrets.token_hex(16),
-    )
 
 
 def poster(settings: Settings, given: Secrets, user_id: str | None) -> UserToken:

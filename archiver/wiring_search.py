@@ -1,4 +1,4 @@
-"""Puts together what searches work with: the index in this machine's own folder, labels, replies, and the audit trail.
+"""Puts together what searches work with: the index in this machine's own folder, labels and replies.
 
 Its imports stand inside the functions for the same reason as those of `archiver.wiring`.
 """
@@ -6,19 +6,17 @@ Its imports stand inside the functions for the same reason as those of `archiver
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from archiver import wiring, wiring_query
-from archiver.clock import Clock, to_ms, to_text
+from archiver.clock import to_ms
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from archiver.archive.ledger import MatterAct
     from archiver.archive.reader import Archive, Head
     from archiver.discovery.index import Index
     from archiver.discovery.search_around import Reply
@@ -134,23 +132,3 @@ def replies(settings: Settings, archive: Archive, head: Head, keys: Sequence[Key
             )
             for row in engine.ask(sql).rows
         ]
-
-
-def record_search(settings: Settings, archive: Archive, head: Head, act: MatterAct, *, clock: Clock) -> Head:
-    """Enter a search on behalf of a matter into the ledger and return the new head; it waits for no run that is under way.
-
-    As with holds: the store is asked first to show that it lets only one writer win.
-    """
-    from archiver.archive.commit import Author  # noqa: PLC0415 - see the module's docstring
-    from archiver.archive.matters import record_act  # noqa: PLC0415 - see the module's docstring
-    from archiver.run import last_head  # noqa: PLC0415 - see the module's docstring
-
-    archive.store.probe()
-    last_head.check(settings.state, archive)
-    author = Author(
-        run=f"{to_text(clock.now_ms())}-{secrets.token_hex(4)}",
-        actor=wiring.user_name(),
-        software=wiring.SOFTWARE,
-        writer=secrets.token_hex(16),
-    )
-    return record_act(archive, head, "search", act, author=author, now_ms=clock.now_ms)

@@ -1,6 +1,6 @@
 """The command line: the only floor that prints. `main` is the console script.
 
-Each command lives in ``archiver/cli/<name>.py`` (or as `MODULES` says) as ``command``, and `COMMANDS` names it with the sentence that
+Each command lives in ``archiver/cli/<name>.py`` (or as `MODULES` says) as ``command``, and `SECTIONS` names it with the sentence that
 ``archiver --help`` shows, so that the help of the program imports nothing but click. A command takes its shared options from
 `archiver.cli.options`, prints through `archiver.cli.output` and returns its exit code (or None for 0); errors end in
 `archiver.cli.failures`.
@@ -18,29 +18,42 @@ from archiver import __version__
 
 PROGRAM = "archiver"
 
-# In the order in which somebody new needs them.
-COMMANDS: dict[str, str] = {
-    "demo": "See a workspace captured, archived and queried.",
-    "init": "Write a commented archiver.yaml and secrets folder.",
-    "listen": "Receive Flock's webhooks and events into the spool.",
-    "run": "The nightly run: crawl, drain, fetch and commit.",
-    "import": "Archive what somebody brings: uids, messages, a Slack export.",
-    "status": "Show the archive's head, runs, counts and spool.",
-    "gaps": "List what may be missing, and what to do about it.",
-    "retention": "Keep messages as long as policies say, and no longer.",
-    "search": "Find messages by what was said, by whom, where and when.",
-    "query": "Ask the archive in SQL.",
-    "catalog": "Show the archive to DuckDB, Athena and Iceberg engines.",
-    "hold": "Place and release legal holds, and see what they cover.",
-    "restore": "Bring days, conversations or files back from the archive.",
-    "replay": "Post archived messages back into a channel of Flock.",
-    "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
-    "export": "Hand over what a matter asks for, and check a package.",
-    "verify": "Check the archive against its ledger.",
-    "installs": "List and revoke the tokens by which Flock is asked.",
-    "webhooks": "Plan outgoing webhooks, and check which deliver.",
-    "simulate": "A faithful Flock on this machine, to try things on.",
+# In the order in which somebody new needs them, with the heading that `archiver --help` shows over each group.
+SECTIONS: dict[str, dict[str, str]] = {
+    "Begin": {
+        "demo": "See a workspace captured, archived, queried and checked.",
+        "init": "Write a commented archiver.yaml and a secrets folder.",
+        "simulate": "A faithful Flock on this machine, to try things on.",
+    },
+    "Capture": {
+        "listen": "Receive Flock's webhooks and events into the spool.",
+        "run": "The nightly run: crawl, drain, fetch and commit.",
+        "import": "Archive what somebody brings: uids, messages, a Slack export.",
+        "webhooks": "Plan outgoing webhooks, and check which deliver.",
+        "installs": "List and revoke the tokens by which Flock is asked.",
+    },
+    "See how it stands": {
+        "status": "Show the archive's head, runs, counts and spool.",
+        "gaps": "List what may be missing, and what to do about it.",
+        "verify": "Check the archive against its ledger.",
+    },
+    "Keep, and let go": {
+        "hold": "Place and release legal holds, and see what they cover.",
+        "retention": "Keep messages as long as policies say, and no longer.",
+    },
+    "Find, and hand over": {
+        "search": "Find messages by what was said, by whom, where and when.",
+        "export": "Hand over what a matter asks for, and check a package.",
+        "query": "Ask the archive in SQL.",
+        "catalog": "Show the archive to DuckDB, Athena and Iceberg engines.",
+    },
+    "Bring back, and copy": {
+        "restore": "Bring days, conversations or files back from the archive.",
+        "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
+        "replay": "Post archived messages back into a channel of Flock.",
+    },
 }
+COMMANDS: dict[str, str] = {name: sentence for section in SECTIONS.values() for name, sentence in section.items()}
 
 # A module cannot be called by a word of Python.
 MODULES: dict[str, str] = {"import": "import_"}
@@ -49,6 +62,7 @@ _EPILOG = """\b
 Examples:
   archiver demo
   archiver run --config archiver.yaml
+  archiver search 'merger from:ann@acme.com'
   archiver query "SELECT count(*) FROM messages"
 
 \b
@@ -78,8 +92,10 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for heading, section in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), sentence) for name, sentence in section.items()])
 
 
 @click.group(cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

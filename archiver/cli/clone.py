@@ -43,26 +43,26 @@ def command(
     removed from the archive is erased from the copy too. PLACE must be empty or hold such a copy of this very archive; anything else
     is refused (5), and so is a copy that somebody wrote to.
     """
-    from archiver import wiring_restore as wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver import wiring, wiring_restore  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.discovery.clone import Means, clone  # noqa: PLC0415 - as above
 
     settings = invocation.settings()
     source = wiring.open_seen_archive(settings)
-    target = wiring.open_place(settings, place, endpoint_url=endpoint_url, region=region)
+    target = wiring_restore.open_place(settings, place, endpoint_url=endpoint_url, region=region)
     target.probe()
     output = invocation.output
-    with wiring.threads(threads) as executor, output.progress() as progress:
+    with wiring_restore.threads(threads) as executor, output.progress() as progress:
         task = progress.add_task("copying entries", total=None)
         done = clone(
             source,
             target,
             Means(
                 executor=executor,
-                folder=wiring.copies_folder(settings),
-                attempt=wiring.new_attempt(),
+                folder=wiring_restore.copies_folder(settings),
+                attempt=wiring_restore.new_attempt(),
                 now_ms=SystemClock().now_ms(),
-                piece_bytes=wiring.piece_bytes(settings),
+                piece_bytes=wiring_restore.piece_bytes(settings),
                 progress=lambda entry, last: progress.update(task, completed=entry, total=last),
             ),
         )

@@ -12,6 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from archiver.cli.options import Invocation, config_options, examples, output_options
+from archiver.cli.scope_options import (
+    channel_option,
+    conversation_option,
+    custodian_option,
+    days_asked,
+    from_option,
+    matter_option,
+    search_option,
+    until_option,
+    zone_option,
+)
 from archiver.errors import EXIT_DAMAGE, EXIT_GAPS, UsageError
 
 if TYPE_CHECKING:
@@ -62,28 +73,14 @@ def command() -> None:
         "archiver export check smith",
     ),
 )
-@click.option("--matter", metavar="NAME", help="Whose export it is; it stands in the package and in the ledger.")
-@click.option(
-    "--custodian", "custodians", multiple=True, metavar="USER", help="A user id or an e-mail address; may be repeated."
-)
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    metavar="CHANNEL",
-    help="A channel by its id or any name it has had; * and ? stand for other characters. May be repeated.",
-)
-@click.option(
-    "--conversation",
-    "conversations",
-    multiple=True,
-    metavar="USER,USER",
-    help="A one-to-one chat by its two users, as ids or addresses; may be repeated.",
-)
-@click.option("--from", "first_on", metavar="DAY", help="The first day, such as 2026-01-01.")
-@click.option("--until", "last_on", metavar="DAY", help="The last day; all of it is in.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of days and of what readers see.")
-@click.option("--search", "expression", metavar="EXPR", help="Only what this search expression finds.")
+@matter_option
+@custodian_option
+@channel_option
+@conversation_option
+@from_option
+@until_option
+@zone_option
+@search_option
 @click.option("--context", metavar="AMOUNT", help="What stands around each hit: 12h, or 20msgs before and after it.")
 @click.option(
     "--versions", type=click.Choice(["all", "last"]), default="all", show_default=True, help="Of edited messages."
@@ -203,8 +200,8 @@ def _wanted(
     custodians: tuple[str, ...],
     channels: tuple[str, ...],
     conversations: tuple[str, ...],
-    first_on: str | None,
-    last_on: str | None,
+    first_on: date | None,
+    last_on: date | None,
     zone: str,
     expression: str | None,
     context: str | None,
@@ -217,17 +214,14 @@ def _wanted(
 ) -> Wanted:
     """Return what the options ask for; raises `UsageError` for what no export can be."""
     from archiver.archive.ledger import HoldScope  # noqa: PLC0415 - as above
-    from archiver.discovery.export.asked import Asked, checked_matter, parse_context  # noqa: PLC0415 - as above
+    from archiver.discovery.export.asked import Asked, parse_context  # noqa: PLC0415 - as above
     from archiver.discovery.export.format_options import parse_options  # noqa: PLC0415 - as above
     from archiver.discovery.export.verb import Wanted  # noqa: PLC0415 - as above
     from archiver.scope.days import days_in_zone, zone_called  # noqa: PLC0415 - as above
 
     if matter is None:
         raise UsageError("an export is made for a matter", next_step="give --matter a name, such as smith-v-acme")
-    first, last = _day("--from", first_on), _day("--until", last_on)
-    if first is not None and last is not None and first > last:
-        raise UsageError("the export ends before it begins", next_step="exchange --from and --until")
-    from_at_ms, until_ms = days_in_zone(first, last, zone=zone)
+    from_at_ms, until_ms = days_in_zone(*days_asked(None, first_on, last_on), zone=zone)
     scope = HoldScope(
         custodians=tuple(sorted({text.strip() for text in custodians})),
         chats=tuple(sorted({text.strip() for text in (*channels, *conversations)})),
@@ -237,7 +231,7 @@ def _wanted(
         zone=None if expression is None else zone,
     )
     asked = Asked(
-        matter=checked_matter(matter),
+        matter=matter,
         scope=scope,
         zone=zone_called(zone),
         context=None if context is None else parse_context(context),
@@ -306,15 +300,6 @@ def _size(text: str) -> int:
     if size < VOLUME_BYTES_MIN:
         raise UsageError(f"--volume-size {text!r} is no size", next_step="write 2GB or 700MB; at least 1MB")
     return size
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no day", next_step="write it as 2026-11-22") from None
 
 
 @contextmanager

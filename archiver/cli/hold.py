@@ -13,6 +13,15 @@ import click
 
 from archiver.cli.hold_words import hold_document, in_words, scope_document, show_survey, warn
 from archiver.cli.options import Invocation, config_options, examples
+from archiver.cli.scope_options import (
+    channel_option,
+    conversation_option,
+    custodian_option,
+    from_option,
+    search_option,
+    until_option,
+    zone_option,
+)
 from archiver.errors import EXIT_GAPS, ArchiveBusyError, ArchiverError, UsageError
 
 if TYPE_CHECKING:
@@ -52,27 +61,13 @@ def command() -> None:
     ),
 )
 @click.argument("name", required=False)
-@click.option(
-    "--custodian", "custodians", multiple=True, metavar="USER", help="A user id or an e-mail address; may be repeated."
-)
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    metavar="CHANNEL",
-    help="A channel by its id or any name it has had or takes later; * and ? stand for other characters. May be repeated.",
-)
-@click.option(
-    "--conversation",
-    "conversations",
-    multiple=True,
-    metavar="USER,USER",
-    help="A one-to-one chat by its two users, as ids or addresses; may be repeated.",
-)
-@click.option("--from", "first_on", metavar="DAY", help="The first day, such as 2026-01-01.")
-@click.option("--until", "last_on", metavar="DAY", help="The last day; all of it is covered.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of the days, such as Europe/Berlin.")
-@click.option("--search", "expression", metavar="EXPR", help="Only what this search expression finds.")
+@custodian_option
+@channel_option
+@conversation_option
+@from_option
+@until_option
+@zone_option
+@search_option
 @click.option("--everything", is_flag=True, help="All there is and all that comes; instead of a scope.")
 @click.option("--reason", metavar="TEXT", help="Why; it stays in the ledger.")
 @click.option("--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="Several holds, in a YAML file.")
@@ -84,8 +79,8 @@ def place(
     custodians: tuple[str, ...],
     channels: tuple[str, ...],
     conversations: tuple[str, ...],
-    first_on: str | None,
-    last_on: str | None,
+    first_on: date | None,
+    last_on: date | None,
     zone: str,
     expression: str | None,
     everything: bool,
@@ -117,7 +112,7 @@ def place(
     else:
         if name is None:
             raise UsageError("a hold needs a name", next_step="see `archiver hold place --help`")
-        from_at_ms, until_ms = days_in_zone(_day("--from", first_on), _day("--until", last_on), zone=zone)
+        from_at_ms, until_ms = days_in_zone(first_on, last_on, zone=zone)
         scope = HoldScope(
             custodians=custodians,
             chats=(*channels, *conversations),
@@ -342,15 +337,6 @@ def show(invocation: Invocation, *, name: str) -> int | None:
     invocation.output.result(document, show=lambda out: show_survey(out, name, hold, found))
     warn(invocation.output, coverage.doubts)
     return EXIT_GAPS if coverage.doubts else None
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no day", next_step="write it as 2026-11-22") from None
 
 
 @contextmanager

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli.options import Invocation, config_options, examples
+from archiver.cli.scope_options import (
+    channel_option,
+    conversation_option,
+    day_option,
+    days_asked,
+    from_option,
+    matter_option,
+    search_option,
+    until_option,
+    zone_option,
+)
 from archiver.errors import UsageError
 from archiver.ids import is_channel
 
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "archiver replay --channel general --day 2026-03-02 --to g:0123456789abcdef --as u:ann",
-        'archiver replay --channel general --search "merger" --to g:0123456789abcdef --as u:ann --go --matter "Smith v. Acme"',
+        'archiver replay --channel general --search "merger" --to g:0123456789abcdef --as u:ann --go --matter smith-v-acme',
         "archiver replay --conversation ann@acme.com,u:bob --to g:0123456789abcdef --as u:ann --go --uncertain arrived",
     ),
     short_help="Post archived messages back into a channel of Flock.",
@@ -29,25 +40,13 @@ if TYPE_CHECKING:
 @click.option(
     "--as", "poster", metavar="USER", help="The user whose token posts; needed where there are several tokens."
 )
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    metavar="CHANNEL",
-    help="Messages of a channel, by id, name or pattern; may be repeated.",
-)
-@click.option(
-    "--conversation",
-    "pairs",
-    multiple=True,
-    metavar="USER,USER",
-    help="Messages of a one-to-one chat; may be repeated.",
-)
-@click.option("--day", "day", metavar="DAY", help="One day, such as 2026-03-02.")
-@click.option("--from", "first_on", metavar="DAY", help="The first day.")
-@click.option("--until", "last_on", metavar="DAY", help="The last day; all of it is replayed.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of the days, such as Europe/Berlin.")
-@click.option("--search", "expression", metavar="EXPR", help="Only what this search expression finds.")
+@channel_option
+@conversation_option
+@day_option
+@from_option
+@until_option
+@zone_option
+@search_option
 @click.option("--go", is_flag=True, help="Post; without this, only say what would be posted.")
 @click.option(
     "--uncertain",
@@ -57,9 +56,7 @@ if TYPE_CHECKING:
     help="What to do with messages of which nobody knows whether they arrived: end and ask; or what somebody found who looked.",
 )
 @click.option("--resend-uncertain", is_flag=True, help="The same as --uncertain resend.")
-@click.option(
-    "--matter", metavar="NAME", help="On behalf of which matter; it is entered in the ledger before anything is posted."
-)
+@matter_option
 @config_options
 def command(
     invocation: Invocation,
@@ -67,10 +64,10 @@ def command(
     channel: str,
     poster: str | None,
     channels: tuple[str, ...],
-    pairs: tuple[str, ...],
-    day: str | None,
-    first_on: str | None,
-    last_on: str | None,
+    conversations: tuple[str, ...],
+    day: date | None,
+    first_on: date | None,
+    last_on: date | None,
     zone: str,
     expression: str | None,
     go: bool,
@@ -89,31 +86,18 @@ def command(
 
     if not is_channel(channel):
         raise UsageError(f"{channel!r} is no channel", next_step="name the channel by its id, which begins with g:")
-    if not (channels or pairs):
+    if not (channels or conversations):
         raise UsageError("say what to replay", next_step="name a --channel or a --conversation")
-    if day is not None and (first_on or last_on):
-        raise UsageError(
-            "--day is one day, and --from and --until are another way to say it", next_step="give one of them"
-        )
-    one = _day("--day", day)
+    first_on, last_on = days_asked(day, first_on, last_on)
     order = Order(
         channel=channel,
         poster=poster,
-        chats=(*channels, *pairs),
-        first_on=one or _day("--from", first_on),
-        last_on=one or _day("--until", last_on),
+        chats=(*channels, *conversations),
+        first_on=first_on,
+        last_on=last_on,
         zone=zone,
         expression=expression,
         uncertain="resend" if resend_uncertain else uncertain,
         matter=matter,
     )
     return work(invocation, order, go=go)
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no day", next_step="write it as 2026-03-02") from None

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from archiver import wiring_restore as wiring
+from archiver import wiring, wiring_restore
 from archiver.archive.ledger import HoldScope, MatterAct
 from archiver.archive.matters import record_act
 from archiver.archive.reader import Archive, Head
@@ -19,17 +18,18 @@ from archiver.discovery.replay import Replayed, Standing, Uncertain, replay, sta
 from archiver.discovery.replay_journal import open_journal, read_journal
 from archiver.discovery.replay_message import Post, posts_of
 from archiver.discovery.replay_selection import Selection, captured_marks, select
-from archiver.discovery.restore_chats import chats_named
 from archiver.discovery.restore_selection import Wanted
 from archiver.errors import EXIT_GAPS
 from archiver.expression import Expression, parse_expression
-from archiver.scope.days import days_in_zone
+from archiver.scope.days import days_in_zone, zone_called
 from archiver.scope.membership import read_membership
+from archiver.scope.named import chats_named
 
 if TYPE_CHECKING:
     from archiver.settings import Settings
 
 SHOWN_MAX = 10
+SECONDS_PER_MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _Found:
 def work(invocation: Invocation, order: Order, *, go: bool) -> int | None:
     """Look, and tell or post; returns the exit code."""
     settings = invocation.settings()
-    poster = wiring.poster(settings, invocation.secrets(settings), order.poster)
+    poster = wiring_restore.poster(settings, invocation.secrets(settings), order.poster)
     found = _find(settings, order)
     captured = captured_marks(found.archive, found.head, order.channel, poster.user_id)
     if not go:
@@ -73,7 +73,7 @@ def work(invocation: Invocation, order: Order, *, go: bool) -> int | None:
     clock = SystemClock()
     with (
         open_journal(settings.state, order.channel) as journal,
-        wiring.flock_sender(settings) as sender,
+        wiring_restore.flock_sender(settings) as sender,
         invocation.output.progress() as bars,
     ):
         now = standing(
@@ -128,14 +128,13 @@ def _find(settings: Settings, order: Order) -> _Found:
 
 
 def _expression(order: Order) -> Expression | None:
-    return None if order.expression is None else parse_expression(order.expression, zone=ZoneInfo(order.zone))
+    return None if order.expression is None else parse_expression(order.expression, zone=zone_called(order.zone))
 
 
 def _enter(found: _Found, order: Order, now: Standing) -> int | None:
     """Enter what is about to be posted on behalf of a matter, before anything is."""
     if order.matter is None:
         return None
-    clock = SystemClock()
     act = MatterAct(
         matter=order.matter,
         head_sequence=found.head.sequence,
@@ -144,7 +143,8 @@ def _enter(found: _Found, order: Order, now: Standing) -> int | None:
         scope=found.scope,
         detail={"channel": order.channel},
     )
-    author = wiring.author(clock=clock)
+    clock = SystemClock()
+    author = wiring.author_beside_runs(clock=clock)
     return record_act(found.archive, found.head, "replay", act, author=author, now_ms=clock.now_ms).sequence
 
 
@@ -186,7 +186,7 @@ def _show(output: Output, order: Order, found: _Found, now: Standing, seconds: f
             f"{len(found.posts):,} posts in {order.channel}"
         )
         output.line(
-            f"{now.posted:,} are there already; {len(now.to_post):,} would be posted, in {seconds / 60:,.0f} minutes at least"
+            f"{now.posted:,} are there already; {len(now.to_post):,} would be posted, in {_span(seconds)} at least"
         )
     for why, count in sorted(found.selection.left_out.items()):
         output.line(f"{count:,} are left out: {why}")
@@ -197,6 +197,14 @@ def _show(output: Output, order: Order, found: _Found, now: Standing, seconds: f
         output.line("The first of them:")
         output.line(now.to_post[0].fields["text"])
         output.line("Nothing was posted; --go posts.")
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{seconds:,.0f} seconds"
+        if seconds < 2 * SECONDS_PER_MINUTE
+        else f"{seconds / SECONDS_PER_MINUTE:,.0f} minutes"
+    )
 
 
 def _show_uncertain(output: Output, uncertain: Sequence[Post]) -> None:

@@ -14,6 +14,16 @@ import click
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import to_json
 from archiver.cli.restore_words import cold_words, show, show_added, show_survey, wanted_document
+from archiver.cli.scope_options import (
+    channel_option,
+    conversation_option,
+    day_option,
+    days_asked,
+    from_option,
+    matter_option,
+    until_option,
+    zone_option,
+)
 from archiver.clock import Clock, to_text
 from archiver.errors import EXIT_DAMAGE, EXIT_GAPS, UsageError
 
@@ -32,26 +42,18 @@ THREADS = 8
 @click.command(
     epilog=examples(
         "archiver restore --day 2026-03-02 --to restored",
-        'archiver restore --channel general --from 2026-01-01 --until 2026-06-30 --to s-v-a --format jsonl --matter "Smith v. Acme"',
+        "archiver restore --channel general --from 2026-01-01 --until 2026-06-30 --to s-v-a --format jsonl --matter smith-v-acme",
         "archiver restore --file 1772449200123-aBc-m201 --to one-message",
         "archiver restore --all --dry-run --json",
     ),
     short_help="Bring days, conversations or files back from the archive.",
 )
-@click.option("--day", "day", metavar="DAY", help="One day, such as 2026-03-02.")
-@click.option("--from", "first_on", metavar="DAY", help="The first day.")
-@click.option("--until", "last_on", metavar="DAY", help="The last day; all of it comes.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of the days, such as Europe/Berlin.")
-@click.option(
-    "--channel", "channels", multiple=True, metavar="CHANNEL", help="A channel by id, name or pattern; may be repeated."
-)
-@click.option(
-    "--conversation",
-    "pairs",
-    multiple=True,
-    metavar="USER,USER",
-    help="A one-to-one chat by its two users; may be repeated.",
-)
+@day_option
+@from_option
+@until_option
+@zone_option
+@channel_option
+@conversation_option
 @click.option(
     "--file",
     "names",
@@ -90,17 +92,17 @@ THREADS = 8
     "--thaw-days", type=click.IntRange(1, 365), default=7, show_default=True, help="How long it can be read then."
 )
 @click.option("--no-wait", is_flag=True, help="Ask for what lies cold and end; the same call later goes on.")
-@click.option("--matter", metavar="NAME", help="On behalf of which matter; it is entered in the ledger.")
+@matter_option
 @config_options
 def command(
     invocation: Invocation,
     *,
-    day: str | None,
-    first_on: str | None,
-    last_on: str | None,
+    day: date | None,
+    first_on: date | None,
+    last_on: date | None,
     zone: str,
     channels: tuple[str, ...],
-    pairs: tuple[str, ...],
+    conversations: tuple[str, ...],
     names: tuple[str, ...],
     everything: bool,
     folder: Path | None,
@@ -121,34 +123,30 @@ def command(
     What does not come is said (3): disposed of, by which certificate; never captured; gaps. Damage is named, and everything else
     comes all the same (4).
     """
-    from archiver import wiring_restore as wiring  # noqa: PLC0415 - as above
+    from archiver import wiring, wiring_restore  # noqa: PLC0415 - as above
     from archiver.clock import SystemClock  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
-    from archiver.discovery.restore_chats import chats_named  # noqa: PLC0415 - as above
     from archiver.discovery.restore_selection import Wanted  # noqa: PLC0415 - as above
     from archiver.scope.days import days_in_zone  # noqa: PLC0415 - as above
     from archiver.scope.membership import read_membership  # noqa: PLC0415 - as above
+    from archiver.scope.named import chats_named  # noqa: PLC0415 - as above
 
     if not dry_run and (folder is None) == (into is None):
         raise UsageError("say where to: --to FOLDER, or --into PLACE", next_step="or --dry-run, to see what would come")
-    if day is not None and (first_on or last_on):
-        raise UsageError(
-            "--day is one day, and --from and --until are another way to say it", next_step="give one of them"
-        )
-    chosen = bool(day or first_on or last_on or channels or pairs or names)
+    chosen = bool(day or first_on or last_on or channels or conversations or names)
     if chosen == everything:
         raise UsageError(
             "say what to restore" if not chosen else "--all is everything, and a choice was given too",
             next_step="choose by --day, --from, --until, --channel, --conversation or --file, or take --all",
         )
-    one = _day("--day", day)
-    from_at_ms, until_ms = days_in_zone(one or _day("--from", first_on), one or _day("--until", last_on), zone=zone)
+    from_at_ms, until_ms = days_in_zone(*days_asked(day, first_on, last_on), zone=zone)
     settings = invocation.settings()
     archive = wiring.open_seen_archive(settings)
     head = archive.head()
-    chats = chats_named(read_membership(archive.store, head), (*channels, *pairs)) if channels or pairs else None
+    named = (*channels, *conversations)
+    chats = chats_named(read_membership(archive.store, head), named) if named else None
     wanted = Wanted(chats=chats, from_at_ms=from_at_ms, until_ms=until_ms, names=frozenset(names))
     job = _Job(invocation, settings, archive, head, wanted)
-    with wiring.threads(THREADS) as executor:
+    with wiring_restore.threads(THREADS) as executor:
         job.look(executor)
         if dry_run:
             return job.tell(speed)
@@ -272,7 +270,7 @@ class _Job:
         """Add to another archive, and enter the act in this one."""
         import secrets  # noqa: PLC0415 - as above
 
-        from archiver import wiring_restore  # noqa: PLC0415 - as above
+        from archiver import wiring, wiring_restore  # noqa: PLC0415 - as above
         from archiver.clock import SystemClock  # noqa: PLC0415 - as above
         from archiver.discovery.restore_into import Hand, open_other, restore_into  # noqa: PLC0415 - as above
 
@@ -280,7 +278,7 @@ class _Job:
         store = wiring_restore.open_place(self._settings, place)
         other = open_other(store, self._archive, fresh_id=secrets.token_hex(16), created_at=to_text(clock.now_ms()))
         hand = Hand(
-            author=wiring_restore.author(clock=clock),
+            author=wiring.author_beside_runs(clock=clock),
             new_attempt=wiring_restore.new_attempt,
             now_ms=clock.now_ms,
             folder=wiring_restore.copies_folder(self._settings),
@@ -309,7 +307,7 @@ class _Job:
         """Enter in the ledger what was restored on behalf of a matter; returns the sequence of the entry."""
         if matter is None:
             return None
-        from archiver import wiring_restore  # noqa: PLC0415 - as above
+        from archiver import wiring  # noqa: PLC0415 - as above
         from archiver.archive.ledger import HoldScope, MatterAct  # noqa: PLC0415 - as above
         from archiver.archive.matters import record_act  # noqa: PLC0415 - as above
         from archiver.clock import SystemClock  # noqa: PLC0415 - as above
@@ -326,7 +324,7 @@ class _Job:
             package_sha256=package,
             detail={"names": " ".join(sorted(wanted.names))} if wanted.names else {},
         )
-        author = wiring_restore.author(clock=clock)
+        author = wiring.author_beside_runs(clock=clock)
         return record_act(self._archive, self._head, "restore", act, author=author, now_ms=clock.now_ms).sequence
 
     def _survey_document(self) -> dict[str, Any]:
@@ -354,12 +352,3 @@ class _Job:
                 bars.update(tasks[what], completed=done, total=total)
 
             yield progress
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option}: {text!r} is no day", next_step="write it as 2026-03-02") from None

@@ -71,7 +71,7 @@ def show(output: Output, done: Restored, where: str) -> None:
         rows = ", ".join(f"{count:,} of {table}" for table, count in sorted(done.rows.items()) if count)
         output.line(f"{where} holds rows: {rows or 'none'}; and {done.files:,} files of {done.file_bytes:,} bytes")
         output.line(
-            f"{done.kept:,} of these files were there already and are what they must be"
+            f"{done.kept:,} of the files in it were there already and are what they must be"
             if done.kept
             else "`sha256sum -c manifest-sha256.txt` in it checks them all"
         )

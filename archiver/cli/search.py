@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
 from archiver.cli.options import Invocation, config_options, examples
-from archiver.errors import EXIT_GAPS, UsageError
+from archiver.cli.scope_options import matter_option, zone_option
+from archiver.errors import EXIT_GAPS
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -26,8 +26,6 @@ LIMIT_DEFAULT = 20
 LIMIT_MAX = 1_000
 CONTEXT_MAX = 50
 
-MATTER_CHARACTERS_MAX = 200
-
 
 @click.command(
     epilog=examples(
@@ -39,9 +37,7 @@ MATTER_CHARACTERS_MAX = 200
     )
 )
 @click.argument("text", metavar="EXPR")
-@click.option(
-    "--zone", default="UTC", show_default=True, help="The time zone of the days, and of the times that are shown."
-)
+@zone_option
 @click.option(
     "--order", type=click.Choice(["newest", "oldest"]), default="newest", show_default=True, help="What comes first."
 )
@@ -68,9 +64,7 @@ MATTER_CHARACTERS_MAX = 200
     is_flag=True,
     help="Show what each replies to and the replies to it, as far as one can tell.",
 )
-@click.option(
-    "--matter", metavar="NAME", help="Enter this search in the ledger, on behalf of a matter; counts exactly."
-)
+@matter_option
 @click.option("--no-index", "no_index", is_flag=True, help="Read the messages themselves; slower, and finds the same.")
 @click.option("--rebuild-index", "rebuilds", is_flag=True, help="Throw the index away and make it anew first.")
 @config_options
@@ -96,25 +90,25 @@ def command(
     returns is found as well, with the day since when. Nothing is left out: a page ends with the token of the next one.
 
     The first search makes an index in the state folder, which holds the words of all messages; later ones bring it up to date. A search
-    changes nothing in the archive, unless --matter enters it in the ledger. Names that the archive does not know are told, with exit
-    code 3.
+    changes nothing in the archive, unless --matter enters it in the ledger; then all
+    that it finds is counted. Names that the archive does not know are told, with exit code 3.
     """  # noqa: D205 - the grammar is one sentence
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.cli.search_shown import document, position_of, show, warn_of_unknown  # noqa: PLC0415 - as above
     from archiver.discovery.search_answer import Question  # noqa: PLC0415 - as above
     from archiver.expression import parse_expression  # noqa: PLC0415 - as above
+    from archiver.scope.days import zone_called  # noqa: PLC0415 - as above
 
     question = Question(
-        expression=parse_expression(text, zone=_zone(zone)),
+        expression=parse_expression(text, zone=zone_called(zone)),
         order=order,
         limit=limit,
         after=None if token is None else position_of(token),
         context=context,
         counts=is_counted or matter is not None,
     )
-    matter = None if matter is None else _matter(matter)
     settings = invocation.settings()
-    archive = wiring.open_archive(settings)
+    archive = wiring.open_seen_archive(settings) if matter is not None else wiring.open_archive(settings)
     call = _Call(invocation, settings, archive, archive.head(), question)
     shown = call.shown(uses_index=not no_index, rebuilds=rebuilds, has_threads=has_threads)
     entry = None if matter is None else call.record(matter, shown)
@@ -216,8 +210,9 @@ class _Call:
 
     def record(self, matter: str, shown: Shown) -> int:
         """Enter the search in the ledger and return the sequence of the entry."""
-        from archiver import wiring_search  # noqa: PLC0415 - as above
+        from archiver import wiring  # noqa: PLC0415 - as above
         from archiver.archive.ledger import HoldScope, MatterAct  # noqa: PLC0415 - as above
+        from archiver.archive.matters import record_act  # noqa: PLC0415 - as above
         from archiver.clock import SystemClock  # noqa: PLC0415 - as above
 
         expression, page = self.question.expression, shown.answer.page
@@ -229,25 +224,6 @@ class _Call:
             scope=HoldScope(expression=expression.canonical, zone=expression.zone.key),
             detail={"written": expression.written, "order": self.question.order, "limit": str(self.question.limit)},
         )
-        head = wiring_search.record_search(self.settings, self.archive, self.head, act, clock=SystemClock())
-        return head.sequence
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(
-            f"there is no time zone {name!r}", next_step="name one of the IANA database, such as Europe/Berlin or UTC"
-        ) from None
-
-
-def _matter(name: str) -> str:
-    """Return the name of a matter as it is entered; raises `UsageError` for one that nobody could read in the ledger."""
-    name = " ".join(name.split())
-    if not 0 < len(name) <= MATTER_CHARACTERS_MAX or not name.isprintable():
-        raise UsageError(
-            f"a matter needs a name of at most {MATTER_CHARACTERS_MAX} characters",
-            next_step="such as --matter smith-v-acme",
-        )
-    return name
+        clock = SystemClock()
+        author = wiring.author_beside_runs(clock=clock)
+        return record_act(self.archive, self.head, "search", act, author=author, now_ms=clock.now_ms).sequence

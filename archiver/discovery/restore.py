@@ -148,7 +148,7 @@ def restore(
             for name in sorted(wanted.names - done.named)
         ),
         *missing.disposed(archive, head, wanted),
-        *(lack for table in found for lack in missing.not_stored(table)),
+        *missing.not_stored(found),
         *missing.gaps(archive, head, wanted),
     ]
     return done

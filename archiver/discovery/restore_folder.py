@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from archiver.archive import blobs
-from archiver.errors import StoreFullError, StoreRefusedError, UsageError
+from archiver.errors import RefusedError, StoreFullError, StoreRefusedError
 
 ORDER_NAME: Final = ".restore-order.json"
 REPORT_NAME: Final = "restore.json"
@@ -33,20 +33,20 @@ class RestoreFolder:
         self._written: dict[str, str] = {}
 
     def open(self, order: bytes) -> None:
-        """Begin, or go on with the same order; raises `UsageError` where something else lies."""
+        """Begin, or go on with the same order; raises `RefusedError` where something else lies."""
         try:
             self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             there = sorted(path.name for path in self._root.iterdir())
         except OSError as error:
             raise _refused(self._root, error) from error
         if there and ORDER_NAME not in there:
-            raise UsageError(
+            raise RefusedError(
                 f"{self._root} is not empty, and no restore is under way there",
                 next_step="name an empty folder, or one that is not there yet",
             )
         if there:
             if (self._root / ORDER_NAME).read_bytes() != order:
-                raise UsageError(
+                raise RefusedError(
                     f"{self._root} holds another restore",
                     next_step="give the same options again to go on with it, or name another folder",
                 )

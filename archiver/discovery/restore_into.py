@@ -112,7 +112,7 @@ def restore_into(
     done.missing = [
         *(Missing("damaged", what, 1) for what in done.damages),
         *missing.disposed(source, head, wanted),
-        *(lack for table in found for lack in missing.not_stored(table)),
+        *missing.not_stored(found),
         *missing.gaps(source, head, wanted),
     ]
     return done

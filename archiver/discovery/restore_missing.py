@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,16 +47,17 @@ def disposed(archive: Archive, head: Head, wanted: Wanted) -> list[Missing]:
     return found
 
 
-def not_stored(files: pa.Table) -> list[Missing]:
+def not_stored(tables: Sequence[pa.Table]) -> list[Missing]:
     """Return the files that rows of ``files`` tell of and that were never captured, by status and reason."""
-    lacking = files.filter(pc.not_equal(files.column("status"), "stored")).select(["status", "reason", "message_uid"])
-    if not lacking.num_rows:
+    if not tables:
         return []
+    files = pa.concat_tables([table.select(["status", "reason", "message_uid"]) for table in tables])
+    lacking = files.filter(pc.not_equal(files.column("status"), "stored"))
     counted = lacking.group_by(["status", "reason"]).aggregate([("message_uid", "count")]).to_pylist()
     return [
         Missing(
             "not captured",
-            f"files whose bytes are {row['status'].replace('_', ' ')}"
+            f"files that were not stored, {row['status'].replace('_', ' ')}"
             + (f": {row['reason']}" if row["reason"] else ""),
             row["message_uid_count"],
         )

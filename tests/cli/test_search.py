@@ -158,7 +158,7 @@ def test_a_name_that_nobody_has_is_told_with_the_nearest(capsys: pytest.CaptureF
         (["merger", "--after", "zzz"], "--after takes a token"),
         (["merger", "--after", "é\ud800"], "--after takes a token"),
         (["merger", "--after", "WyJhIl0"], "--after takes a token"),
-        (["merger", "--matter", " "], "a matter needs a name"),
+        (["merger", "--matter", "Smith v. Acme"], "no name for a matter"),
         (["merger", "--limit", "0"], "--limit"),
     ],
 )

@@ -162,7 +162,7 @@ class TestAReplay:
         assert "caret" not in json.dumps(station.replay("--search", '"open', code=2))
         assert (
             station.replay(of=("--channel", "generally"), code=2)["error"]["next_step"]
-            == "did you mean 'general', 'g:general'?"
+            == "did you mean 'general' or 'g:general'?"
         )
         assert station.replay(of=(), code=2)["error"]
 

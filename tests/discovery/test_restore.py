@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from moto.moto_api import state_manager
 
@@ -19,6 +20,7 @@ from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.cli import main
 from archiver.custody.verify import verify
+from archiver.discovery.restore_missing import not_stored
 from archiver.discovery.restore_names import NAME_BYTES_MAX, safe_name
 from archiver.discovery.restore_thaw import LOOK_EVERY_SECONDS, Stored, find_cold, thaw
 from archiver.simulator.s3server import S3Access
@@ -152,9 +154,9 @@ class TestToAFolder:
     def test_a_folder_with_anything_else_is_refused(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (place / "out").mkdir()
         (place / "out" / "letter.txt").write_text("x")
-        assert "not empty" in document(capsys, "--all", "--to", "out", code=2)["error"]["what"]
+        assert "not empty" in document(capsys, "--all", "--to", "out", code=5)["error"]["what"]
         document(capsys, "--all", "--to", "in", code=3)
-        assert "another restore" in document(capsys, "--day", DAY, "--to", "in", code=2)["error"]["what"]
+        assert "another restore" in document(capsys, "--day", DAY, "--to", "in", code=5)["error"]["what"]
 
     @pytest.mark.parametrize(
         "words", [(), ("--all", "--day", DAY), ("--day", "soon"), ("--all", "--into", "a", "--to", "b")]
@@ -166,11 +168,11 @@ class TestToAFolder:
         assert document(capsys, *words, *to, code=2)["error"]["next_step"]
 
     def test_a_matter_is_entered(self, place: Path, archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
-        told = document(capsys, "--file", EDITED[1], "--to", "out", "--matter", "Smith v. Acme")
+        told = document(capsys, "--file", EDITED[1], "--to", "out", "--matter", "smith-v-acme")
         entry, _ = list(archive.entries())[-1]
         assert (entry.sequence, entry.kind) == (told["entry"], "restore")
         assert entry.matter is not None
-        assert (entry.matter.matter, entry.matter.package_sha256) == ("Smith v. Acme", told["manifest_sha256"])
+        assert (entry.matter.matter, entry.matter.package_sha256) == ("smith-v-acme", told["manifest_sha256"])
         assert entry.matter.counts["messages"] == told["rows"]["messages"]
 
 
@@ -347,3 +349,11 @@ def test_a_name_is_no_path_and_no_option(declared: str | None, tmp_path: Path) -
 
 def test_a_name_keeps_what_is_harmless() -> None:
     assert safe_name("0" * 64, "議事録 2026.pdf") == "0000000000000000-議事録 2026.pdf"
+
+
+def test_files_that_were_not_stored_are_counted_over_all_objects() -> None:
+    rows = pa.table({"status": ["failed", "stored"], "reason": ["http_status", None], "message_uid": ["1", "2"]})
+    assert [(lack.what, lack.count) for lack in not_stored([rows, rows])] == [
+        ("files that were not stored, failed: http_status", 2)
+    ]
+    assert not_stored([]) == []

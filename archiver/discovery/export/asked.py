@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -12,16 +10,15 @@ from zoneinfo import ZoneInfo
 from archiver.archive.ledger import HoldScope
 from archiver.errors import UsageError
 from archiver.expression import Expression, parse_expression
-from archiver.scope.membership import Membership, folded
+from archiver.scope.membership import Membership
+from archiver.scope.named import NAMES_SUGGESTED_MAX, nearest, unknown_chat
 from archiver.scope.reach import Reach, reach_of
 
 CONTEXT_HOURS_MAX: Final = 24 * 366
 CONTEXT_MESSAGES_MAX: Final = 10_000
-NAMES_SUGGESTED_MAX: Final = 3
 _HOUR_MS: Final = 3_600_000
 
 _CONTEXT: Final = re.compile(r"(?P<number>[0-9]{1,6}) *(?P<unit>h|hours?|msgs?|messages?)", re.IGNORECASE)
-_MATTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 Versions = Literal["all", "last"]
 
@@ -56,16 +53,6 @@ class Question:
     custodians: tuple[str, ...]
 
 
-def checked_matter(matter: str) -> str:
-    """Return the name of a matter; raises `UsageError` for one that can be no part of a file's name."""
-    if not _MATTER.fullmatch(matter):
-        raise UsageError(
-            f"{matter!r} is no name for a matter",
-            next_step="use 1 to 64 letters, digits, dots, hyphens and underscores, such as smith-v-acme, a letter or digit at both ends",
-        )
-    return matter
-
-
 def parse_context(text: str) -> Context:
     """Return what ``12h`` or ``20msgs`` asks for; raises `UsageError`."""
     found = _CONTEXT.fullmatch(text.strip())
@@ -91,7 +78,7 @@ def question_of(asked: Asked, membership: Membership) -> Question:
         custodians |= found
     for text in asked.scope.chats:
         if not membership.chats_called(text):
-            raise _unknown_chat(text, membership)
+            raise unknown_chat(text, membership)
     expression = None
     if asked.scope.expression is not None:
         expression = parse_expression(asked.scope.expression, zone=asked.zone)
@@ -105,7 +92,7 @@ def question_of(asked: Asked, membership: Membership) -> Question:
 
 def _unknown_custodian(text: str, membership: Membership) -> UsageError:
     called = sorted(membership.directory.people_like(text)) if text.strip() else []
-    near = called[:NAMES_SUGGESTED_MAX] or _near(text, membership.users | membership.addresses.keys())
+    near = called[:NAMES_SUGGESTED_MAX] or nearest(text, membership.users | membership.addresses.keys())
     return UsageError(
         f"the directory knows nobody by the id or address {text!r}",
         next_step=f"did you mean {' or '.join(near)}?"
@@ -113,19 +100,3 @@ def _unknown_custodian(text: str, membership: Membership) -> UsageError:
         else 'name a user by the id, or by the e-mail address of one who installed the app: `archiver query "SELECT user_id, '
         'first_name, last_name, email FROM users"` lists them; what an unknown id wrote is found by --search from:ID',
     )
-
-
-def _unknown_chat(text: str, membership: Membership) -> UsageError:
-    near = _near(text.removeprefix("#"), membership.chats | membership.names.keys())
-    return UsageError(
-        f"the directory knows no channel or conversation {text!r}",
-        next_step=f"did you mean {' or '.join(near)}?"
-        if near
-        else '`archiver query "SELECT chat_id, name FROM conversations"` lists them',
-    )
-
-
-def _near(text: str, known: Collection[str]) -> list[str]:
-    by_folded = {folded(name): name for name in sorted(known)}
-    found = difflib.get_close_matches(folded(text), by_folded, n=NAMES_SUGGESTED_MAX)
-    return [by_folded[name] for name in found]

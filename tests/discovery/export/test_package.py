@@ -470,6 +470,22 @@ class TestBrokenPackages:
         rehash(folder)
         assert "count" in codes(folder)
 
+    @pytest.mark.parametrize("name", ["messages_by_type", "missing/files_by_reason", "formats/jsonl"])
+    def test_a_report_whose_parts_are_more_than_its_totals(self, package: Path, tmp_path: Path, name: str) -> None:
+        folder = broken(package, tmp_path)
+        changed = report(folder)
+        counts = changed
+        for part in name.split("/"):
+            counts = counts[part]
+        one = "messages" if name.startswith("formats") else next(iter(counts), "not_found")
+        counts[one] = counts.get(one, 0) + 1
+        (folder / "report.json").write_text(json.dumps(changed))
+        rehash(folder)
+        found = check_package(folder).findings
+        assert any(
+            name.rsplit("/", maxsplit=1)[-1] in (finding.place or "") for finding in found if finding.code == "count"
+        )
+
     @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"totals": 3}', b"\xff\xfe"])
     def test_a_report_that_is_none(self, package: Path, tmp_path: Path, data: bytes) -> None:
         folder = broken(package, tmp_path)
