@@ -70,6 +70,7 @@ def test_every_way_to_search_finds_what_a_plain_reading_finds(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=EXPRESSIONS,
