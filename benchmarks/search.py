@@ -1,6 +1,6 @@
 """The first page of a search with the index and without, against DuckDB's ILIKE over the same files; and what the index costs.
 
-    python benchmarks/search.py [--messages 20000000] [--days 1000] [--rounds 3] [--archive DIR] [--directory DIR]
+    python benchmarks/search.py [--messages 20000000] [--days 1000] [--rounds 3] [--archive DIR] [--state DIR] [--directory DIR]
 
 The archive is made first (`sides/aged.py`): so many days of messages in 60 channels by 120 people, one commit a day. They say what people
 really said if there is real chat (CHAT_DATA, three quarters of it Japanese), over and over again, and English words at random otherwise.
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--archive", type=Path, help="keep the archive here, and use the one that is here")
+    parser.add_argument("--state", type=Path, help="keep the index here, and use the one that is here")
     parser.add_argument("--directory", type=Path, default=REPOSITORY)
     given = parser.parse_args()
     data = Path(os.environ.get("CHAT_DATA", REPOSITORY.parent / "shared" / "data" / "chat"))
@@ -58,8 +59,8 @@ def main() -> int:
             further = [str(texts)]
         if not archive.exists():
             _run("aged.py", archive, given.messages, given.days, UNTIL, *further)
-        state = Path(name) / "state"
-        state.mkdir()
+        state = given.state or Path(name) / "state"
+        state.mkdir(exist_ok=True)
         return _compare(archive, state, WORDS_OF_CHAT if further else WORDS_AT_RANDOM, given.rounds)
 
 
