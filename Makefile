@@ -10,8 +10,8 @@ UV_VERSION := 0.13.9
 COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-# Tests run on every core unless told otherwise: make test PYTEST="-n0 -x tests/store".
-PYTEST ?= -n auto --dist loadgroup
+# Tests run on every core (tests/workers.py) unless told otherwise: make test PYTEST="-n0 -x tests/store".
+PYTEST ?= -n auto
 
 # Which mutants, by module: make mutate MUTANTS="archiver.retention.decide*". All of those in pyproject.toml take hours.
 MUTANTS ?=

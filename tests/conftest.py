@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import structlog
 
-pytest_plugins = ["tests.servers.plugin"]
+pytest_plugins = ["tests.servers.plugin", "tests.workers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

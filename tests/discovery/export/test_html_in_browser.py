@@ -21,10 +21,7 @@ ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: pages are not looked at in a browser"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: pages are not looked at in a browser")
 # Of every text that is seen, the contrast with what stands behind it, as WCAG 2 has it; the least, and of which text.
 CONTRAST = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
