@@ -174,6 +174,12 @@ class _Reader:
             if isinstance(event, yaml.AliasEvent):
                 reason = f"YAML aliases (*{event.anchor}) are not read here; write the value out"
                 raise self.mistake(line, "alias", reason)
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                shown = tag.replace("tag:yaml.org,2002:", "!!")
+                raise self.mistake(
+                    line, "not-yaml", f"YAML tags ({shown}) are not read here; write the value without it"
+                )
             if isinstance(event, _COLLECTION_STARTS):
                 depth += 1
                 if depth > DEPTH_MAX:

@@ -16,6 +16,7 @@ from archiver.retention.policy_test_file import (
     Item,
     PersonFacts,
     PolicyTests,
+    PushItem,
 )
 
 # Where each group of keys stands in a policy, and in a file of tests.
@@ -31,6 +32,7 @@ _GROUPS: dict[str, type[BaseModel]] = {
     "items[].": Item,
     "items[].files[].": FileFacts,
     "items[].expect.": Expectation,
+    "pushes[].": PushItem,
     "people.ID.": PersonFacts,
     "channels.ID.": ChannelFacts,
     "holds.NAME.": HoldFacts,

@@ -23,11 +23,26 @@ from archiver.ids import CHANNEL_PREFIX, USER_PREFIX, direct_chat_id, is_channel
 from archiver.retention.context import Context
 from archiver.retention.coverage import Coverage
 from archiver.retention.holds import Placement, checked
-from archiver.retention.policy_test_file import Item, PolicyTests
+from archiver.retention.policy_test_file import Item, PolicyTests, PushItem
 from archiver.scope.days import days_in_zone
 from archiver.scope.membership import Membership, folded
 
 _NOON: Final = time(12)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedPush:
+    """One push as an archive would hold it: its chat, if it tells one, its reception, and the context that rules ask."""
+
+    chat_id: str | None
+    received_ms: int
+    context: Context
+
+    @property
+    def rows(self) -> pa.Table:
+        """It as holds look at it (`archiver.retention.coverage.Coverage.of_pushes`)."""
+        received = pa.array([self.received_ms], pa.timestamp("ms", tz="UTC"))
+        return pa.table({"chat_id": pa.array([self.chat_id], pa.string()), "sent_at": received})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,8 @@ class Description:
             self._user(item.sender)
             if item.on_behalf_of is not None:
                 self._user(item.on_behalf_of)
+        for push in tests.pushes:
+            self._told_chat(push)
         self._members = {chat: [*map(self._user, facts.members)] for chat, facts in tests.channels.items()}
 
     def coverage(self) -> Coverage:
@@ -102,6 +119,16 @@ class Description:
             rows_to_table(MESSAGES, rows), rows_to_table(FILES, files), self._context(item, chat_id, sender)
         )
 
+    def pushed(self, push: PushItem) -> DescribedPush:
+        """Return one push as an archive would hold it."""
+        chat_id = self._told_chat(push)
+        active = {} if chat_id is None or push.last_activity is None else {chat_id: self._ms(push.last_activity)}
+        context = replace(self._context_of_all(), last_activity_ms=active)
+        return DescribedPush(chat_id, self._ms(push.received), context)
+
+    def _told_chat(self, push: PushItem) -> str | None:
+        return None if push.channel is None and push.between is None else self._chat(push)
+
     def _context(self, item: Item, chat_id: str, sender: str) -> Context:
         newest = item.sent if item.last_activity is None else item.last_activity
         return replace(
@@ -130,7 +157,7 @@ class Description:
         self._emails.setdefault(user, set()).add(named)
         return user
 
-    def _chat(self, item: Item) -> str:
+    def _chat(self, item: Item | PushItem) -> str:
         if item.between is not None:
             return direct_chat_id(*map(self._user, item.between))
         named = item.channel or ""
@@ -162,7 +189,8 @@ class Description:
             for user in members
         ]
         talks: dict[str, set[str]] = {}
-        for item in self._tests.items:
+        items: tuple[Item | PushItem, ...] = (*self._tests.items, *self._tests.pushes)
+        for item in items:
             for user in map(self._user, item.between or ()):
                 talks.setdefault(user, set()).add(self._chat(item))
         return Membership(

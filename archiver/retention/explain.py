@@ -27,7 +27,7 @@ from archiver.retention.evaluate import Evaluator, Explanation
 from archiver.retention.judging_pushes import PushRules
 from archiver.retention.leaving import FILE_COLUMNS, MESSAGE_COLUMNS, numbered_by_uid
 from archiver.retention.policy import Policy
-from archiver.retention.pushes import read_pushes
+from archiver.retention.pushes import own_pushes, read_pushes
 from archiver.store import Store
 
 State = Literal["kept", "held", "waiting", "due", "disposed", "unknown"]
@@ -212,14 +212,18 @@ def _rows(store: Store, head: Head, uid: str, columns: tuple[str, ...], *, table
 
 def _pushes(store: Store, head: Head, named: str) -> list[pa.Table]:
     """Return the rows of each push that is named by its key, or by the beginning of it that names spool and place."""
-    found: dict[tuple[str, str], list[pa.Table]] = {}
+    days: dict[str, list[pa.Table]] = {}
     for record in files_of(head, "events"):
-        day = layout.partition_of(record.key)[1].isoformat()
         rows = read_pushes(store, head, record)
         rows = rows.filter(_is_named(rows.column("message_uid"), named))
-        for key in pc.unique(rows.column("message_uid")).to_pylist():
-            found.setdefault((day, key), []).append(rows.filter(pc.equal(rows.column("message_uid"), key)))
-    return [pa.concat_tables(parts) for _, parts in sorted(found.items(), key=lambda one: one[0])]
+        if rows.num_rows:
+            days.setdefault(layout.partition_of(record.key)[1].isoformat(), []).append(rows)
+    found = own_pushes(store, head, [pa.concat_tables(parts) for _, parts in sorted(days.items())])
+    return [
+        rows.filter(pc.equal(rows.column("message_uid"), key))
+        for rows in found
+        for key in sorted(pc.unique(rows.column("message_uid")).to_pylist())
+    ]
 
 
 def _is_named(keys: Any, named: str) -> Any:

@@ -14,7 +14,7 @@ from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.schema import TABLES
 from archiver.retention.coverage import Coverage, any_of
-from archiver.retention.pushes import read_pushes
+from archiver.retention.pushes import own_pushes, read_pushes
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
@@ -76,7 +76,7 @@ def _held_pushes(store: Store, head: Head, coverage: Coverage, *, since: int) ->
     found = set()
     for record in files_of(head, "events"):
         if layout.sequence_of_data(record.key) > since:
-            rows = read_pushes(store, head, record)
+            (rows,) = own_pushes(store, head, [read_pushes(store, head, record)])
             if pc.any(any_of(coverage.of_pushes(rows), rows=rows.num_rows), min_count=0).as_py():
                 found.add(record.key)
     return found

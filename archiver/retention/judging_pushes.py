@@ -1,4 +1,4 @@
-"""What a policy says of a push that could not be read, or that names no message: it goes only when it would go whatever it says.
+"""What a policy says of a push that could not be read, or whose messages are not there: it goes only when it would go whatever it says.
 
 Such a push tells when it came, and sometimes its chat. What a rule asks beside cannot be told: who sent it, what it says, whether it
 had a file. So a rule matches it, or does not, or may. It is judged once by the rules that match for certain, and once more with each rule
@@ -30,10 +30,10 @@ from archiver.retention.decide import PRINCIPLES, Decision, Said, decide
 from archiver.retention.evaluate import Explanation, RuleExplained
 from archiver.retention.finding import may_leave_from
 from archiver.retention.judging import Verdict
-from archiver.retention.leaving import Leaving, joined, leaving_by, nothing, to_items
+from archiver.retention.leaving import Leaving, joined, nothing, to_items
 from archiver.retention.periods import Calendar
 from archiver.retention.policy import Policy, Rule
-from archiver.retention.pushes import PUSHES, read_pushes
+from archiver.retention.pushes import PUSHES, own_pushes, read_pushes
 from archiver.store import Store
 
 # What one day's clock says may be the next day by another's.
@@ -172,35 +172,49 @@ def find_pushes(
         from_ms = may_leave_from(policy, min(int(record.ranges["received_at"][0]) for record in records), calendar)
         return from_ms is None or from_ms <= horizon_ms
 
-    def leaving(records: Sequence[FileRecord]) -> Leaving:
+    def going(records: Sequence[FileRecord]) -> _Going:
         rows = pa.concat_tables([PUSHES.empty_table(), *(read_pushes(store, head, record) for record in records)])
-        return _leaving(rows, rules, coverage, horizon_ms=horizon_ms)
+        return _going(rows, rules, horizon_ms=horizon_ms)
 
     chosen = [records for _, records in sorted(days.items()) if may_leave(records)]
-    return joined(list(executor.map(leaving, chosen)), holds=coverage.holds)
+    # Only of those that would leave it is asked whether a message takes them along.
+    found = [one for one in executor.map(going, chosen) if one.rows.num_rows]
+    own = own_pushes(store, head, [one.rows for one in found], map_all=executor.map)
+    return joined([_leaving(one, rows, coverage) for one, rows in zip(found, own, strict=True)], holds=coverage.holds)
 
 
-def _leaving(rows: pa.Table, rules: PushRules, coverage: Coverage, *, horizon_ms: int) -> Leaving:
-    if not rows.num_rows:
-        return nothing(coverage.holds)
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """The rows of a day that keep a body and would leave, if they are items, and what is decided of each item by its key."""
+
+    rows: pa.Table
+    decisions: dict[str, Decision]
+
+
+def _going(rows: pa.Table, rules: PushRules, *, horizon_ms: int) -> _Going:
     keys = rows.column("message_uid").to_pylist()
     instants = rows.column("sent_at").cast(pa.int64()).to_pylist()
     of_item: dict[str, Decision] = {}
     for key, chat_id, at_ms in zip(keys, rows.column("chat_id").to_pylist(), instants, strict=True):
         decision = rules.decide(chat_id, at_ms)
         of_item[key] = latest((of_item[key], decision)) if key in of_item else decision
-    decisions = [of_item[key] for key in keys]
+    leaves = [at_ms is not None and at_ms <= horizon_ms for at_ms in (of_item[key].delete_at_ms for key in keys)]
+    return _Going(rows.filter(pa.array(leaves, pa.bool_())), of_item)
+
+
+def _leaving(going: _Going, rows: pa.Table, coverage: Coverage) -> Leaving:
+    if not rows.num_rows:
+        return nothing(coverage.holds)
+    decisions = [going.decisions[key] for key in rows.column("message_uid").to_pylist()]
     verdict = Verdict(
         pa.array([one.delete_at_ms for one in decisions], pa.int64()),
         pa.array([one.rule for one in decisions], pa.string()),
         pa.array([one.principle for one in decisions], pa.string()),
     )
-    leaves = leaving_by(horizon_ms, verdict)
-    rows = rows.filter(leaves)
     masks = coverage.of_pushes(rows)
     # What names the item is its key; its chat is a fact of some of its rows.
     nameless = rows.set_column(0, "chat_id", pa.nulls(rows.num_rows, pa.string()))
-    return to_items("event", nameless, verdict.filter(leaves), masks)
+    return to_items("event", nameless, verdict, masks)
 
 
 def _answer(leaf: Leaf, chat_id: str | None, day: int) -> bool | None:

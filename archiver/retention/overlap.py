@@ -56,6 +56,19 @@ def are_disjoint(one: Rule, other: Rule) -> bool:
     )
 
 
+def excluded_key(rule: Rule) -> str | None:
+    """Return a key of which a rule excludes all that it matches, so that it never matches anything; None if there is none."""
+    wanted, unwanted = rule.match, rule.exclude
+    for key, value in wanted.given().items():
+        if key in unwanted.given() and _within(value, getattr(unwanted, key)):
+            return key
+    if wanted.channel is not None and unwanted.kind == "channel":
+        return "channel"
+    if unwanted.has_file is True:
+        return next((key for key in ("mime", "size") if getattr(wanted, key) is not None), None)
+    return None
+
+
 def _never_meet(one: Match, other: Match) -> bool:
     kinds = {match.kind or ("channel" if match.channel is not None else None) for match in (one, other)}
     if kinds == {"channel", "direct"}:

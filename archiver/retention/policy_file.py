@@ -14,7 +14,9 @@ from archiver import document
 from archiver.document import Document, Location
 from archiver.errors import PolicyError
 from archiver.retention.findings import ERRORS, Finding
+from archiver.retention.overlap import excluded_key
 from archiver.retention.policy import Policy
+from archiver.retention.rule_lines import rule_at
 
 NEXT_STEP = "correct the policy; docs/retention.md explains every finding; nothing was touched"
 
@@ -57,26 +59,28 @@ def read_policy(path: Path) -> Policy:
 
 def read_written(path: Path) -> WrittenPolicy:
     """Read a policy with its lines; raises `PolicyMistakesError`, a `PolicyError`."""
+    data = b""
     try:
-        missing = PolicyError(f"there is no policy at {path}", code="missing-file")
-        written = document.parse(
-            path, document.data_of(path, missing=missing), error=PolicyError, example="name: our policy"
-        )
+        data = document.data_of(path, missing=PolicyError(f"there is no policy at {path}", code="missing-file"))
+        written = document.parse(path, data, error=PolicyError, example="name: our policy")
     except PolicyError as error:
         message = error.what.removeprefix(f"{path}:{error.line}: ").removeprefix(f"{path}: ")
-        raise PolicyMistakesError([_error(path, error.code, error.line or 1, message)]) from None
+        rule = rule_at(data, error.line) if error.line else ""
+        raise PolicyMistakesError([_error(path, error.code, error.line or 1, message, rule=rule)]) from None
     if not written.values:
         raise PolicyMistakesError([_error(path, "empty", 1, "the policy is empty")])
-    findings = list(_about_names(written))
+    findings = [*_about_names(written), *_without_value(written.values, written, location=())]
     try:
         policy = Policy(**written.values)
     except ValidationError as error:
         findings += [
             _finding(detail, written)
             for detail in error.errors(include_url=False)
-            # What the policy says of itself as a whole was found above, with its line.
-            if detail["loc"] or not findings
+            # What the policy says of itself as a whole was found above, with its line, and so was what has no value.
+            if (detail["loc"] or not findings) and not _is_empty(written, detail["loc"])
         ]
+    else:
+        findings += _contradictions(policy, written)
     if findings:
         raise PolicyMistakesError(sorted(findings, key=lambda finding: (finding.line, finding.code, finding.message)))
     return WrittenPolicy(policy, written)
@@ -111,6 +115,39 @@ def _about_names(written: Document) -> Iterator[Finding]:
                     message = f"{part}.label: labels has no {label!r}{reason}"
                     line = written.line((*place, part, "label"))
                     yield _error(written.path, "unknown-label", line, message, rule=_rule_name(written, place))
+
+
+def _contradictions(policy: Policy, written: Document) -> Iterator[Finding]:
+    for place, rule in enumerate(policy.rules):
+        key = excluded_key(rule)
+        if key is not None:
+            message = f"contradicts itself: whatever {key} in match takes in, not takes out again"
+            yield _error(written.path, "contradictory", written.line(("rules", place, "not")), message, rule=rule.name)
+
+
+def _without_value(value: object, written: Document, *, location: Location) -> Iterator[Finding]:
+    """Find keys after which nothing stands. Left out they would mean everything, or no limit, which nobody meant who wrote them."""
+    if value is None:
+        rule = _rule_name(written, location)
+        dotted = ".".join(map(str, location[2:] if rule else location))
+        message = f"{dotted}: has no value; write one, or leave the key out" if dotted else "is empty"
+        yield _error(written.path, "wrong-value", written.line(location), message, rule=rule)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _without_value(inner, written, location=(*location, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _without_value(inner, written, location=(*location, place))
+
+
+def _is_empty(written: Document, location: Location) -> bool:
+    value: Any = written.values
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return value is None
 
 
 def _labels(part: object) -> list[str]:

@@ -245,6 +245,35 @@ class Item(_Part):
         return self
 
 
+class PushItem(_Part):
+    """A push that no message reaches, and what must be said of it: it goes only when it would whatever cannot be told of it."""
+
+    name: _Name
+    """What the case is, in words; unique in the file, among the items, too."""
+    received: _Instant
+    """When it was received, which is its clock: a day, which is its noon, or a day and a time; as with `sent`."""
+    channel: _Name | None = None
+    """The channel, if the push tells it: an id, or a name."""
+    between: Annotated[tuple[_Name, _Name] | None, BeforeValidator(_listed)] = None
+    """The two people of the one-to-one chat, if the push tells it: user ids or e-mail addresses."""
+    last_activity: _Instant | None = None
+    """When the newest message of its conversation was sent; without it, nothing is known of any."""
+    as_of: _Day | None = None
+    """The day of the plan, where it is another than the file's."""
+    expect: Annotated[Expectation, BeforeValidator(_expected, json_schema_input_type=Verdict | Expectation)] | None = (
+        None
+    )
+    """What must be said of it. A push of which neither verdict nor deleted_after is said fails."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PushItem:
+        if self.channel is not None and self.between is not None:
+            raise ValueError("needs a channel, or the two it was between, or none of them, and not both")
+        if self.last_activity is not None and self.channel is None and self.between is None:
+            raise ValueError("last_activity is that of a conversation, and none is told")
+        return self
+
+
 class PolicyTests(_Part):
     """Tests of one policy."""
 
@@ -262,12 +291,16 @@ class PolicyTests(_Part):
     """Holds in force, by name."""
     items: Annotated[tuple[Item, ...], Field(json_schema_extra={"minItems": 1, "maxItems": ITEMS_MAX})]
     """The items."""
+    pushes: Annotated[tuple[PushItem, ...], Field(json_schema_extra={"maxItems": ITEMS_MAX})] = ()
+    """Pushes that no message reaches: what could not be read, or names no message that is there."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> PolicyTests:
         if not 0 < len(self.items) <= ITEMS_MAX:
             raise ValueError(f"items must hold at least one item, and at most {ITEMS_MAX}")
-        names = [item.name for item in self.items]
+        if len(self.pushes) > ITEMS_MAX:
+            raise ValueError(f"pushes must hold at most {ITEMS_MAX}")
+        names = [*(item.name for item in self.items), *(push.name for push in self.pushes)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two items are called {twice[0]!r}")
@@ -295,9 +328,9 @@ class WrittenTests:
         """Where the policy is, written without detours."""
         return Path(normpath(self.document.path.parent / self.tests.policy))
 
-    def line(self, item: int) -> int:
-        """Return the line of an item, by its place."""
-        return self.document.line(("items", item))
+    def line(self, item: int, *, key: str = "items") -> int:
+        """Return the line of an item, or of a push, by its place."""
+        return self.document.line((key, item))
 
 
 def read_tests(path: Path) -> WrittenTests:

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from archiver.errors import PolicyError, UsageError
 from archiver.retention.coverage import Coverage
 from archiver.retention.decide import PRINCIPLES
-from archiver.retention.described import Described, Description
+from archiver.retention.described import Described, DescribedPush, Description
 from archiver.retention.evaluate import Evaluator, Explanation
+from archiver.retention.judging_pushes import PushRules
 from archiver.retention.periods import OPEN_END_MS, Calendar
 from archiver.retention.policy import Policy
 from archiver.retention.policy_file import WrittenPolicy, read_written
@@ -47,7 +48,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One item, or one of its files, and what came of it; ``failures`` are sentences, none where it passes."""
+    """One item, one of its files, or a push, and what came of it; ``failures`` are sentences, none where it passes."""
 
     name: str
     line: int
@@ -151,6 +152,13 @@ def _judged(written: WrittenTests, policy: Policy) -> JudgedFile:
             reached.update(rule.rule for rule in explanation.rules if rule.is_matching)
             said = judge.said(explanation, held)
             cases.append(Case(name, written.line(place), said, tuple(_failures(expected, said))))
+    for place, push in enumerate(written.tests.pushes):
+        judge = _Judge(policy, coverage, as_of=push.as_of or written.tests.as_of)
+        explanation, held = _asked_of_push(description.pushed(push), judge)
+        reached.update(rule.rule for rule in explanation.rules if rule.is_matching)
+        said = judge.said(explanation, held)
+        line = written.line(place, key="pushes")
+        cases.append(Case(push.name, line, said, tuple(_failures(push.expect, said))))
     return JudgedFile(
         path=str(written.document.path),
         policy_path=str(written.policy_path),
@@ -182,6 +190,13 @@ def _asked(
         name = f"{item.name}: {file.name or f'file {place + 1}'}"
         # A file of which nothing is said must go the way of its message.
         yield name, file.expect or item.expect, explanation, tuple(sorted(held))
+
+
+def _asked_of_push(push: DescribedPush, judge: _Judge) -> tuple[Explanation, tuple[str, ...]]:
+    """Return what every rule says of a push that no message reaches, and the holds that cover it."""
+    explanation = PushRules(judge.policy, push.context).explain(push.chat_id, push.received_ms)
+    masks = judge.coverage.of_pushes(push.rows)
+    return explanation, tuple(sorted(name for name, mask in masks.items() if pc.any(mask).as_py()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ PATTERN_CHARACTERS_MAX = 500
 NAME_CHARACTERS_MAX = 80
 SIZE_BYTES_MAX = 2**60
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -68,7 +69,9 @@ def _bytes(value: object) -> object:
 
 
 def _day(value: object) -> object:
-    if not isinstance(value, date | str) or hasattr(value, "hour"):
+    # A text must be a day by itself: pydantic would read a number in quotes as seconds since 1970.
+    is_day = _DAY.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, date)
+    if not is_day or hasattr(value, "hour"):
         raise ValueError("must be a day such as 2026-11-22")
     return value
 

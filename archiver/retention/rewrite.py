@@ -25,7 +25,7 @@ from archiver.archive.schema import TABLES
 from archiver.archive.tables import RowWriter
 from archiver.errors import DamageFoundError, KeyMissingError, StoreFullError
 from archiver.retention.matching import Targets, joined, uids_carried, whole
-from archiver.retention.pushes import COLUMNS, own_keys
+from archiver.retention.pushes import KEY_COLUMNS, keys_of
 from archiver.retention.storing import Storing
 from archiver.store import Store
 
@@ -95,7 +95,7 @@ def find_events(store: Store, record: FileRecord, targets: Targets, own: Targets
     def match_all(rows: pa.Table) -> pa.Array:
         if own is None:
             return match(rows)
-        numbers = own.match(own_keys(rows), chats=pa.repeat(of_day, rows.num_rows))
+        numbers = own.match(keys_of(rows), chats=pa.repeat(of_day, rows.num_rows))
         return pc.coalesce(pc.add(numbers, targets.size), match(rows))
 
     def match(rows: pa.Table) -> pa.Array:
@@ -111,7 +111,7 @@ def find_events(store: Store, record: FileRecord, targets: Targets, own: Targets
     def may_hold(group: pq.RowGroupMetaData) -> bool:
         return _may_hold_events(group, targets)
 
-    columns = ["chat_id", *(COLUMNS if own is not None else ("message_uid", "body"))]
+    columns = ["chat_id", "message_uid", "body", *(KEY_COLUMNS if own is not None else ())]
     is_asked = targets.size or own is not None
     return _find(store, record, columns, match_all, may_hold=may_hold) if is_asked else None
 

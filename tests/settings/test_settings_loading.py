@@ -301,8 +301,7 @@ class TestYaml:
             ),
             (
                 "workspace: !!python/name:os.system\n",
-                "archiver.yaml:1: this is not YAML: could not determine a constructor for the tag "
-                "'tag:yaml.org,2002:python/name:os.system'",
+                "archiver.yaml:1: YAML tags (!!python/name:os.system) are not read here; write the value without it",
             ),
             (
                 "workspace: a\x01\n",
