@@ -139,6 +139,8 @@ class Enclosing:
 
     def enclose(self, part: Slice) -> Slice:
         """Return a slice whose stored files lie in the package; of one that is lost it says why, and that files are missing."""
+        if not any(message.files for message in part.messages):
+            return part
         messages = tuple(
             msgspec.structs.replace(message, files=tuple(map(self._enclosed, message.files)))
             if message.files

@@ -156,7 +156,7 @@ def make(
         packing = Packing(target, journal, order, store=archive.store)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
-        slices = _all_of(_slices(opened, runs, said), messages + opened.selection.unnamed.total())
+        slices = _all_of(assembly_of(opened, said).slices(runs), messages + opened.selection.unnamed.total())
         return packing.run(_terms(opened, chats, software), slices, progress=counting), head
     finally:
         # What is in its place is noted, also where something went wrong: the next try goes on from there.
@@ -202,14 +202,15 @@ def _plain(rows: pa.Table) -> pa.Table:
     return rows.drop_columns(unneeded) if unneeded else rows
 
 
-def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Iterator[Slice]:
+def assembly_of(opened: Opened, replies: Replies | None = None) -> Assembly:
+    """Return what makes slices of the rows that an export takes."""
     asked = opened.wanted.asked
     withheld = None
     if not asked.with_files:
         withheld = "files were left out, as was asked"
     elif opened.redaction.withholds_files:
         withheld = "files are left out of a redacted export"
-    assembly = Assembly(
+    return Assembly(
         people=opened.people,
         absences=opened.selection.absences,
         gaps=opened.gaps,
@@ -222,7 +223,6 @@ def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Itera
         replies=replies,
         unnamed=opened.selection.unnamed,
     )
-    return assembly.slices(runs)
 
 
 def _all_of(slices: Iterator[Slice], captures: int) -> Iterator[Slice]:
