@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -88,6 +89,7 @@ class Assembly:
 
     ``withheld`` says why no file's bytes are wanted, None if they are. A stored file has no ``path`` yet: who encloses it says where it
     lies. ``unnamed`` counts by chat and uid the rows left out before that came without a uid and turned out to be that message.
+    ``executor`` reads and sorts ahead where one is given.
     """
 
     people: People
@@ -102,21 +104,35 @@ class Assembly:
     replies: Replies | None = None
     unnamed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     block_rows: int = BLOCK_ROWS
+    executor: Executor | None = None
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
         number = 0
         conversation: Conversation | None = None
+        for messages, files in self._ahead(self._ordered(runs)):
+            for block, parts in self._blocks(messages):
+                for row, part in parts:
+                    if conversation is None or conversation.chat_id != part.chat_id:
+                        kind = messages.column("chat_kind")[row].as_py()
+                        conversation = self.people.conversation(part.chat_id, kind)
+                    beside = self._beside(messages, row, part, block, files)
+                    yield self._slice(conversation, part, block, beside=beside, number=number)
+                    number += part.end - part.first
+
+    def _ahead(self, rows: Iterator[tuple[pa.Table, _Files]]) -> Iterator[tuple[pa.Table, _Files]]:
+        """Yield what is given, the next one made while this one is worked on."""
+        if self.executor is None:
+            yield from rows
+            return
+        waiting = self.executor.submit(next, rows, None)
+        while (found := waiting.result()) is not None:
+            waiting = self.executor.submit(next, rows, None)
+            yield found
+
+    def _ordered(self, runs: Runs) -> Iterator[tuple[pa.Table, _Files]]:
         for first, last in runs.groups():
-            for messages, files in self._whole_days(runs.pieces(first, last)):
-                for block, parts in self._blocks(messages):
-                    for row, part in parts:
-                        if conversation is None or conversation.chat_id != part.chat_id:
-                            kind = messages.column("chat_kind")[row].as_py()
-                            conversation = self.people.conversation(part.chat_id, kind)
-                        beside = self._beside(messages, row, part, block, files)
-                        yield self._slice(conversation, part, block, beside=beside, number=number)
-                        number += part.end - part.first
+            yield from self._whole_days(runs.pieces(first, last))
 
     def _whole_days(self, pieces: Iterator[Piece]) -> Iterator[tuple[pa.Table, _Files]]:
         """Yield rows in order, no day of a conversation over two of them, and the rows of their files by message."""
@@ -172,7 +188,7 @@ class Assembly:
         left_out = Counter(self.redaction.leaves_out(rows.slice(row, len(of_block))))
         if self.redaction.is_active:
             left_out[f"{REDACTED}digests"] += sum(bool(block.columns.black[each]) for each in of_block)
-        uids = [block.columns["message_uid"][each] for each in block.starts[part.first : part.end]]
+        uids = block.of(block.columns["message_uid"], part.first, part.end)
         if self.unnamed:
             left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
         originals = {} if self.replies is None else self.replies.of(true_chat, uids)

@@ -5,6 +5,7 @@ Sorting moves rows of a thousand bytes each, so the keys are sorted alone, and t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -64,9 +65,8 @@ def parts_of(rows: pa.Table, starts: list[int], *, messages_max: int) -> Iterato
     if not rows.num_rows:
         return
     chats, days = (rows.column(name).combine_chunks() for name in ("chat_id", DAY))
-    message_at = {row: message for message, row in enumerate(starts)}
     for row, end_row in pairwise([*_changes(rows, "chat_id", DAY), rows.num_rows]):
-        first, end = message_at[row], message_at.get(end_row, len(starts))
+        first, end = bisect_left(starts, row), bisect_left(starts, end_row)
         parts = -(-(end - first) // messages_max)
         for part in range(parts):
             start = first + part * messages_max

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, repeat
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,9 @@ CONTROL_DIGITS: Final = 8
 _ODD: Final = ("visible_to", "on_behalf_of")
 # What no message needs of its row: all rows of a slice have it in common, or the order was all that it was for.
 _UNNEEDED: Final = frozenset({"chat_id", "chat_kind", "sent_at", "text", "client_id", DAY})
+
+
+T = TypeVar("T")
 
 
 class Columns:
@@ -65,6 +69,12 @@ class Block:
     starts: list[int]
     odd: frozenset[int]
 
+    def of(self, column: list[T], first: int, end: int) -> list[T]:
+        """Return of a column the values of the first rows of messages from one to before another: of a plain one all there is."""
+        if len(self.starts) - 1 == self.starts[-1]:
+            return column[first:end]
+        return [column[row] for row in self.starts[first:end]]
+
 
 def block_of(
     rows: pa.Table,
@@ -87,14 +97,7 @@ def plain_messages(
     block: Block, first: int, end: int, *, chat_id: str, control_numbers: Sequence[str]
 ) -> list[Message]:
     """Return the messages of a block from one to before another as if all of them were plain."""
-    # Of a plain message the first row is the only one; of another one what is made here does not count.
-    rows = block.starts[first:end]
-    is_each_a_row = len(block.starts) - 1 == block.starts[-1]
-
-    def of(column: list[Any]) -> list[Any]:
-        return column[first:end] if is_each_a_row else [column[row] for row in rows]
-
-    columns = block.columns
+    of, columns = partial(block.of, first=first, end=end), block.columns
     return list(
         map(
             Message,
@@ -104,7 +107,7 @@ def plain_messages(
             of(columns[FIRST]),
             of(columns["sent_at_basis"]),
             of(block.senders),
-            [(version,) for version in of(block.versions)],
+            zip(of(block.versions), strict=True),
             repeat(()),
             of(columns["send_as_name"]),
             repeat(None),
@@ -145,6 +148,8 @@ def _versions(columns: Columns, keys: Sequence[str], shown_id: Callable[[str], s
 
 def _odd(rows: pa.Table, starts: list[int]) -> frozenset[int]:
     """Return which messages have several rows, or something in their row that no plain message has."""
+    if len(starts) - 1 == rows.num_rows and not any(rows.column(name).null_count < rows.num_rows for name in _ODD):
+        return frozenset()
     odd = {place for place, (start, end) in enumerate(pairwise(starts)) if end - start > 1}
     further = [name for name in _ODD if rows.column(name).null_count < rows.num_rows]
     if further:

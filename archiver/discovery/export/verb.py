@@ -153,7 +153,7 @@ def make(
         if replies is not None:
             said.ask(replies, head)
         order = Order(begun, told, wanted.formats, wanted.volume_bytes)
-        packing = Packing(target, journal, order, store=archive.store)
+        packing = Packing(target, journal, order, store=archive.store, executor=executor)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
         slices = _all_of(assembly_of(opened, said).slices(runs), messages + opened.selection.unnamed.total())
@@ -222,6 +222,7 @@ def assembly_of(opened: Opened, replies: Replies | None = None) -> Assembly:
         withheld=withheld,
         replies=replies,
         unnamed=opened.selection.unnamed,
+        executor=opened.selection.source.executor,
     )
 
 

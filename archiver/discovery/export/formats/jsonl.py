@@ -47,8 +47,9 @@ class JsonlWriter:
         if not part.messages:
             return
         head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
-        opening = _encode(head)[:-1].decode() + ',"sent_at":"'
-        instants = zoned_each((message.sent_at_ms for message in part.messages), self._terms.zone)
+        # Each line begins with the end of the one before it: the fewer pieces, the quicker.
+        opening = "\n" + _encode(head)[:-1].decode() + ',"sent_at":"'
+        instants = zoned_each([message.sent_at_ms for message in part.messages], self._terms.zone)
         lines = bytearray()
         for message, instant in zip(part.messages, instants, strict=True):
             lines += f'{opening}{instant}"'.encode()
@@ -56,10 +57,10 @@ class JsonlWriter:
             place = len(lines)
             _encode_into(message, lines, place)
             lines[place] = _COMMA
-            lines += b"\n"
+        lines += b"\n"
+        self._messages.write(memoryview(lines)[1:])
         self._count += len(part.messages)
         self._files += sum(len(message.files) for message in part.messages if message.files)
-        self._messages.write(lines)
 
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""

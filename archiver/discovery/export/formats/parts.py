@@ -35,7 +35,7 @@ class Held:
         self._context: AbstractContextManager[BinaryIO] | None = sink.open(path)
         self._stream = self._context.__enter__()
 
-    def write(self, data: bytes | bytearray, /) -> int:
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Write the next bytes."""
         return len(data) if self._context is None else self._stream.write(data)
 
@@ -75,7 +75,7 @@ class PartFiles:
         self._bytes = 0
         self._held: Held | None = None
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, block: bytes | bytearray | memoryview) -> None:
         """Write whole lines."""
         if self._held is not None and self._bytes >= self._bytes_max:
             self._held.close()
@@ -166,16 +166,16 @@ def zoned(at_ms: int, zone: ZoneInfo) -> str:
 def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
     """Return many instants as `zoned` does; most of those of one day share a quarter of an hour with their neighbours."""
     found = []
-    known = -1
     hour, first, offset = "", 0, ""
+    start = until = 0
     for at_ms in instants_ms:
-        block, rest = divmod(at_ms, _BLOCK_MS)
-        if block != known:
+        if not start <= at_ms < until:
+            block = at_ms // _BLOCK_MS
+            start, until = block * _BLOCK_MS, block * _BLOCK_MS + _BLOCK_MS
             hour, first, offset = _clock_of(block, zone)
-            known = block
+        rest = at_ms - start
         if hour:
-            second, milliseconds = divmod(rest, 1000)
-            found.append(f"{hour}{_SECONDS[first + second]}.{_MILLISECONDS[milliseconds]}{offset}")
+            found.append(f"{hour}{_SECONDS[first + rest // 1000]}.{_MILLISECONDS[rest % 1000]}{offset}")
         else:
             text = _in_zone(at_ms - at_ms % 1000, zone)
             found.append(f"{text[:19]}.{_MILLISECONDS[at_ms % 1000]}{text[19:]}")
