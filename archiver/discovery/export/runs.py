@@ -112,8 +112,9 @@ class Runs:
             )
 
     def _joined(self) -> tuple[pa.Table, pa.Table]:
-        messages = pa.concat_tables([part for part, _ in self._waiting]).sort_by(_ORDER)
-        files = pa.concat_tables([part for _, part in self._waiting]).sort_by(_ORDER)
+        # Rows in one piece are sorted several times as quickly as rows in many.
+        messages = pa.concat_tables([part for part, _ in self._waiting]).combine_chunks().sort_by(_ORDER)
+        files = pa.concat_tables([part for _, part in self._waiting]).combine_chunks().sort_by(_ORDER)
         self._waiting = [(messages, files)]
         return messages, files
 
