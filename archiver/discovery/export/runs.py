@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from archiver.errors import StoreFullError
 
-MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024
+MEMORY_BYTES_MAX: Final = 24 * 1024 * 1024
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
 BATCH_ROWS: Final = 4_096
 
