@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from archiver.discovery.export.targets import Target
     from archiver.settings import Settings
 
+# One reads and sorts ahead while another hashes and writes what was made.
+THREADS = 2
 # An export has 500 MB at any size. What a question about replies needs beyond this goes to the disk.
 REPLIES_BYTES_MAX = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ExportParts:
-    """An archive to export from, a folder for temporary files, what reads ahead, and who enters the export in the ledger, and when.
+    """An archive to export from, a folder for temporary files, what works beside, and who enters the export in the ledger, and when.
 
     ``replies`` asks what messages reply to.
     """
@@ -55,7 +57,7 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
     author = wiring.author_beside_runs(clock=clock)
     with (
         tempfile.TemporaryDirectory(prefix="archiver-export-") as folder,
-        ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as executor,
+        ThreadPoolExecutor(THREADS, thread_name_prefix="export") as executor,
     ):
         asked = partial(_replies, settings, archive)
         yield ExportParts(archive, Path(folder), executor, asked, author, clock.now_ms, wiring.SOFTWARE)

@@ -32,6 +32,7 @@ from archiver.discovery.export.formats import writer_class
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import Wanted, make
 from archiver.store.local import LocalStore
+from archiver.wiring_export import THREADS
 
 OURS = ("jsonl", "html", "rsmf")
 COLUMNS = (
@@ -61,7 +62,7 @@ def _ours(form: str, place: Path, out: Path) -> None:
     scratch = out / "scratch"
     scratch.mkdir()
     wanted = Wanted(Asked("benchmark", HoldScope(), ZoneInfo("UTC")), formats=(form,))
-    with ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(THREADS) as executor:
         made, _ = make(
             archive, wanted, FolderTarget(out / "package"), folder=scratch, software="benchmark", executor=executor
         )

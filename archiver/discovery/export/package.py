@@ -7,6 +7,7 @@ what a second try finds whole is not made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -122,9 +123,15 @@ def require_same(found: Begun, asked: Begun, place: str) -> None:
 
 
 class Packing:
-    """Writes the slices of an export into a place, with the files that they name, out of the store of its archive; used once."""
+    """Writes the slices of an export into a place, with the files that they name, out of the store of its archive; used once.
 
-    def __init__(self, target: Target, journal: Journal, order: Order, *, store: Store) -> None:
+    ``executor`` hashes and writes beside what makes the texts, where one is given.
+    """
+
+    def __init__(
+        self, target: Target, journal: Journal, order: Order, *, store: Store, executor: Executor | None = None
+    ) -> None:
+        self._executor = executor
         self._target = target
         self._store = store
         self._journal = journal
@@ -174,7 +181,7 @@ class Packing:
 
     def _bag(self, terms: Terms, slices: Iterator[Slice], progress: Progress | None) -> tuple[dict[str, Any], FileLine]:
         tally = Tally()
-        payload = Payload(self._target, self._journal, prefix=self._prefix + DATA)
+        payload = Payload(self._target, self._journal, prefix=self._prefix + DATA, executor=self._executor)
         enclosing = Enclosing(self._store, payload, self._journal)
         with ExitStack() as stack:
             writers: dict[str, Writer] = {}

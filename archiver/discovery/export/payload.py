@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from hashlib import md5, sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from archiver.discovery.export.assembly import WITHHELD
 from archiver.discovery.export.journal import FileLine, Journal, LostLine
 from archiver.discovery.export.record import File, GapNote, Message, Slice
 from archiver.discovery.export.targets import Target, written_error
-from archiver.errors import DamageFoundError, KeyMissingError
+from archiver.errors import DamageFoundError, KeyMissingError, StorageError
 from archiver.store import Store
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ NATIVES: Final = "natives"
 LOST: Final = "lost"
 STORED: Final = "stored"
 _CHUNK_BYTES: Final = 1024 * 1024
+BESIDE_BYTES: Final = 4 * 1024 * 1024
 # What every file system and every store takes, and no more: a store's keys are ASCII.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 
 
 class Payload:
-    """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package."""
+    """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package.
 
-    def __init__(self, target: Target, journal: Journal, *, prefix: str) -> None:
+    ``executor`` hashes and writes long files beside what makes them, where one is given.
+    """
+
+    def __init__(self, target: Target, journal: Journal, *, prefix: str, executor: Executor | None = None) -> None:
+        self._executor = executor
         self._target = target
         self._journal = journal
         self._prefix = prefix
@@ -60,7 +66,7 @@ class Payload:
         known = self._journal.meet(self._prefix + path)
         self._number += 1
         scratch = self._target.scratch(f"{self._number:08d}")
-        stream = _Hashing(None if known else scratch, place=self._target.url)
+        stream = _Hashing(None if known else scratch, place=self._target.url, executor=self._executor)
         try:
             yield cast("BinaryIO", stream)
             stream.finish()
@@ -80,13 +86,21 @@ class Payload:
 
 
 class _Hashing(io.RawIOBase):
-    """Writes to a file, or nowhere, and hashes what passes. It cannot be gone back in, so that what is hashed is what is there."""
+    """Writes to a file, or nowhere, and hashes what passes. It cannot be gone back in, so that what is hashed is what is there.
 
-    def __init__(self, path: Path | None, *, place: str) -> None:
+    Hashing a package twice over takes as long as making its texts, so that of a long file it is done beside: with an ``executor``, up to
+    `BESIDE_BYTES` wait while as many are hashed and written. An error is told by the write after it, or at the end.
+    """
+
+    def __init__(self, path: Path | None, *, place: str, executor: Executor | None = None) -> None:
         self.size = 0
         self.sha256 = sha256()
         self.md5 = md5(usedforsecurity=False)
         self._place = place
+        self._executor = executor
+        self._waiting: list[bytes | memoryview] = []
+        self._waiting_bytes = 0
+        self._beside: Future[None] | None = None
         self._file: BinaryIO | None = None
         if path is not None:
             with self._translated():
@@ -97,12 +111,17 @@ class _Hashing(io.RawIOBase):
 
     def write(self, data: ReadableBuffer) -> int:
         view = memoryview(data).cast("B")
-        self.sha256.update(view)
-        self.md5.update(view)
         self.size += len(view)
-        if self._file is not None:
-            with self._translated():
-                self._file.write(view)
+        if self._executor is None:
+            self._take([view])
+            return len(view)
+        # Who writes may go on to change what is not bytes.
+        self._waiting.append(data if isinstance(data, bytes) else bytes(view))
+        self._waiting_bytes += len(view)
+        if self._waiting_bytes >= BESIDE_BYTES:
+            self._wait()
+            self._beside = self._executor.submit(self._take, self._waiting)
+            self._waiting, self._waiting_bytes = [], 0
         return len(view)
 
     def tell(self) -> int:
@@ -112,14 +131,31 @@ class _Hashing(io.RawIOBase):
         """Do nothing: a writer that closes what it was given, as some libraries do, is not the one that decides whether it is whole."""
 
     def finish(self) -> None:
+        self._wait()
+        self._take(self._waiting)
         if self._file is not None:
             with self._translated():
                 self._file.close()
 
     def abandon(self) -> None:
+        with contextlib.suppress(StorageError):
+            self._wait()
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+    def _take(self, pieces: Sequence[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self.sha256.update(piece)
+            self.md5.update(piece)
+            if self._file is not None:
+                with self._translated():
+                    self._file.write(piece)
+
+    def _wait(self) -> None:
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.result()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -139,6 +175,8 @@ class Enclosing:
 
     def enclose(self, part: Slice) -> Slice:
         """Return a slice whose stored files lie in the package; of one that is lost it says why, and that files are missing."""
+        if not any(message.files for message in part.messages):
+            return part
         messages = tuple(
             msgspec.structs.replace(message, files=tuple(map(self._enclosed, message.files)))
             if message.files

@@ -31,21 +31,20 @@ class Counted:
     def add(self, part: Slice) -> None:
         """Count the one slice that this is of; `join` adds up."""
         self.captures += part.captures
-        self.messages += len(part.messages)
-        for message in part.messages:
-            self.context += message.is_context
-            self.versions += len(message.versions)
-            self.edited += message.versions[-1].number > 1
-            self.not_returned += message.not_returned_since_ms is not None
-            self.redactions += message.redactions
-            for file in message.files:
-                self.files += 1
-                self.files_stored += file.path is not None
-                self.files_withheld += file.status == WITHHELD
-                self.files_missing += file.path is None and file.status != WITHHELD
-        instants = [message.sent_at_ms for message in part.messages]
-        if instants:
-            self.first_sent_at_ms, self.last_sent_at_ms = min(instants), max(instants)
+        messages = part.messages
+        self.messages += len(messages)
+        self.context += sum([message.is_context for message in messages])
+        self.versions += sum([len(message.versions) for message in messages])
+        self.edited += sum([message.versions[-1].number > 1 for message in messages])
+        self.not_returned += sum([message.not_returned_since_ms is not None for message in messages])
+        self.redactions += sum([message.redactions for message in messages])
+        for file in [file for message in messages if message.files for file in message.files]:
+            self.files += 1
+            self.files_stored += file.path is not None
+            self.files_withheld += file.status == WITHHELD
+            self.files_missing += file.path is None and file.status != WITHHELD
+        if messages:
+            self.first_sent_at_ms, self.last_sent_at_ms = messages[0].sent_at_ms, messages[-1].sent_at_ms
 
     def join(self, other: Counted) -> None:
         """Add what was counted elsewhere."""

@@ -153,10 +153,10 @@ def make(
         if replies is not None:
             said.ask(replies, head)
         order = Order(begun, told, wanted.formats, wanted.volume_bytes)
-        packing = Packing(target, journal, order, store=archive.store)
+        packing = Packing(target, journal, order, store=archive.store, executor=executor)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
-        slices = _all_of(_slices(opened, runs, said), messages + opened.selection.unnamed.total())
+        slices = _all_of(assembly_of(opened, said).slices(runs), messages + opened.selection.unnamed.total())
         return packing.run(_terms(opened, chats, software), slices, progress=counting), head
     finally:
         # What is in its place is noted, also where something went wrong: the next try goes on from there.
@@ -202,14 +202,15 @@ def _plain(rows: pa.Table) -> pa.Table:
     return rows.drop_columns(unneeded) if unneeded else rows
 
 
-def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Iterator[Slice]:
+def assembly_of(opened: Opened, replies: Replies | None = None) -> Assembly:
+    """Return what makes slices of the rows that an export takes."""
     asked = opened.wanted.asked
     withheld = None
     if not asked.with_files:
         withheld = "files were left out, as was asked"
     elif opened.redaction.withholds_files:
         withheld = "files are left out of a redacted export"
-    assembly = Assembly(
+    return Assembly(
         people=opened.people,
         absences=opened.selection.absences,
         gaps=opened.gaps,
@@ -221,8 +222,8 @@ def _slices(opened: Opened, runs: Runs, replies: Replies | None = None) -> Itera
         withheld=withheld,
         replies=replies,
         unnamed=opened.selection.unnamed,
+        executor=opened.selection.source.executor,
     )
-    return assembly.slices(runs)
 
 
 def _all_of(slices: Iterator[Slice], captures: int) -> Iterator[Slice]:

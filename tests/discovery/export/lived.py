@@ -15,7 +15,7 @@ from archiver.discovery.export.asked import Asked, parse_context
 from archiver.discovery.export.assembly import MESSAGE_COLUMNS
 from archiver.discovery.export.record import Message, Slice
 from archiver.discovery.export.runs import Runs
-from archiver.discovery.export.verb import Opened, Wanted, _slices, open_export
+from archiver.discovery.export.verb import Opened, Wanted, assembly_of, open_export
 from archiver.store import Store
 from archiver.store.local import LocalStore
 from tests.small_archive import FILE_BYTES, FILE_DIGEST, add, build, message
@@ -234,7 +234,7 @@ def slices(lived: tuple[Archive, Head], wish: Wanted, folder: Path, **limits: in
     runs = Runs(folder, **limits)
     for stretch, _ in found.selection.chosen(MESSAGE_COLUMNS):
         runs.add(found.redaction.chats(stretch.messages), found.redaction.chats(stretch.files))
-    return list(_slices(found, runs))
+    return list(assembly_of(found).slices(runs))
 
 
 def messages(parts: Sequence[Slice]) -> dict[str, Message]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned, zoned_each
 from archiver.discovery.export.record import Conversation, GapNote, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
 
@@ -47,21 +47,20 @@ class JsonlWriter:
         if not part.messages:
             return
         head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
-        opening = _encode(head)[:-1] + b',"sent_at":"'
-        zone = self._terms.zone
+        # Each line begins with the end of the one before it: the fewer pieces, the quicker.
+        opening = "\n" + _encode(head)[:-1].decode() + ',"sent_at":"'
+        instants = zoned_each([message.sent_at_ms for message in part.messages], self._terms.zone)
         lines = bytearray()
-        for message in part.messages:
-            lines += opening
-            lines += zoned(message.sent_at_ms, zone).encode()
-            lines += b'"'
+        for message, instant in zip(part.messages, instants, strict=True):
+            lines += f'{opening}{instant}"'.encode()
             # The object of a message is never empty, so its brace becomes the comma after what stands before it.
             place = len(lines)
             _encode_into(message, lines, place)
             lines[place] = _COMMA
-            lines += b"\n"
-            self._files += len(message.files)
+        lines += b"\n"
+        self._messages.write(memoryview(lines)[1:])
         self._count += len(part.messages)
-        self._messages.write(lines)
+        self._files += sum(len(message.files) for message in part.messages if message.files)
 
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""

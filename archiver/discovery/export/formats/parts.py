@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC
 from functools import lru_cache
@@ -35,7 +35,7 @@ class Held:
         self._context: AbstractContextManager[BinaryIO] | None = sink.open(path)
         self._stream = self._context.__enter__()
 
-    def write(self, data: bytes | bytearray, /) -> int:
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Write the next bytes."""
         return len(data) if self._context is None else self._stream.write(data)
 
@@ -75,7 +75,7 @@ class PartFiles:
         self._bytes = 0
         self._held: Held | None = None
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, block: bytes | bytearray | memoryview) -> None:
         """Write whole lines."""
         if self._held is not None and self._bytes >= self._bytes_max:
             self._held.close()
@@ -160,28 +160,42 @@ def zoned(at_ms: int, zone: ZoneInfo) -> str:
 
     At the two ends of the calendar, where the zone's clock would show a year that there is not, it is told in UTC.
     """
-    block, rest = divmod(at_ms, _BLOCK_MS)
-    hour, minute, offset = _clock_of(block, zone)
-    if hour:
-        minutes, milliseconds = divmod(rest, 60_000)
-        return f"{hour}{_TWO_DIGITS[minute + minutes]}:{_TWO_DIGITS[milliseconds // 1000]}.{milliseconds % 1000:03d}{offset}"
-    text = _in_zone(at_ms - at_ms % 1000, zone)
-    return f"{text[:19]}.{at_ms % 1000:03d}{text[19:]}"
+    return zoned_each((at_ms,), zone)[0]
+
+
+def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
+    """Return many instants as `zoned` does; most of those of one day share a quarter of an hour with their neighbours."""
+    found = []
+    hour, first, offset = "", 0, ""
+    start = until = 0
+    for at_ms in instants_ms:
+        if not start <= at_ms < until:
+            block = at_ms // _BLOCK_MS
+            start, until = block * _BLOCK_MS, block * _BLOCK_MS + _BLOCK_MS
+            hour, first, offset = _clock_of(block, zone)
+        rest = at_ms - start
+        if hour:
+            found.append(f"{hour}{_SECONDS[first + rest // 1000]}.{_MILLISECONDS[rest % 1000]}{offset}")
+        else:
+            text = _in_zone(at_ms - at_ms % 1000, zone)
+            found.append(f"{text[:19]}.{_MILLISECONDS[at_ms % 1000]}{text[19:]}")
+    return found
 
 
 # Clocks are changed at quarters of an hour, and so all messages of one share date, hour and offset; where they do not, as in the local
 # times of long ago, each instant is worked out for itself.
 _BLOCK_MS: Final = 15 * 60_000
-_TWO_DIGITS: Final = tuple(f"{number:02d}" for number in range(60))
+_SECONDS: Final = tuple(f"{number // 60:02d}:{number % 60:02d}" for number in range(3600))
+_MILLISECONDS: Final = tuple(f"{number:03d}" for number in range(1000))
 
 
 @lru_cache(maxsize=4096)
 def _clock_of(block: int, zone: ZoneInfo) -> tuple[str, int, str]:
-    """Return date and hour, the minute, and the offset of a quarter of an hour; an empty text if they change within it."""
+    """Return date and hour, the second of that hour, and the offset of a quarter of an hour; an empty text if they change within it."""
     first = _in_zone(block * _BLOCK_MS, zone)
     last = _in_zone(block * _BLOCK_MS + _BLOCK_MS - 1000, zone)
     is_one = first[:14] == last[:14] and first[19:] == last[19:] and first[17:19] == "00"
-    return (first[:14] if is_one else "", int(first[14:16]), first[19:])
+    return (first[:14] if is_one else "", 60 * int(first[14:16]), first[19:])
 
 
 def _in_zone(at_ms: int, zone: ZoneInfo) -> str:

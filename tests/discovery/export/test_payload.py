@@ -1,0 +1,83 @@
+"""A file of a package is hashed and written beside what makes it, and nobody can tell: not by its bytes, nor by an error."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from hashlib import md5, sha256
+from pathlib import Path
+
+import pytest
+
+from archiver.discovery.export.journal import FileLine, Journal
+from archiver.discovery.export.payload import BESIDE_BYTES, Payload
+from archiver.discovery.export.targets import FolderTarget
+from archiver.errors import DamageFoundError, StoreFullError
+
+PIECE = bytes(range(256)) * 4096
+PIECES = 3 * BESIDE_BYTES // len(PIECE)
+
+
+@pytest.fixture(params=["beside", "at once"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool if request.param == "beside" else None
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    (tmp_path / "scratch").mkdir()
+    found = Journal(FolderTarget(tmp_path / "package"), tmp_path / "scratch")
+    yield found
+    found.close()
+
+
+def payload(journal: Journal, executor: Executor | None) -> Payload:
+    return Payload(journal.target, journal, prefix="", executor=executor)
+
+
+def write(to: Payload, *, last: bytes = b"the end") -> None:
+    with to.open("long.bin") as stream:
+        piece = bytearray(PIECE)
+        for number in range(PIECES):
+            piece[0] = number
+            stream.write(piece)
+        stream.write(last)
+
+
+def content(*, last: bytes = b"the end") -> bytes:
+    return b"".join(bytes([number]) + PIECE[1:] for number in range(PIECES)) + last
+
+
+def test_a_file_has_what_was_written_also_where_the_writer_used_its_buffer_again(
+    journal: Journal, executor: Executor | None, tmp_path: Path
+) -> None:
+    write(payload(journal, executor))
+    whole = content()
+    assert (tmp_path / "package" / "long.bin").read_bytes() == whole
+    assert journal.known("long.bin") == FileLine(
+        "long.bin", len(whole), sha256(whole).hexdigest(), md5(whole, usedforsecurity=False).hexdigest()
+    )
+
+
+def test_a_second_try_that_would_write_other_bytes_is_told_so(journal: Journal, executor: Executor | None) -> None:
+    write(payload(journal, executor))
+    write(payload(journal, executor))
+    with pytest.raises(DamageFoundError, match=r"long\.bin"):
+        write(payload(journal, executor), last=b"another end")
+
+
+@pytest.mark.parametrize("room", [len(PIECE), PIECES * len(PIECE) + 1], ids=["midway", "at the end"])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    journal: Journal, executor: Executor | None, tmp_path: Path, room: int
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(StoreFullError):
+            write(payload(journal, executor))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.known("long.bin") is None
+    assert not [path for path in (tmp_path / "package").rglob("*") if path.is_file()]
