@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from mmap import mmap
 from typing import Final
 
 from archiver.archive import blobs
@@ -40,7 +41,8 @@ def verified_pieces(store: Store, item: Needed, *, piece_bytes: int, sizes: list
         _require(sha256(data).hexdigest(), item, store)
         yield data
         return
-    digest, buffer = sha256(), memoryview(bytearray(piece_bytes))
+    # Memory of its own pages, from which a disk can be written to without copying.
+    digest, buffer = sha256(), memoryview(mmap(-1, piece_bytes))
     with store.open(item.key) as stream:
         while size := stream.readinto(buffer):  # type: ignore[attr-defined]
             piece = buffer[:size]
