@@ -33,6 +33,8 @@ def place_outside(settings: Settings, place: str, *, endpoint_url: str | None = 
                     f"{place} lies in the {name} itself, {own}, where nothing else may be",
                     next_step="name a folder of its own",
                 )
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{place} is a file", next_step="name a folder")
         return folder
     if _is_in(found, settings.place()) and endpoint_url in (None, settings.s3.endpoint_url):
         raise UsageError(

@@ -228,15 +228,15 @@ class _Call:
             futures = [pool.submit(self._copy_part, part) for part in parts(needed)]
             try:
                 for future in futures:
-                    sizes = future.result()
-                    self._objects += sum(size > 0 for size in sizes)
-                    self._bytes += sum(sizes)
+                    copied = [size for size in future.result() if size is not None]
+                    self._objects += len(copied)
+                    self._bytes += sum(copied)
             finally:
                 for future in futures:
                     future.cancel()
 
-    def _copy_part(self, part: Sequence[Needed]) -> list[int]:
-        """Copy objects that are made durable at once; returns the bytes of each that was copied."""
+    def _copy_part(self, part: Sequence[Needed]) -> list[int | None]:
+        """Copy objects that are made durable at once; returns the bytes of each, None for one that was there already."""
         with self._target.batch(self._means.folder) as batch:
             copied = partial(copy_object, self._source.store, self._target, batch, piece_bytes=self._means.piece_bytes)
             futures = [self._means.executor.submit(copied, item) for item in part]

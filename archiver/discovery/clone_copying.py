@@ -18,8 +18,8 @@ FILE_PIECE_BYTES: Final = 1024 * 1024
 REQUEST_PIECE_BYTES: Final = 32 * 1024 * 1024
 
 
-def copy_object(source: Store, target: Store, batch: Batch, item: Needed, *, piece_bytes: int) -> int:
-    """Copy an object in a batch of ``target`` unless it is there, and return the bytes that were copied.
+def copy_object(source: Store, target: Store, batch: Batch, item: Needed, *, piece_bytes: int) -> int | None:
+    """Copy an object in a batch of ``target`` and return the bytes that were copied, None if it is there already.
 
     Raises `KeyMissingError` if the source does not have it, and `DamageFoundError` if what the source has, or what lies in the copy
     under that key already, is not what the digest says. Nothing unverified is left in the copy.
@@ -29,7 +29,7 @@ def copy_object(source: Store, target: Store, batch: Batch, item: Needed, *, pie
         batch.create(item.key, verified_pieces(source, item, piece_bytes=piece_bytes, sizes=sizes))
     except KeyExistsError:
         require_there(target, item)
-        return 0
+        return None
     return sum(sizes)
 
 

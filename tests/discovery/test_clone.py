@@ -104,6 +104,11 @@ class TestACopy:
         assert (done.from_sequence, done.sequence, done.digest) == (0, head.sequence, head.digest)
         assert done.objects == len(head.files) + 2
 
+    def test_tells_of_an_empty_file_too(self, folder: Path) -> None:
+        source = found(MemoryStore())
+        add(source, source.founding_head(), {"messages": [message("m")]}, blobs=blob(folder, b""))
+        assert copy(source, MemoryStore(), folder).objects == 2
+
     def test_is_brought_up_to_date_by_what_is_new(self, folder: Path) -> None:
         source, head = build(MemoryStore(), folder)
         target = MemoryStore()

@@ -281,7 +281,8 @@ def slow_thaw() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "inside", ["archive", "archive/messages/x", "state/x", "link/x", "s3://bucket/x", "messages/../archive"]
+    "inside",
+    ["archiver.yaml", "archive", "archive/messages/x", "state/x", "link/x", "s3://bucket/x", "messages/../archive"],
 )
 def test_a_folder_inside_the_archive_or_the_state_is_wrong_usage(
     place: Path, capsys: pytest.CaptureFixture[str], inside: str
