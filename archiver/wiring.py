@@ -78,15 +78,19 @@ def open_seen_archive(settings: Settings) -> Archive:
 
 
 def open_or_found_archive(settings: Settings, *, clock: Clock) -> Archive:
-    """Return the archive, founded now if there is none; for runs, which write. Raises `ConfigError` if it is another team's.
+    """Return the archive, founded now if there is none; for runs, which write.
+
+    Raises `ConfigError` if it is another team's, `RefusedError` if it is a copy.
 
     The store is asked first to show that it keeps what the archive rests on, such as conditional writes.
     """
     from archiver.archive import ledger  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - see the module's docstring
     from archiver.archive.reader import Archive  # noqa: PLC0415 - see the module's docstring
     from archiver.archive.schema import FORMAT  # noqa: PLC0415 - see the module's docstring
 
     store = open_store(settings)
+    refuse_copy(store)
     store.probe()
     try:
         ledger.read_facts(store)

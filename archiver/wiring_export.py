@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from archiver import wiring, wiring_query
 from archiver.clock import Clock
-from archiver.errors import RefusedError, UsageError
+from archiver.wiring_places import place_outside
 
 if TYPE_CHECKING:
     from archiver.archive.commit import Author
@@ -76,31 +76,13 @@ def _replies(settings: Settings, archive: Archive, head: Head, chats: Sequence[s
 
 
 def open_target(settings: Settings, to: str, *, folder: Path) -> Target:
-    """Return the place that ``--to`` names; raises `UsageError` if it is none, `RefusedError` if it is in the archive itself."""
+    """Return the place that ``--to`` names; raises `UsageError` as `archiver.wiring_places.place_outside`."""
     from archiver.discovery.export.targets import FolderTarget, StoreTarget  # noqa: PLC0415 - heavy, and --help needs none of it
-    from archiver.settings import place_of  # noqa: PLC0415 - as above
 
-    try:
-        place = place_of(to)
-    except ValueError as error:
-        raise UsageError(f"--to {to!r} {error}") from None
-    own = settings.place()
+    place = place_outside(settings, to)
     if isinstance(place, Path):
-        if isinstance(own, Path) and (place.resolve() == own.resolve() or own.resolve() in place.resolve().parents):
-            raise _in_archive(to)
         return FolderTarget(place)
-    if not isinstance(own, Path) and own.bucket == place.bucket:
-        inside = f"{place.prefix}/".startswith(f"{own.prefix}/" if own.prefix else "")
-        if inside:
-            raise _in_archive(to)
     from archiver.store.s3 import S3Store  # noqa: PLC0415 - as above
 
     store = S3Store(place.bucket, place.prefix, endpoint_url=settings.s3.endpoint_url, region=settings.s3.region)
     return StoreTarget(store, folder)
-
-
-def _in_archive(to: str) -> RefusedError:
-    return RefusedError(
-        f"{to} lies in the archive itself, where nothing may be that no commit wrote",
-        next_step="name another folder, or another prefix",
-    )

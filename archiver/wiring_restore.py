@@ -5,7 +5,6 @@ Its imports stand inside the functions for the same reason.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from archiver import wiring
 from archiver.clock import SystemClock
 from archiver.errors import SpoolError, UsageError
+from archiver.wiring_places import place_apart
 
 if TYPE_CHECKING:
     from archiver.flock.sender import FlockSender
@@ -30,31 +30,14 @@ USERS_SHOWN_MAX = 10
 def open_place(settings: Settings, place: str, *, endpoint_url: str | None = None, region: str | None = None) -> Store:
     """Return the store of a folder or an ``s3://bucket/prefix`` that a command names; nothing is asked of it yet.
 
-    Where nothing else is given a bucket is asked where the archive's is, or would be, with the same credentials. Raises `UsageError` for
-    what is no place, and for one in which the archive or the state lies, or that lies in one of them.
+    Where nothing else is given a bucket is asked where the archive's is, or would be, with the same credentials. Raises `UsageError` as
+    `archiver.wiring_places.place_apart`.
     """
-    from archiver.settings import place_of  # noqa: PLC0415 - see the module's docstring
-
-    try:
-        found = place_of(place)
-    except ValueError as error:
-        raise UsageError(f"{place!r} {error}", next_step="name a folder, or s3://bucket/prefix") from None
-    archive = settings.place()
+    found = place_apart(settings, place, endpoint_url=endpoint_url)
     if isinstance(found, Path):
-        folder = Path(os.path.abspath(found.expanduser()))  # noqa: PTH100 - Path.absolute keeps '..'
-        taken = [settings.state, *([archive] if isinstance(archive, Path) else [])]
-        for other in taken:
-            if folder.is_relative_to(other) or other.is_relative_to(folder):
-                raise UsageError(f"{folder} and {other} lie one in the other", next_step="name a folder of its own")
         from archiver.store.local import LocalStore  # noqa: PLC0415 - see the module's docstring
 
-        return LocalStore(folder)
-    if not isinstance(archive, Path) and found.bucket == archive.bucket and endpoint_url is None:
-        one, other_one = f"{found.prefix}/".lstrip("/"), f"{archive.prefix}/".lstrip("/")
-        if one.startswith(other_one) or other_one.startswith(one):
-            raise UsageError(
-                f"{place} and {settings.archive} lie one in the other", next_step="name a prefix of its own"
-            )
+        return LocalStore(found)
     from archiver.store.s3 import S3Store  # noqa: PLC0415 - see the module's docstring
 
     return S3Store(

@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from archiver.archive import blobs, layout, ledger
+from archiver.archive.copies import refuse_copy
 from archiver.archive.ledger import BlobRecord, Entry, EntryKind, FileRecord, Gap, HeadMovedError, HoldChange, InputFile
 from archiver.archive.reader import Archive, Head, advance, encode_checkpoint, is_checkpoint_due
 from archiver.archive.schema import FORMAT, TABLES, Table
@@ -78,11 +79,12 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attempt: str, executor: Executor) -> Head:
     """Add a batch on top of ``head`` and return the new head.
 
-    ``attempt`` is eight random hex digits, new for each call. Raises `HeadMovedError` if another writer was first:
-    nothing was added then, and the batch must be prepared again on the new head. Raises `RefusedError` if a blob is just
-    being erased by a disposal. Raises `StorageError` if the store
-    cannot; what became of the commit is then decided by the ledger, and `archiver.archive.recover` tidies up.
+    ``attempt`` is eight random hex digits, new for each call. Raises `HeadMovedError` if another writer was first: nothing was added
+    then, and the batch must be prepared again on the new head. Raises `RefusedError` for a copy, which only `archiver clone` writes to,
+    and if a blob is just being erased by a disposal. Raises `StorageError` if the store cannot; what became of the commit is then
+    decided by the ledger, and `archiver.archive.recover` tidies up.
     """
+    refuse_copy(archive.store)
     _require_blobs_stay(archive, head, draft)
     sequence = head.sequence + 1
     encoded = list(executor.map(_encode_part, _parts(draft)))
@@ -104,7 +106,7 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
     _for_each(executor, lambda item: blobs.put(archive.store, *item), draft.blobs.items())
     entry = _entry(archive, head, draft, author=author, added=tuple(map(_record, keys, encoded)))
     try:
-        new_head = append_entry(archive, head, entry)
+        new_head = _append(archive, head, entry)
     except HeadMovedError:
         with suppress(StorageError):  # what cannot be removed now has its note
             for key in keys:
@@ -121,8 +123,14 @@ def commit(archive: Archive, head: Head, draft: Draft, *, author: Author, attemp
 def append_entry(archive: Archive, head: Head, entry: Entry) -> Head:
     """Append the entry that follows a head, with a checkpoint where one is due, and return the head after it.
 
-    Raises as `archiver.archive.ledger.append` does; a checkpoint that cannot be written is no matter.
+    Raises as `archiver.archive.ledger.append` does, and `RefusedError` for a copy, which only `archiver clone` writes to. A checkpoint that
+    cannot be written is no matter.
     """
+    refuse_copy(archive.store)
+    return _append(archive, head, entry)
+
+
+def _append(archive: Archive, head: Head, entry: Entry) -> Head:
     if is_checkpoint_due(entry.sequence):
         checkpoint = encode_checkpoint(advance(head, entry, ""))
         entry = msgspec.structs.replace(entry, checkpoint=sha256(checkpoint).hexdigest())

@@ -50,6 +50,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Bring back, and copy": {
         "restore": "Bring days, conversations or files back from the archive.",
         "clone": "Copy the whole archive elsewhere, and keep the copy up to date.",
+        "promote": "Make a copy the archive, when the archive is lost.",
         "replay": "Post archived messages back into a channel of Flock.",
     },
 }

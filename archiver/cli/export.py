@@ -135,6 +135,7 @@ def make(
     missing or may be. `archiver export check PACKAGE` checks a package.
     """
     from archiver import wiring_export  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.discovery.export import verb  # noqa: PLC0415 - as above
     from archiver.discovery.export.preview import preview as foresee  # noqa: PLC0415 - as above
@@ -154,6 +155,7 @@ def make(
                 foreseen = foresee(opened, progress=progress)
             else:
                 assert to is not None
+                refuse_copy(archive.store)  # which would find it only once the package is made and is to be entered
                 target = wiring_export.open_target(settings, to, folder=parts.folder)
                 made, head = verb.make(
                     archive,

@@ -13,6 +13,16 @@ import click
 
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import to_json
+from archiver.cli.place_options import (
+    ThawOrder,
+    cold_document,
+    endpoint_option,
+    no_wait_option,
+    region_option,
+    speed_option,
+    thaw_all,
+    thaw_days_option,
+)
 from archiver.cli.restore_words import cold_words, show, show_added, show_survey, wanted_document
 from archiver.cli.scope_options import (
     channel_option,
@@ -24,7 +34,7 @@ from archiver.cli.scope_options import (
     until_option,
     zone_option,
 )
-from archiver.clock import Clock, to_text
+from archiver.clock import to_text
 from archiver.errors import EXIT_DAMAGE, EXIT_GAPS, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +43,9 @@ if TYPE_CHECKING:
     from archiver.archive.reader import Archive, Head
     from archiver.discovery.restore import Survey
     from archiver.discovery.restore_selection import Wanted
+    from archiver.discovery.restore_thaw import Cold
     from archiver.settings import Settings
-    from archiver.store import ThawSpeed
+    from archiver.store import Store, ThawSpeed
 
 THREADS = 8
 
@@ -65,12 +76,14 @@ THREADS = 8
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
     help="The folder to fill; empty, or one to go on with.",
 )
 @click.option(
     "--into", metavar="PLACE", help="Another archive, a folder or s3://bucket/prefix, founded if there is none."
 )
+@endpoint_option
+@region_option
 @click.option(
     "--format",
     "formats",
@@ -81,17 +94,9 @@ THREADS = 8
     help="How rows are written; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would come, and what lies cold.")
-@click.option(
-    "--speed",
-    type=click.Choice(["expedited", "standard", "bulk"]),
-    default="standard",
-    show_default=True,
-    help="How quickly, and so how dearly, what lies cold is asked for.",
-)
-@click.option(
-    "--thaw-days", type=click.IntRange(1, 365), default=7, show_default=True, help="How long it can be read then."
-)
-@click.option("--no-wait", is_flag=True, help="Ask for what lies cold and end; the same call later goes on.")
+@speed_option
+@thaw_days_option
+@no_wait_option
 @matter_option
 @config_options
 def command(
@@ -105,8 +110,10 @@ def command(
     conversations: tuple[str, ...],
     names: tuple[str, ...],
     everything: bool,
-    folder: Path | None,
+    folder: str | None,
     into: str | None,
+    endpoint_url: str | None,
+    region: str | None,
     formats: tuple[str, ...],
     dry_run: bool,
     speed: ThawSpeed,
@@ -123,24 +130,25 @@ def command(
     What does not come is said (3): disposed of, by which certificate; never captured; gaps. Damage is named, and everything else
     comes all the same (4).
     """
-    from archiver import wiring, wiring_restore  # noqa: PLC0415 - as above
-    from archiver.clock import SystemClock  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver import wiring, wiring_restore  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.discovery.restore_selection import Wanted  # noqa: PLC0415 - as above
     from archiver.scope.days import days_in_zone  # noqa: PLC0415 - as above
     from archiver.scope.membership import read_membership  # noqa: PLC0415 - as above
     from archiver.scope.named import chats_named  # noqa: PLC0415 - as above
+    from archiver.wiring_places import folder_outside  # noqa: PLC0415 - as above
 
-    if not dry_run and (folder is None) == (into is None):
-        raise UsageError("say where to: --to FOLDER, or --into PLACE", next_step="or --dry-run, to see what would come")
-    chosen = bool(day or first_on or last_on or channels or conversations or names)
-    if chosen == everything:
-        raise UsageError(
-            "say what to restore" if not chosen else "--all is everything, and a choice was given too",
-            next_step="choose by --day, --from, --until, --channel, --conversation or --file, or take --all",
-        )
+    _require_places(folder, into, dry_run=dry_run, tells_of_bucket=bool(endpoint_url or region))
+    _require_choice(bool(day or first_on or last_on or channels or conversations or names), everything=everything)
     from_at_ms, until_ms = days_in_zone(*days_asked(day, first_on, last_on), zone=zone)
     settings = invocation.settings()
+    root = None if folder is None else folder_outside(settings, folder, option="--to")
+    other = (
+        None if into is None else wiring_restore.open_place(settings, into, endpoint_url=endpoint_url, region=region)
+    )
     archive = wiring.open_seen_archive(settings)
+    if matter is not None and not dry_run:
+        refuse_copy(archive.store)
     head = archive.head()
     named = (*channels, *conversations)
     chats = chats_named(read_membership(archive.store, head), named) if named else None
@@ -150,11 +158,30 @@ def command(
         job.look(executor)
         if dry_run:
             return job.tell(speed)
-        if not job.thaw(executor, days=thaw_days, speed=speed, waits=not no_wait, clock=SystemClock()):
+        if not job.thaw(executor, ThawOrder(days=thaw_days, speed=speed, waits=not no_wait)):
             return job.come_back(speed)
-        if folder is not None:
-            return job.fill(executor, folder, formats=formats, matter=matter)
-        return job.add_to(executor, str(into), matter=matter)
+        if root is not None:
+            return job.fill(executor, root, formats=formats, matter=matter)
+        assert other is not None
+        return job.add_to(executor, other, matter=matter)
+
+
+def _require_places(folder: str | None, into: str | None, *, dry_run: bool, tells_of_bucket: bool) -> None:
+    if not dry_run and (folder is None) == (into is None):
+        raise UsageError("say where to: --to FOLDER, or --into PLACE", next_step="or --dry-run, to see what would come")
+    if into is None and tells_of_bucket:
+        raise UsageError(
+            "--endpoint-url and --region tell of the bucket that --into names, and there is none",
+            next_step="where the archive's own bucket answers says s3: in archiver.yaml",
+        )
+
+
+def _require_choice(has_choice: bool, *, everything: bool) -> None:  # noqa: FBT001 - what it is about
+    if has_choice == everything:
+        raise UsageError(
+            "--all is everything, and a choice was given too" if has_choice else "say what to restore",
+            next_step="choose by --day, --from, --until, --channel, --conversation or --file, or take --all",
+        )
 
 
 class _Job:
@@ -182,27 +209,15 @@ class _Job:
 
         self._survey = survey(self._archive, self._head, self._wanted, executor=executor)
 
-    def thaw(self, executor: Executor, *, days: int, speed: ThawSpeed, waits: bool, clock: Clock) -> bool:
+    def thaw(self, executor: Executor, order: ThawOrder) -> bool:
         """Have everything that lies cold thawed; returns whether all of it can be read now."""
-        from archiver.discovery.restore_thaw import thaw  # noqa: PLC0415 - as above
 
-        while cold := self.survey.cold.objects:
-            self._output.note(f"archiver: {cold_words(self.survey.cold, speed)}")
-            with self._watched() as progress:
-                left = thaw(
-                    self._archive.store,
-                    cold,
-                    days=days,
-                    speed=speed,
-                    waits=waits,
-                    executor=executor,
-                    clock=clock,
-                    progress=progress,
-                )
-            if left:
-                return False
+        def look() -> Cold:
             self.look(executor)  # rows that could not be read before may tell of more files
-        return True
+            return self.survey.cold
+
+        cold = self.survey.cold
+        return thaw_all(self._output, self._archive.store, cold, look=look, order=order, executor=executor)
 
     def tell(self, speed: ThawSpeed) -> int | None:
         """Say what would come, and change nothing."""
@@ -266,7 +281,7 @@ class _Job:
         self._output.result(document, show=lambda out: show(out, done, str(root)))
         return exit_code or None
 
-    def add_to(self, executor: Executor, place: str, *, matter: str | None) -> int | None:
+    def add_to(self, executor: Executor, store: Store, *, matter: str | None) -> int | None:
         """Add to another archive, and enter the act in this one."""
         import secrets  # noqa: PLC0415 - as above
 
@@ -275,7 +290,6 @@ class _Job:
         from archiver.discovery.restore_into import Hand, open_other, restore_into  # noqa: PLC0415 - as above
 
         clock = SystemClock()
-        store = wiring_restore.open_place(self._settings, place)
         other = open_other(store, self._archive, fresh_id=secrets.token_hex(16), created_at=to_text(clock.now_ms()))
         hand = Hand(
             author=wiring.author_beside_runs(clock=clock),
@@ -336,9 +350,7 @@ class _Job:
             "objects": len(survey.parts),
             "files": None if survey.files is None else len(survey.files),
             "bytes": survey.bytes,
-            "cold": {
-                name: {"objects": objects, "bytes": size} for name, (objects, size) in survey.cold.by_class.items()
-            },
+            "cold": cold_document(survey.cold),
         }
 
     @contextmanager

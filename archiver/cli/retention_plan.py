@@ -118,6 +118,7 @@ def apply(
     certificate stays.
     """
     from archiver import wiring, wiring_search  # noqa: PLC0415 - as above
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.retention.applying import apply_plan, rehearse  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import load_plan  # noqa: PLC0415 - as above
     from archiver.run import known_states  # noqa: PLC0415 - as above
@@ -139,6 +140,7 @@ def apply(
             )
             invocation.output.result(_rehearsed(found, told), show=lambda out: _show_rehearsal(out, found, told))
             return None
+        refuse_copy(archive.store)
         with hold(settings.state):
             done = apply_plan(
                 archive,
@@ -197,6 +199,7 @@ def finish(
     show_further: Callable[[Output], None] | None = None,
 ) -> None:
     """Store a plan, write its page, and print it."""
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.retention.locked import locks_of_plan  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import store_plan  # noqa: PLC0415 - as above
     from archiver.retention.plan_page import PageFacts, plan_page  # noqa: PLC0415 - as above
@@ -204,6 +207,7 @@ def finish(
     with ThreadPoolExecutor(LOCKS_AT_ONCE) as executor:
         locked = locks_of_plan(archive.store, archive.head(), found, executor=executor)
     if is_stored:
+        refuse_copy(archive.store)
         store_plan(archive.store, found)
     if html_path is not None:
         page = plan_page(found, PageFacts(settings.workspace, archive.store.url, locked.sentence))

@@ -94,6 +94,7 @@ def command(
     that it finds is counted. Names that the archive does not know are told, with exit code 3.
     """  # noqa: D205 - the grammar is one sentence
     from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.cli.search_shown import document, position_of, show, warn_of_unknown  # noqa: PLC0415 - as above
     from archiver.discovery.search_answer import Question  # noqa: PLC0415 - as above
     from archiver.expression import parse_expression  # noqa: PLC0415 - as above
@@ -109,6 +110,8 @@ def command(
     )
     settings = invocation.settings()
     archive = wiring.open_seen_archive(settings) if matter is not None else wiring.open_archive(settings)
+    if matter is not None:
+        refuse_copy(archive.store)
     call = _Call(invocation, settings, archive, archive.head(), question)
     shown = call.shown(uses_index=not no_index, rebuilds=rebuilds, has_threads=has_threads)
     entry = None if matter is None else call.record(matter, shown)

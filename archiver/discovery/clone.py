@@ -31,31 +31,21 @@ from archiver.archive.recover import read_note
 from archiver.discovery.clone_copying import FILE_PIECE_BYTES, copy_object, read_verified, require_there
 from archiver.discovery.clone_legs import LEG_BYTES_MAX, LEG_OBJECTS_MAX, Leg, Needed, legs, parts
 from archiver.discovery.clone_papers import copy_papers
+from archiver.discovery.clone_standing import CloneMark, mark_in, mark_of, standing_of
 from archiver.errors import (
     DamageFoundError,
     KeyExistsError,
     KeyMissingError,
-    LedgerBrokenError,
     ObjectLockedError,
     RefusedError,
 )
 from archiver.store import Store
 
-CLONE_FORMAT: Final = 1
 # Retention may remove what is just being copied; each time costs one look at what it removed.
 TRIES_MAX: Final = 5
 PARTS_AT_ONCE: Final = 2
 
 Progress = Callable[[int, int], None]
-
-
-class CloneMark(msgspec.Struct, frozen=True, kw_only=True):
-    """``clone.json``: of which archive this is a copy, and what a lock of the copy's store kept from being erased."""
-
-    format: int
-    archive_id: str
-    facts_sha256: str
-    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,67 +161,21 @@ class _Call:
 
     def _claim(self) -> CloneMark:
         """Return what says that the place is ours; write it into one that is empty, and refuse any other."""
-        facts = self._source.facts
-        mark = CloneMark(format=CLONE_FORMAT, archive_id=facts.archive_id, facts_sha256=self._source.facts_digest)
+        found = mark_in(self._target, self._source)
+        if found is not None:
+            return found
+        mark = mark_of(self._source)
         try:
-            found = msgspec.json.decode(self._target.read(layout.CLONE_KEY), type=CloneMark)
-        except KeyMissingError:
-            if next(iter(self._target.list("")), None) is not None:
-                raise RefusedError(
-                    f"{self._target.url} is not empty, and what lies there is no copy that `archiver clone` made",
-                    next_step="name an empty place; nothing was changed",
-                ) from None
-            try:
-                self._target.create(layout.CLONE_KEY, canonical_json(mark))
-            except KeyExistsError:
-                return self._claim()  # another call was first, and says what this is
-            return mark
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RefusedError(
-                f"{layout.CLONE_KEY} in {self._target.url} cannot be read: {error}",
-                next_step="name an empty place; nothing was changed",
-            ) from None
-        if (found.archive_id, found.facts_sha256) != (mark.archive_id, mark.facts_sha256):
-            raise RefusedError(
-                f"{self._target.url} is a copy of archive {found.archive_id}, and this is {mark.archive_id}",
-                next_step="name another place; nothing was changed",
-            )
-        return found
+            self._target.create(layout.CLONE_KEY, canonical_json(mark))
+        except KeyExistsError:
+            return self._claim()  # another call was first, and says what this is
+        return mark
 
     def _standing(self) -> Head:
         """Return the head at which the copy stands; raises `RefusedError` if that is no head of the source."""
-        try:
-            facts, digest = ledger.read_facts(self._target)
-        except KeyMissingError:
-            self._is_new = True
-            return self._source.founding_head()
-        if digest != self._source.facts_digest:
-            raise RefusedError(
-                f"{self._target.url} is archive {facts.archive_id}, and not a copy of {self._source.facts.archive_id}",
-                next_step="name another place; nothing was changed",
-            )
-        try:
-            head = Archive(self._target, facts, digest).head()
-        except LedgerBrokenError as error:
-            raise RefusedError(
-                f"the copy cannot go on: {error.what}",
-                next_step="see what `archiver verify` says of it; a new copy in an empty place is whole again",
-            ) from None
-        if head.sequence and not self._is_ancestor(head):
-            raise RefusedError(
-                f"entry {head.sequence} of {self._target.url} ({head.digest}) is none of {self._source.store.url}: the copy is ahead of "
-                "it, or was written to",
-                next_step="check that the archive and the copy are not exchanged, and that no run writes to the copy; nothing was changed",
-            )
-        return head
-
-    def _is_ancestor(self, head: Head) -> bool:
-        if head.sequence > self._head.sequence:
-            return False
-        try:
-            return ledger.read_entry(self._source.store, head.sequence)[1] == head.digest
-        except KeyMissingError:
-            return False
+        standing = standing_of(self._target, self._source, self._head)
+        self._is_new = standing is None
+        return standing or self._source.founding_head()
 
     def _left_by_a_stop(self, standing: Head) -> list[str]:
         """Return what entries of the copy removed and a stop may have left there; what a later one named again stays."""
@@ -284,15 +228,15 @@ class _Call:
             futures = [pool.submit(self._copy_part, part) for part in parts(needed)]
             try:
                 for future in futures:
-                    sizes = future.result()
-                    self._objects += sum(size > 0 for size in sizes)
-                    self._bytes += sum(sizes)
+                    copied = [size for size in future.result() if size is not None]
+                    self._objects += len(copied)
+                    self._bytes += sum(copied)
             finally:
                 for future in futures:
                     future.cancel()
 
-    def _copy_part(self, part: Sequence[Needed]) -> list[int]:
-        """Copy objects that are made durable at once; returns the bytes of each that was copied."""
+    def _copy_part(self, part: Sequence[Needed]) -> list[int | None]:
+        """Copy objects that are made durable at once; returns the bytes of each, None for one that was there already."""
         with self._target.batch(self._means.folder) as batch:
             copied = partial(copy_object, self._source.store, self._target, batch, piece_bytes=self._means.piece_bytes)
             futures = [self._means.executor.submit(copied, item) for item in part]

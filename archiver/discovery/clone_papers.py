@@ -16,7 +16,7 @@ from archiver.archive import layout
 from archiver.archive.ledger import canonical_json
 from archiver.archive.reader import Archive
 from archiver.errors import DamageFoundError, KeyExistsError, KeyMissingError
-from archiver.store import Store
+from archiver.store import ObjectInfo, Store
 
 
 def copy_papers(source: Archive, target: Store, *, executor: Executor) -> int:
@@ -25,17 +25,17 @@ def copy_papers(source: Archive, target: Store, *, executor: Executor) -> int:
     Raises `DamageFoundError` for a plan that is not what it is named by.
     """
     written = sum(
-        executor.map(lambda key: _copy(source.store, target, key), list(_plans_to_copy(source.store, target)))
+        executor.map(lambda info: _copy(source.store, target, info.key), list(plans_to_copy(source.store, target)))
     )
     return written + _copy_marks(source.store, target)
 
 
-def _plans_to_copy(source: Store, target: Store) -> Iterator[str]:
+def plans_to_copy(source: Store, target: Store) -> Iterator[ObjectInfo]:
+    """Yield the parts of plans that the copy does not have; a header after the items that it names, as it was written."""
     there = {info.key for info in target.list(layout.PLAN_PREFIX)}
-    keys = [info.key for info in source.list(layout.PLAN_PREFIX) if info.key not in there]
-    # A header comes after the items that it names, as it was written.
-    yield from (key for key in keys if layout.plan_of_key(key) is None)
-    yield from (key for key in keys if layout.plan_of_key(key) is not None)
+    found = [info for info in source.list(layout.PLAN_PREFIX) if info.key not in there]
+    yield from (info for info in found if layout.plan_of_key(info.key) is None)
+    yield from (info for info in found if layout.plan_of_key(info.key) is not None)
 
 
 def _copy(source: Store, target: Store, key: str) -> bool:

@@ -19,8 +19,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver.archive import layout, ledger
+from archiver.archive import ledger
 from archiver.archive.commit import Author, Draft, commit
+from archiver.archive.copies import is_copy
 from archiver.archive.ledger import ArchiveFacts, BlobRecord, HeadMovedError, InputFile
 from archiver.archive.reader import Archive, Head, files_of, read_rows
 from archiver.archive.schema import FORMAT, TABLES
@@ -80,8 +81,7 @@ def open_other(store: Store, source: Archive, *, fresh_id: str, created_at: str)
         except KeyExistsError:
             return open_other(store, source, fresh_id=fresh_id, created_at=created_at)
     other = Archive.open(store)
-    is_copy = any(info.key == layout.CLONE_KEY for info in store.list(layout.CLONE_KEY))
-    if is_copy or other.facts.archive_id == source.facts.archive_id:
+    if is_copy(store) or other.facts.archive_id == source.facts.archive_id:
         raise RefusedError(
             f"{store.url} is the archive itself, or a copy that `archiver clone` keeps",
             next_step="name another archive, or an empty place",

@@ -1,7 +1,8 @@
 """Many files made durable at once: a disk that is flushed once for all of them, and not for each, takes a fraction of the time.
 
 The order is that of a single write, only for all together: first the bytes of every file are on the disk, then each gets its name, then the
-names are on the disk. So here too a name appears with all its bytes or not at all.
+names are on the disk. So here too a name appears with all its bytes or not at all. Large pieces go to the disk as they come, so that little
+is left to flush (`local_uncached`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from archiver.errors import KeyExistsError
 from archiver.store import local_files as files
 from archiver.store.keys import check_key
 from archiver.store.local_errors import Verb
+from archiver.store.local_uncached import UncachedWriter
 
 _Path = tuple[str, ...]
 
@@ -63,9 +65,10 @@ class LocalBatch:
             descriptor, name = files.begin(self._folder)
         with self._lock:
             self._open.append((descriptor, name))
+        writer = UncachedWriter(descriptor)
         for piece in pieces:
             with self._translated("write", path):
-                files.write_all(descriptor, piece)
+                writer.write(piece)
         with self._lock:
             self._written.append((key, name))
 

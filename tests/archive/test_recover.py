@@ -172,7 +172,7 @@ class TestWhatIsLeftAlone:
     ) -> None:
         # The other writer finds our blob there, does not store it again, and names it.
         shared = blob(tmp_path, b"shared")
-        assert not stopped(store, at=7, effect="before", blobs=shared)
+        assert not stopped(store, at=8, effect="before", blobs=shared)
         (left,) = keys(store, "blobs/") - {blob_key(sha256(b"kept").hexdigest())}
         others = note(store, (left,), writer="there")
         tidy(store)
@@ -238,7 +238,7 @@ class TestWhatIsLeftAlone:
 class TestACommitThatStops:
     """Every call of a commit, the effect of the last one there or not: the head is the old or the new one."""
 
-    CALLS = 9  # the note, three objects, two looks for blobs of which one is stored, the entry, the note again
+    CALLS = 10  # whether it is a copy, the note, three objects, two looks for blobs of which one is stored, the entry, the note again
 
     @pytest.mark.parametrize("effect", EFFECTS)
     @pytest.mark.parametrize("crash", [True, False], ids=["power", "answer"])
@@ -291,7 +291,7 @@ class TestACommitThatStops:
         self, store: MemoryStore, tmp_path: Path, at: int, effect: Effect
     ) -> None:
         head = Archive.open(store).head()
-        assert not stopped(store, at=7, effect="before", blobs=blob(tmp_path, b"new file"))
+        assert not stopped(store, at=8, effect="before", blobs=blob(tmp_path, b"new file"))
         assert len(unnamed(store)) == 5
         archive = Archive.open(store)
         try:

@@ -157,7 +157,7 @@ class TestMake:
         (tmp_path / "mine.txt").write_text("mine")
         assert "not empty" in document(capsys, "--matter", "m", "--to", str(tmp_path), code=5)["error"]["what"]
         for inside in ("archive", "archive/exports/m"):
-            error = document(capsys, "--matter", "m", "--to", str(folder / inside), code=5)["error"]
+            error = document(capsys, "--matter", "m", "--to", str(folder / inside), code=2)["error"]
             assert "in the archive itself" in error["what"]
 
     def test_to_a_bucket_the_same_bytes(

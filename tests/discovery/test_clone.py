@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from archiver.archive import layout, ledger
+from archiver.archive.ledger import HoldScope, MatterAct
+from archiver.archive.matters import record_act
 from archiver.archive.reader import CHECKPOINT_EVERY_COMMITS, Archive, Head
 from archiver.custody.verify import verify
 from archiver.discovery.clone import Cloned, Means, clone
@@ -25,7 +27,7 @@ from archiver.store import Store
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from archiver.store.s3 import S3Store
-from tests.archive.archive_steps import AT_MS, InlineExecutor, add, blob, found, message
+from tests.archive.archive_steps import AT_MS, AUTHOR, InlineExecutor, add, blob, found, message
 from tests.faulty_store import EFFECTS, FaultyStore, Stopped
 from tests.retention.disposing import (
     EVERY_SECRET,
@@ -78,6 +80,14 @@ def whole(store: Store, source: Archive) -> bool:
     return True
 
 
+def write_to_copy(store: Store, uid: str) -> None:
+    """Commit to a copy as an earlier version of the software did, which did not look whether it is one."""
+    mark = store.read(layout.CLONE_KEY)
+    store.delete(layout.CLONE_KEY)
+    add(Archive.open(store), head_of(store), {"messages": [message(uid)]})
+    store.create(layout.CLONE_KEY, mark)
+
+
 def of_archive(store: Store) -> dict[str, bytes]:
     """Every object that an archive consists of, by key."""
     own = (layout.CLONE_KEY, layout.HOLD_MARKS_KEY, layout.PENDING_PREFIX)
@@ -93,6 +103,11 @@ class TestACopy:
         assert of_archive(target) == of_archive(source.store)
         assert (done.from_sequence, done.sequence, done.digest) == (0, head.sequence, head.digest)
         assert done.objects == len(head.files) + 2
+
+    def test_tells_of_an_empty_file_too(self, folder: Path) -> None:
+        source = found(MemoryStore())
+        add(source, source.founding_head(), {"messages": [message("m")]}, blobs=blob(folder, b""))
+        assert copy(source, MemoryStore(), folder).objects == 2
 
     def test_is_brought_up_to_date_by_what_is_new(self, folder: Path) -> None:
         source, head = build(MemoryStore(), folder)
@@ -190,7 +205,7 @@ class TestAPlace:
         source, _ = build(MemoryStore(), folder)
         target = MemoryStore()
         copy(source, target, folder)
-        add(Archive.open(target), head_of(target), {"messages": [message("by a run that should not be here")]})
+        write_to_copy(target, "by a run that should not be here")
         with pytest.raises(RefusedError, match=r"ahead of .*it, or was written to"):
             copy(source, target, folder)
 
@@ -198,11 +213,33 @@ class TestAPlace:
         source, head = build(MemoryStore(), folder)
         target = MemoryStore()
         copy(source, target, folder)
-        add(Archive.open(target), head_of(target), {"messages": [message("here")]})
+        write_to_copy(target, "here")
         add(source, head, {"messages": [message("there")]})
         before = of_archive(target)
         with pytest.raises(RefusedError, match="is none of"):
             copy(source, target, folder)
+        assert of_archive(target) == before
+
+
+class TestOnlyACloneWrites:
+    def test_to_a_copy(self, folder: Path) -> None:
+        """Whatever else would, a commit, an audit entry or a founding, is refused with what to do instead."""
+        source, _ = build(MemoryStore(), folder)
+        target = MemoryStore()
+        copy(source, target, folder)
+        before = of_archive(target)
+        act = MatterAct(matter="m", head_sequence=2, head_digest="ab", counts={}, scope=HoldScope())
+        writes: list[Callable[[], object]] = [
+            lambda: add(Archive.open(target), head_of(target), {"messages": [message("new")]}),
+            lambda: record_act(
+                Archive.open(target), head_of(target), "search", act, author=AUTHOR, now_ms=lambda: AT_MS
+            ),
+        ]
+        for write in writes:
+            with pytest.raises(RefusedError, match="is a copy") as caught:
+                write()
+            assert caught.value.exit_code == 5
+            assert "archiver promote" in caught.value.next_step
         assert of_archive(target) == before
 
 
@@ -248,6 +285,24 @@ class TestDamage:
         target.replace(key, b"changed meanwhile")
         with pytest.raises(DamageFoundError, match=key):
             copy(source, target, folder)
+
+
+def test_what_lies_cold_in_the_copy_is_held_against_its_size(folder: Path, moto_server: S3Access) -> None:
+    """A lifecycle rule of a backup's bucket moves objects away, and a later commit names one of them again."""
+    client, prefix = s3_client(moto_server), f"copy-{uuid.uuid4().hex}"
+    target = S3Store(moto_server.bucket, prefix, client=client)
+    source, head = build(MemoryStore(), folder)
+    copy(source, target, folder)
+    content = b"the peony's own file"
+    key = layout.blob_key(sha256(content).hexdigest())
+    client.put_object(Bucket=moto_server.bucket, Key=f"{prefix}/{key}", Body=content, StorageClass="GLACIER")
+    head = add(source, head, {"messages": [message("again")]}, blobs=blob(folder, content))
+    assert copy(source, target, folder).sequence == head.sequence
+
+    client.put_object(Bucket=moto_server.bucket, Key=f"{prefix}/{key}", Body=b"short", StorageClass="GLACIER")
+    add(source, head, {"messages": [message("and again")]}, blobs=blob(folder, content))
+    with pytest.raises(DamageFoundError, match="has 5 bytes"):
+        copy(source, target, folder)
 
 
 # Other files of the messages that were disposed of are of another kind, and stay with their rows.

@@ -244,6 +244,24 @@ class TestIntoAnotherArchive:
         assert "archiver clone" in document(capsys, "--all", "--into", "copy", code=5)["error"]["what"]
         assert document(capsys, "--all", "--into", "archive", code=2)["error"]
 
+    def test_into_a_bucket_that_answers_elsewhere(
+        self,
+        place: Path,
+        moto_server: S3Access,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """The archive is a folder, and the configuration knows of no bucket."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto_server.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto_server.secret_access_key)
+        url = f"s3://{moto_server.bucket}/into-{uuid.uuid4().hex}"
+        where = ("--endpoint-url", moto_server.endpoint_url, "--region", moto_server.region)
+        told = document(capsys, "--file", FILED[1], "--into", url, *where, code=3)
+        assert (told["into"], told["files"]) == (url, 2)
+        other = S3Store(moto_server.bucket, url.rpartition("/")[2], client=s3_client(moto_server))
+        assert Archive.open(other).head().rows == told["rows"]
+        assert document(capsys, "--all", "--to", "out", *where, code=2)["error"]["next_step"]
+
     def test_a_damaged_file_is_not_named_there(
         self, place: Path, archive: Archive, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -260,6 +278,19 @@ def slow_thaw() -> Iterator[None]:
     state_manager.set_transition("s3::keyrestore", {"progression": "manual", "times": 2})
     yield
     state_manager.unset_transition("s3::keyrestore")
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["archiver.yaml", "archive", "archive/messages/x", "state/x", "link/x", "s3://bucket/x", "messages/../archive"],
+)
+def test_a_folder_inside_the_archive_or_the_state_is_wrong_usage(
+    place: Path, capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    (place / "link").symlink_to("archive")
+    before = sorted(place.rglob("*"))
+    assert document(capsys, "--all", "--to", inside, code=2)["error"]["next_step"]
+    assert sorted(place.rglob("*")) == before
 
 
 class TestCold:
@@ -308,6 +339,35 @@ class TestCold:
             assert not (place / "out").exists()
         assert out["files"] == 2
         assert checks(place / "out")
+
+    @pytest.mark.usefixtures("slow_thaw")
+    def test_is_asked_for_at_once_by_a_clone_and_copied_by_the_call_that_comes_later(
+        self,
+        place: Path,
+        bucket: S3Store,
+        moto_server: S3Access,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.configured(place, bucket, moto_server, monkeypatch)
+        cold = sum(info.key.startswith((layout.BLOB_PREFIX, "messages/", "files/")) for info in bucket.list(""))
+
+        def cloned(*words: str) -> tuple[int, Any]:
+            code = main(["clone", "copy", *words, "--json"])
+            return code, json.loads(capsys.readouterr().out)
+
+        code, told = cloned("--dry-run")
+        assert (code, told["cold"]["DEEP_ARCHIVE"]["objects"]) == (0, cold)
+        assert not (place / "copy").exists()
+        code, told = cloned("--no-wait", "--speed", "bulk")
+        assert (code, told["asked"], told["cold"]["DEEP_ARCHIVE"]["objects"]) == (3, True, cold)
+        for _ in range(6):
+            code, told = cloned("--no-wait")
+            if code != 3:
+                break
+        assert (code, told["sequence"]) == (0, Archive.open(bucket).head().sequence)
+        copied = LocalStore(place / "copy")
+        assert verify(copied, level="full", executor=InlineExecutor()).damages == ()
 
     def test_is_waited_for_with_looks_that_are_far_apart(self, bucket: S3Store, slow_thaw: None) -> None:
         stored = [Stored(info.key, info.size) for info in bucket.list(layout.BLOB_PREFIX)]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -463,6 +464,30 @@ def test_a_batch_is_there_when_it_ends(store: Store, tmp_path: Path) -> None:
     assert {info.key: store.read(info.key) for info in store.list("batch/")} == {
         key: b"".join(pieces) for key, pieces in contents.items()
     }
+
+
+def test_an_object_of_a_batch_is_its_pieces_of_whatever_sizes_from_memory_that_is_used_again(
+    store: Store, tmp_path: Path
+) -> None:
+    """A disk is written to in blocks, and a caller reads each piece into the same memory."""
+    large = 512 * 1024
+    for number, sizes in enumerate([[large, 4096, large, 0, large - 1], [large + 1, large], [3, large]]):
+        content, buffer = _pattern(sum(sizes)), memoryview(mmap(-1, large + 1))
+
+        def pieces(
+            sizes: list[int] = sizes, content: bytes = content, buffer: memoryview = buffer
+        ) -> Iterator[memoryview]:
+            at = 0
+            for size in sizes:
+                buffer[:size] = content[at : at + size]
+                yield buffer[:size]
+                at += size
+
+        with store.batch(tmp_path) as batch:
+            batch.create(f"batch/{number}", pieces())
+            batch.create(f"batch/{number}-of-bytes", (bytes(piece) for piece in pieces()))
+        assert store.read(f"batch/{number}") == content
+        assert store.read(f"batch/{number}-of-bytes") == content
 
 
 def test_a_batch_creates_what_must_not_exist(store: Store, tmp_path: Path) -> None:

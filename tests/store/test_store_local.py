@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,54 @@ def test_all_bytes_of_a_batch_are_on_the_disk_before_the_first_name_and_all_name
     assert "link" not in calls[:first]
     assert {path for call, path in trace[first:last] if call == "link"} == {f"{root}/a/one", f"{root}/b/two"}
     assert set(calls[last + 1 :]) == {"unlink"}
+
+
+@pytest.mark.parametrize("answer", ["refused at once", "refused later", "fell short"])
+def test_what_cannot_go_past_the_cache_goes_through_it(root: Path, answer: str) -> None:
+    """Some file systems refuse it altogether, some disks want larger blocks, and a full one takes a part."""
+    content = b"".join(number.to_bytes(8, "big") for number in range(COPY_BYTES // 4))
+
+    def create() -> list[str]:
+        write, ways = os.write, list[str]()
+
+        def answered(descriptor: int, data: bytes | memoryview) -> int:
+            is_direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+            ways.append("past" if is_direct else "through")
+            if is_direct and (answer == "refused at once" or (answer == "refused later" and len(ways) > 1)):
+                raise OSError(errno.EINVAL, "not like this")
+            if is_direct and answer == "fell short":
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
+                return write(descriptor, memoryview(data)[:1000])
+            return write(descriptor, data)
+
+        os.write = answered  # type: ignore[assignment]
+        with LocalStore(root).batch(root) as batch:
+            batch.create("key", [content[:COPY_BYTES], content[COPY_BYTES:]])
+        return ways
+
+    _, ways = in_child(create)
+    assert ways[0] == "past"
+    assert ways[-1] == "through"
+    assert LocalStore(root).read("key") == content
+
+
+def test_large_pieces_go_past_the_cache_and_small_ones_do_not(root: Path) -> None:
+    def create() -> list[tuple[int, bool]]:
+        write, written = os.write, list[tuple[int, bool]]()
+
+        def noted(descriptor: int, data: bytes | memoryview) -> int:
+            written.append((len(data), bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)))
+            return write(descriptor, data)
+
+        os.write = noted
+        with LocalStore(root).batch(root) as batch:
+            batch.create("large", [memoryview(mmap(-1, COPY_BYTES)), memoryview(mmap(-1, COPY_BYTES))[:-1]])
+            batch.create("small", [b"x" * 4096])
+        return written
+
+    _, written = in_child(create)
+    block = 4096
+    assert written == [(COPY_BYTES, True), (COPY_BYTES - block, True), (block - 1, False), (block, False)]
 
 
 def test_a_writer_makes_sure_of_folders_that_another_one_made(root: Path) -> None:
