@@ -12,11 +12,11 @@ from pydantic_core import ErrorDetails
 
 from archiver import document
 from archiver.document import Document, Location
+from archiver.document_rules import rule_at
 from archiver.errors import PolicyError
 from archiver.retention.findings import ERRORS, Finding
 from archiver.retention.overlap import excluded_key
 from archiver.retention.policy import Policy
-from archiver.retention.rule_lines import rule_at
 
 NEXT_STEP = "correct the policy; docs/retention.md explains every finding; nothing was touched"
 

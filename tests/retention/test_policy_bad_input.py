@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from archiver.document_rules import rule_at
 from archiver.errors import PolicyError
 from archiver.retention.policy_file import PolicyMistakesError, read_policy, read_written
-from archiver.retention.rule_lines import rule_at
 
 HEAD = "name: team\nzone: UTC\n"
 SECONDS_MAX = 5
