@@ -13,8 +13,9 @@ COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --universal -
 # Tests run on every core (tests/workers.py) unless told otherwise: make test PYTEST="-n0 -x tests/store".
 PYTEST ?= -n auto
 
-# Which mutants, by module: make mutate MUTANTS="archiver.retention.decide*". All of those in pyproject.toml take hours.
+# Which mutants, by module, and how: make mutate MUTANTS="archiver.retention.dispose.*" MUTATE="--sample 50". All of those in pyproject.toml take hours.
 MUTANTS ?=
+MUTATE ?=
 MUTATE_WORKERS ?= 1
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ test-slow: $(VENV)/dev.stamp .venv-peers/peers.stamp ## prove it on the large da
 	$(BIN)/python -m pytest -m slow $(PYTEST)
 
 mutate: .venv-mutate/mutate.stamp ## change the code that decides, and see whether a test notices; CONTRIBUTING.md says how
-	.venv-mutate/bin/mutmut run --max-children $(MUTATE_WORKERS) $(MUTANTS)
+	.venv-mutate/bin/python tests/mutation_run.py --workers $(MUTATE_WORKERS) $(MUTATE) $(MUTANTS)
 	.venv-mutate/bin/python tests/mutation_score.py
 
 lint: $(VENV)/dev.stamp ## ruff, mypy in strict mode and the floors of the design

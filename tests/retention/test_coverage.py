@@ -89,6 +89,14 @@ class TestCustodians:
         assert "nobody@acme.com" in doubt.what
         assert doubt.next_step
 
+    def test_each_of_several_that_nobody_knows_is_said(self) -> None:
+        coverage = Coverage({"h": placed(custodians=("nobody@acme.com", "u:guest"))}, knowing(HISTORY))
+        address, user = sorted(coverage.doubts, key=lambda doubt: doubt.what)[::-1]
+        assert "nobody with the address 'nobody@acme.com'" in address.what
+        assert "nothing is covered" in address.what
+        assert "nobody called 'u:guest'" in user.what
+        assert "only what bears this id" in user.what
+
     def test_an_id_that_the_directory_does_not_know_covers_what_bears_it_and_is_said(self) -> None:
         coverage = Coverage({"h": placed(custodians=("u:guest",))}, knowing(HISTORY))
         assert coverage.of_messages(messages([message("1", 5, "g:hall", "u:guest")]))["h"].to_pylist() == [True]
@@ -132,6 +140,11 @@ class TestOtherParts:
         coverage = Coverage({"h": placed(chats=("g:gone",))}, knowing(HISTORY))
         assert coverage.of_messages(messages([message("1", 5, "g:gone")]))["h"].to_pylist() == [True]
         assert [doubt.code for doubt in coverage.doubts] == ["unknown-chat"]
+
+    def test_a_push_that_cannot_be_read_is_covered_by_a_pattern_of_its_chat_and_by_no_other(self) -> None:
+        rows = messages([message("1", 5, "g:gone-1"), message("2", 5, "g:hall")])
+        coverage = Coverage({"h": placed(chats=("g:gone-*",))}, knowing(HISTORY))
+        assert coverage.of_pushes(rows)["h"].to_pylist() == [True, False]
 
     def test_a_pattern_of_ids_covers_chats_that_the_directory_does_not_know(self) -> None:
         rows = [message("1", 5, "import:slack-T1:C1"), message("2", 5, "g:hall")]

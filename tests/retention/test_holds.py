@@ -20,6 +20,7 @@ from archiver.errors import RefusedError, StoreUnreachableError, UsageError
 from archiver.retention.holds import (
     COMMIT_TRIES_MAX,
     REASON_CHARACTERS_MAX,
+    WORDS_MAX,
     Placement,
     Registrar,
     checked,
@@ -128,6 +129,22 @@ class TestPlacing:
             place(registrar(store), asked(scope=scope))
         assert Archive.open(store).head().sequence == 0
 
+    def test_a_hold_names_so_many_of_a_kind_and_no_more(self) -> None:
+        people = tuple(f"u:{number}" for number in range(WORDS_MAX))
+        assert len(checked(asked(scope=HoldScope(custodians=people))).scope.custodians) == WORDS_MAX
+        with pytest.raises(UsageError, match=f"at most {WORDS_MAX} of each kind"):
+            checked(asked(scope=HoldScope(custodians=(*people, "u:one-more"))))
+
+    @pytest.mark.parametrize("pattern", ["a?n", "a*"])
+    def test_custodians_are_no_patterns(self, pattern: str) -> None:
+        with pytest.raises(UsageError, match="names nobody"):
+            checked(asked(scope=HoldScope(custodians=(pattern,))))
+
+    def test_days_in_an_expression_are_those_of_utc_unless_a_zone_is_named(self) -> None:
+        assert checked(asked(scope=HoldScope(expression="merger"))).scope.zone == "UTC"
+        assert checked(asked(scope=HoldScope(expression="merger", zone="Asia/Kolkata"))).scope.zone == "Asia/Kolkata"
+        assert checked(asked(scope=HoldScope(custodians=("u:ann",), zone="Asia/Kolkata"))).scope.zone is None
+
     def test_what_is_wrong_is_said_with_where_it_was_written(self) -> None:
         with pytest.raises(UsageError, match=r"^holds\.yaml:3: "):
             checked(asked("a b", place="holds.yaml:3"))
@@ -149,6 +166,13 @@ class TestReleasing:
         with pytest.raises(UsageError, match="no hold is called 'smith-v-acne'") as raised:
             release(registrar(store), "smith-v-acne", reason="settled")
         assert raised.value.next_step == "did you mean smith-v-acme?"
+
+    def test_the_release_of_another_hold_is_not_told_of_a_name_that_none_ever_had(self, store: Store) -> None:
+        place(registrar(store), asked())
+        release(registrar(store), "smith", reason="settled")
+        with pytest.raises(UsageError) as caught:
+            release(registrar(store), "jones", reason="settled")
+        assert "released" not in str(caught.value)
 
     def test_one_that_was_released_before_is_told_with_who_and_when(self, store: Store) -> None:
         place(registrar(store), asked())
