@@ -20,7 +20,7 @@ from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.people import People, path_name
 from archiver.discovery.export.record import Conversation, File, Message, Slice, Version
-from archiver.discovery.export.redaction import MARK, REDACTED, Redaction
+from archiver.discovery.export.redaction import HAS_NO_DIGESTS, MARK, REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.runs import Piece, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
@@ -172,9 +172,9 @@ class Assembly:
         number: int,
     ) -> Iterator[Slice]:
         starts = _starts(rows)
-        gaps = self.gaps.of(chat_id, *_bounds_ms(day, self.zone))
-        parts = -(-len(starts) // SLICE_MESSAGES_MAX)
         true_chat = self.redaction.true_chat(chat_id)
+        gaps = self.gaps.of(true_chat, *_bounds_ms(day, self.zone))
+        parts = -(-len(starts) // SLICE_MESSAGES_MAX)
         for part in range(parts):
             after = (part + 1) * SLICE_MESSAGES_MAX
             chosen = starts[part * SLICE_MESSAGES_MAX : after]
@@ -258,11 +258,12 @@ class Assembly:
         commits = {place: layout.sequence_of_data(key) for place, key in keys.items()}
         digests, raw_digests = columns["content_digest"], columns["raw_digest"]
         if self.redaction.is_active:
+            without = columns[HAS_NO_DIGESTS]
             digests, raw_digests = (
-                ["" if black else digest for digest, black in zip(found, columns.black, strict=True)]
+                ["" if is_left_out else digest for digest, is_left_out in zip(found, without, strict=True)]
                 for found in (digests, raw_digests)
             )
-            left_out[f"{REDACTED}digests"] += sum(map(bool, columns.black))
+            left_out[f"{REDACTED}digests"] += sum(without)
         shown = self.redaction.shown_id
         return list(
             map(
@@ -295,17 +296,19 @@ class Assembly:
             is_stored = facts.digest is not None
             is_withheld = is_stored and self.withheld is not None
             left_out[FILES_WITHHELD] += is_withheld
+            name = self.redaction.shown(facts.name)
+            # What was made black may have been the end of the name.
+            extension = facts.extension if name.lower().endswith(facts.extension) else ""
             found.append(
                 File(
                     ordinal,
-                    self.redaction.shown(facts.name),
+                    name,
                     f"{control_number}.{ordinal + 1:0{FILE_DIGITS}d}",
                     facts.kind,
                     facts.mime,
                     facts.size,
                     None if self.redaction.withholds_files else facts.digest,
-                    path_name=path_name(self.redaction.shown(facts.name).removesuffix(facts.extension), of=facts.name)
-                    + facts.extension,
+                    path_name=path_name(name.removesuffix(extension), of=name) + extension,
                     status=WITHHELD if is_withheld else facts.status,
                     reason=self.withheld if is_withheld else facts.reason,
                 )
