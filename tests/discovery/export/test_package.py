@@ -283,6 +283,12 @@ class TestRefusals:
             exported(archive, tmp_path / "x")
         assert contents(tmp_path / "x") == {"mine.txt": b"mine"}
 
+    def test_a_place_where_no_folder_can_be(self, tmp_path: Path) -> None:
+        (tmp_path / "a-file").write_text("mine")
+        for place in (Path("/proc/x"), tmp_path / "a-file" / "x"):
+            with pytest.raises(StoreRefusedError, match="cannot write to"):
+                FolderTarget(place).replace("report.json", b"{}")
+
     def test_a_package_of_another_matter_head_or_question(self, archive: Lived, package: Path) -> None:
         before = contents(package)
         for wish, what in (
