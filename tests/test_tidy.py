@@ -24,7 +24,6 @@ FUNCTION_LINES_MAX = 70
 HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("flock/", "capture/file"),
     "httpcore": ("capture/file",),
-    "bagit": ("discovery/checks/",),
     "boto3": ("store/s3", "spool/sqs_queue", "query/athena"),
     "botocore": ("store/s3", "spool/sqs_queue", "query/athena"),
     "duckdb": ("query/",),
@@ -39,7 +38,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("retention/plan_page", "discovery/export/"),
     "jwt": ("capture/event_token", "simulator/"),
     "cryptography": ("flock/token_store",),
-    "sqlite3": ("spool/", "flock/token_store", "discovery/export/journal", "discovery/export/replies"),
+    "sqlite3": (
+        *("spool/", "flock/token_store", "discovery/checks/remembered"),
+        *("discovery/export/journal", "discovery/export/replies"),
+    ),
     "pyarrow": (
         *("archive/", "capture/", "custody/", "discovery/", "expression/", "normalise/"),
         *("query/", "retention/", "run/", "scope/"),

@@ -1,6 +1,6 @@
 """Reads a Concordance load file back: its bytes, its rows, its families, the files it names, and whether they are what the report has.
 
-Nothing of it is held in memory but the control numbers, about 100 bytes each, and one family.
+One family of it is held in memory; control numbers and the paths of texts lie on disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 from archiver.discovery.checks.concordance_family import Family, Row
 from archiver.discovery.checks.findings import Finding, PackageFacts
 from archiver.discovery.checks.package_files import PackageFiles, gaps_told_of
+from archiver.discovery.checks.remembered import Remembered
+from archiver.discovery.checks.tree import files_below
 
 HOME: Final = "data/dat"
 LOAD_FILE: Final = f"{HOME}/loadfile.dat"
@@ -48,11 +50,11 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     if not path.is_file() or path.is_symlink():
         yield Finding(LOAD_FILE, None, "missing", "there is no load file")
         return
-    reader = _Reader(folder, facts)
-    with path.open("rb") as stream:
+    with Remembered() as remembered, path.open("rb") as stream:
+        reader = _Reader(folder, facts, remembered)
         for line, code, what in reader.read(stream):
             yield Finding(LOAD_FILE, f"line {line}" if line else None, code, what)
-    yield from reader.afterwards()
+        yield from reader.afterwards()
 
 
 Told = tuple[int, str, str]
@@ -61,14 +63,15 @@ Told = tuple[int, str, str]
 class _Reader:
     """What is known across rows."""
 
-    def __init__(self, folder: Path, facts: PackageFacts) -> None:
+    def __init__(self, folder: Path, facts: PackageFacts, remembered: Remembered) -> None:
+        self._folder = folder
         self._facts = facts
         self._files = PackageFiles(folder, HOME)
         self._names: list[str] = []
-        self._numbers: set[str] = set()
-        self._groups: set[str] = set()
+        self._numbers = remembered.notes()
+        self._groups = remembered.notes()
         self._family: Family | None = None
-        self._texts: set[str] = set()
+        self._texts = remembered.notes()
         self._counts: Counter[str] = Counter()
         self._by_chat: Counter[str] = Counter()
         self._gaps = gaps_told_of(folder / GAPS_FILE)
@@ -99,9 +102,9 @@ class _Reader:
 
     def afterwards(self) -> Iterator[Finding]:
         """Yield what only the whole load file tells: files that no row names, counts that are not the report's."""
-        for path in self._files.listed(HOME):
-            if path not in self._texts and path not in (LOAD_FILE, GAPS_FILE):
-                yield Finding(path, None, "stray", "no row names this file")
+        for file in files_below(self._folder, HOME):
+            if file.path not in (LOAD_FILE, GAPS_FILE) and file.path not in self._texts:
+                yield Finding(file.path, None, "stray", "no row names this file")
         said = self._facts.formats.get("dat")
         if said is not None:
             for kind, wanted in (("messages", said.messages), ("files", said.files)):
@@ -118,13 +121,12 @@ class _Reader:
 
     def _row(self, row: Row) -> Iterator[Told]:
         number = row["Control Number"]
-        if not number or number in self._numbers:
+        if not number or not self._numbers.put(number):
             yield (
                 row.line,
                 "id",
                 f"the control number {number[:80]!r} stands before" if number else "there is no control number",
             )
-        self._numbers.add(number)
         if row["PARENT_BATES"]:
             self._counts["files"] += 1
         else:
@@ -141,9 +143,8 @@ class _Reader:
         group = row["Group Identifier"]
         if self._family is None or self._family.group != group:
             yield from self._close_family()
-            if group in self._groups:
+            if not self._groups.put(group):
                 yield row.line, "family", f"the family {group[:80]!r} stands in more than one place"
-            self._groups.add(group)
             self._family = Family(group)
         self._family.rows.append(row)
 
@@ -171,7 +172,7 @@ class _Reader:
                 yield row.line, "path", f"{name} leads to nothing: {row[name][:100]!r}"
                 return
             if name == "OCRPATH":
-                self._texts.add(path)
+                self._texts.put(path)
             elif self._facts.natives.get(path, measured.sha256) != measured.sha256:
                 yield row.line, "digest", f"the native is not the one that the report has: {row[name][:100]!r}"
         if measured is None:

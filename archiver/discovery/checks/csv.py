@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
+from archiver.discovery.checks.remembered import Remembered
 from archiver.discovery.checks.table_rows import MessageRow, MessageRows
 from archiver.discovery.checks.tally import Tally, files_in
 
@@ -36,10 +37,15 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     """Yield whatever is wrong with the CSV of a package."""
+    with Remembered() as remembered:
+        yield from _check(folder, facts, remembered)
+
+
+def _check(folder: Path, facts: PackageFacts, remembered: Remembered) -> Iterator[Finding]:
     paths, findings = files_in(folder, "csv", facts)
     yield from findings
     tally = Tally("csv", facts)
-    rows = MessageRows(tally)
+    rows = MessageRows(tally, remembered)
     listed: set[str] = set()
     # Messages before files, whatever the names of the files are, so that a file finds its message.
     for path in sorted(paths, key=lambda one: (not one.startswith("data/csv/messages-"), one)):
@@ -53,7 +59,7 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
             elif table == "messages":
                 yield from _message(row, path, place, tally, rows)
             elif table == "files":
-                tally.deliver(row["message_control_number"])
+                rows.file(row["message_control_number"])
                 native = f"data/{row['path']}" if row["path"] else None
                 yield from tally.file(path, place, native=native, sha256=row["sha256"])
             elif table == "conversations":
@@ -67,6 +73,7 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
         for chat_id in sorted(facts.conversations.keys() - listed)
     )
     yield from tally.differences("data/csv")
+    yield from rows.differences("data/csv")
 
 
 def unguarded(cell: str) -> str:

@@ -1,7 +1,7 @@
 """Reads EDRM XML back as a stream: its elements, its documents, the files they name, and what belongs to what.
 
 A document type is refused before anything of it is read, for entities are how XML unpacks to more than it is; so is an attribute or a text
-without end. Held in memory are the ids of documents, about 150 bytes each, and one document.
+without end. One document is held in memory; the ids of all lie on disk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from xml.parsers import expat
 from archiver.discovery.checks.edrm_document import Document, attributes_of, check_place
 from archiver.discovery.checks.findings import Finding, PackageFacts
 from archiver.discovery.checks.package_files import PackageFiles, gaps_told_of
+from archiver.discovery.checks.remembered import Remembered
+from archiver.discovery.checks.tree import files_below
 
 HOME: Final = "data/edrm"
 XML_FILE: Final = f"{HOME}/edrm.xml"
@@ -38,17 +40,18 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     if not path.is_file() or path.is_symlink():
         yield Finding(XML_FILE, None, "missing", "there is no XML file")
         return
-    reader = _Reader(folder, facts)
-    with path.open("rb") as stream:
+    with Remembered() as remembered, path.open("rb") as stream:
+        reader = _Reader(folder, facts, remembered)
         for place, code, what in reader.read(stream):
             yield Finding(XML_FILE, place or None, code, what)
-    yield from reader.afterwards()
+        yield from reader.afterwards()
 
 
 class _Reader:
     """What is known across documents."""
 
-    def __init__(self, folder: Path, facts: PackageFacts) -> None:
+    def __init__(self, folder: Path, facts: PackageFacts, remembered: Remembered) -> None:
+        self._folder = folder
         self._facts = facts
         self._files = PackageFiles(folder, HOME)
         self._gaps = gaps_told_of(folder / GAPS_FILE)
@@ -56,9 +59,9 @@ class _Reader:
         self._open: list[str] = []
         self._text_characters = 0
         self._document: Document | None = None
-        self._types: dict[str, str] = {}
-        self._parents: dict[str, str] = {}
-        self._texts: set[str] = set()
+        self._types = remembered.notes()
+        self._children = remembered.notes()
+        self._texts = remembered.notes()
         self._counts: Counter[str] = Counter()
         self._by_chat: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
@@ -88,9 +91,9 @@ class _Reader:
 
     def afterwards(self) -> Iterator[Finding]:
         """Yield what only the whole file tells: files that no document names, counts that are not the report's."""
-        for path in self._files.listed(HOME):
-            if path not in self._texts and path not in (XML_FILE, GAPS_FILE):
-                yield Finding(path, None, "stray", "no document names this file")
+        for file in files_below(self._folder, HOME):
+            if file.path not in (XML_FILE, GAPS_FILE) and file.path not in self._texts:
+                yield Finding(file.path, None, "stray", "no document names this file")
         said = self._facts.formats.get("edrm")
         if said is not None:
             for kind, wanted in (("Message", said.messages), ("File", said.files)):
@@ -152,9 +155,8 @@ class _Reader:
             self._tell("element", f"there is text in a {self._open[-1][:40]}")
 
     def _finish(self, document: Document) -> None:
-        if document.doc_id in self._types:
+        if not self._types.put(document.doc_id, document.doc_type):
             self._tell("id", f"the DocID {document.doc_id[:80]!r} stands before")
-        self._types[document.doc_id] = document.doc_type
         self._counts[document.doc_type] += 1
         if document.doc_type == "Message":
             self._by_chat[document.tags.get("CONVERSATION_ID", "")] += 1
@@ -172,9 +174,8 @@ class _Reader:
                 self._tell("relationship", f"there is no document {end[:80]!r}")
             elif kind == "Attachment" and found != wanted:
                 self._tell("relationship", f"{end[:80]!r} is a {found} and not a {wanted}")
-        if child in self._parents:
+        if not self._children.put(child):
             self._tell("relationship", f"{child[:80]!r} has a second parent")
-        self._parents[child] = parent
 
     def _whole(self) -> None:
         """Look at what can be told only at the end of the file."""
@@ -182,5 +183,5 @@ class _Reader:
             if self._seen[name] != 1:
                 self._tell("element", f"there are {self._seen[name]} elements {name} and not one")
         for doc_id, doc_type in self._types.items():
-            if doc_type == "File" and doc_id not in self._parents:
+            if doc_type == "File" and doc_id not in self._children:
                 self._tell("relationship", f"the file {doc_id[:80]!r} belongs to no message")

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from archiver.discovery.checks.package_files import Measured, PackageFiles
+from archiver.discovery.checks.remembered import Notes
 
 Told = tuple[str, str]
 """A code and a sentence."""
@@ -105,7 +106,7 @@ class Document:
         elif name == "ExternalFile":
             self.files.append(attributes)
 
-    def check(self, files: PackageFiles, natives: Mapping[str, str], texts: set[str]) -> Iterator[Told]:
+    def check(self, files: PackageFiles, natives: Mapping[str, str], texts: Notes) -> Iterator[Told]:
         """Yield what is wrong with it; adds the text files that it names to ``texts``."""
         if not self.doc_id:
             yield "id", "a document has no DocID"
@@ -137,7 +138,7 @@ class Document:
         files: PackageFiles,
         *,
         natives: Mapping[str, str],
-        texts: set[str],
+        texts: Notes,
     ) -> Iterator[Told]:
         folder, name, size, digest, hash_type = attributes_of(
             external, "FilePath", "FileName", "FileSize", "Hash", "HashType"
@@ -148,7 +149,7 @@ class Document:
             yield "path", f"FilePath and FileName of {self.doc_id[:80]!r} lead to nothing inside the package"
             return
         if kind == "Text":
-            texts.add(path)
+            texts.put(path)
         elif natives.get(path, measured.sha256) != measured.sha256:
             yield "digest", f"the native of {self.doc_id[:80]!r} is not the one that the report has"
         if size != str(measured.size):

@@ -18,6 +18,8 @@ from typing import IO, Final
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
 from archiver.discovery.checks.mime_parts import Part, read_parts
+from archiver.discovery.checks.remembered import Remembered
+from archiver.discovery.checks.tree import files_below
 
 # What a page may be made of, and which values attributes may have there: nothing that fetches, runs or leads elsewhere.
 _ELEMENTS: Final = {
@@ -76,23 +78,27 @@ class _Mail:
 
 def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     """Yield what is not as RFC 5322, or a mail itself, or the package's report has it."""
+    with Remembered() as remembered:
+        yield from _check(folder, facts, remembered)
+
+
+def _check(folder: Path, facts: PackageFacts, remembered: Remembered) -> Iterator[Finding]:
     found: Counter[str] = Counter()
     by_chat: Counter[str] = Counter()
-    known: dict[str, str] = {}
-    home = folder / "data" / "eml"
-    for path in sorted(place for place in home.rglob("*") if not place.is_dir()):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix != ".eml" or path.is_symlink():
+    known = remembered.notes()
+    for file in files_below(folder, "data/eml"):
+        name = file.path
+        if not name.endswith(".eml") or not file.is_plain:
             yield Finding(name, None, "stray", "this is no mail")
             continue
-        mail = _read(path)
+        mail = _read(folder / name)
         found["messages"] += mail.articles
         found["files"] += mail.files
         if mail.top is not None:
             by_chat[mail.top.header("X-Archive-Conversation-ID") or ""] += mail.articles
             identity = (mail.top.header("Message-ID") or "").strip()
-            if identity and known.setdefault(identity, name) != name:
-                mail.problem("Message-ID", "id", f"{known[identity]} has the same")
+            if identity and not known.put(identity, name):
+                mail.problem("Message-ID", "id", f"{known.get(identity)} has the same")
         yield from (Finding(name, place or None, code, what) for place, code, what in mail.told)
     said = facts.formats.get("eml")
     if said is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -29,7 +29,7 @@ class FormatFacts:
 
     messages: int
     files: int
-    paths: tuple[str, ...] = ()
+    paths: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,28 @@
 """Checks a package as a whole: the bag, the numbers of its report, and each format by its own checker.
 
-The bag is held against RFC 8493 by the library `bagit`, which is not ours; what it cannot say of a package that is no bag is said here.
+Memory does not grow with the files and messages of a package, only with its conversations: what must be remembered of them lies on disk.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
-from pathlib import Path, PurePosixPath
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
-import bagit
 import msgspec
 
 from archiver.discovery.checks import checker
+from archiver.discovery.checks.bag import DATA, TAG_MANIFEST, Digests, Manifest, Paths, is_inside, read_bag
 from archiver.discovery.checks.findings import Finding, FormatFacts, PackageFacts
-from archiver.errors import UsageError
+from archiver.discovery.checks.remembered import Remembered
+from archiver.errors import ArchiverError, UsageError
 
 REPORT_PATH: Final = "report.json"
 VOLUMES_PATH: Final = "volumes.json"
-TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
 FINDINGS_MAX: Final = 10_000
-_DATA: Final = "data/"
+"""In each bag; what else is wrong is not looked for."""
 _NATIVES: Final = "natives"
 _ADDED: Final = (
     "captures",
@@ -67,9 +66,24 @@ class _Bag:
     prefix: str = ""
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def is_full(self) -> bool:
+        """There is room for no more, and the last finding says so."""
+        return len(self.findings) > FINDINGS_MAX
+
     def find(self, path: str, code: str, what: str, place: str | None = None) -> None:
         if len(self.findings) < FINDINGS_MAX:
             self.findings.append(Finding(self.prefix + path, place, code, what))
+        elif not self.is_full:
+            more = f"more is wrong than {FINDINGS_MAX} findings tell; nothing after them was looked at"
+            self.findings.append(Finding(f"{self.prefix}{REPORT_PATH}", None, "more", more))
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        """Take what a checker finds, as far as there is room; where there is none it is read no further."""
+        for finding in findings:
+            self.find(finding.path, finding.code, finding.what, finding.place)
+            if self.is_full:
+                return
 
 
 def check_package(folder: Path, *, progress: Progress | None = None) -> Checked:
@@ -99,7 +113,7 @@ def _check_volumes(folder: Path, told: Progress) -> Checked:
         own.find(VOLUMES_PATH, "unreadable", f"cannot be read as the list of volumes: {error}")
         return Checked(tuple(own.findings))
     for name, digest, messages in volumes:
-        if not isinstance(name, str) or not _is_inside(name) or not (folder / name).is_dir():
+        if not isinstance(name, str) or not is_inside(name) or not (folder / name).is_dir():
             own.find(VOLUMES_PATH, "missing", f"the volume {name!r} is not there")
             continue
         checked = _check_bag(folder / name, f"{name}/", told)
@@ -114,7 +128,7 @@ def _check_volumes(folder: Path, told: Progress) -> Checked:
         own.find(VOLUMES_PATH, "count", f"the volumes do not have {total} messages together")
     findings = (*own.findings, *(finding for checked in found for finding in checked.findings))
     return Checked(
-        findings[:FINDINGS_MAX],
+        findings,
         digest=sha256((folder / VOLUMES_PATH).read_bytes()).hexdigest(),
         matter=found[0].matter if found else None,
         messages=sum(checked.messages for checked in found),
@@ -126,109 +140,27 @@ def _check_volumes(folder: Path, told: Progress) -> Checked:
 
 def _check_bag(folder: Path, prefix: str, told: Progress) -> Checked:
     bag = _Bag(folder, prefix)
-    told("the files")
-    manifest = _check_files(bag)
-    told("the numbers")
-    report = _read_report(bag)
-    facts = None if report is None else _facts(bag, report, manifest)
-    if report is not None and facts is not None:
-        _check_counts(bag, report)
-        for name in sorted(facts.formats):
-            told(name)
-            _check_format(bag, name, facts)
-    tags = folder / TAG_MANIFEST
-    return Checked(
-        tuple(bag.findings),
-        digest=sha256(tags.read_bytes()).hexdigest() if tags.is_file() else None,
-        matter=None if facts is None else facts.matter,
-        messages=0 if facts is None else facts.messages,
-        files=len(manifest),
-        formats=() if facts is None else tuple(sorted(facts.formats)),
-    )
-
-
-def _check_files(bag: _Bag) -> dict[str, str]:
-    """Hold all files against the manifests, and return the payload's SHA-256 by path."""
-    # It says on its log what it raises as well.
-    logging.getLogger("bagit").setLevel(logging.CRITICAL)
-    manifest = _manifest(bag)
-    links = [path for path in sorted(bag.folder.rglob("*")) if path.is_symlink()]
-    for path in links:
-        bag.find(path.relative_to(bag.folder).as_posix(), "link", "is a link, and no package has any")
-    if links:
-        return manifest
-    try:
-        bagit.Bag(str(bag.folder)).validate()
-    except bagit.BagValidationError as error:
-        for detail in error.details or [error]:
-            bag.find(*_in_words(detail))
-        if not error.details:  # it looked no further than the number of bytes
-            _compare(bag, manifest)
-    except (bagit.BagError, OSError, ValueError, LookupError) as error:
-        bag.find("bagit.txt", "bag", f"is no bag as RFC 8493 has it: {error}")
-    named = set(_manifest_paths(bag, TAG_MANIFEST)) | {TAG_MANIFEST, "tagmanifest-md5.txt"}
-    for path in sorted(bag.folder.rglob("*")):
-        relative = path.relative_to(bag.folder).as_posix()
-        if path.is_file() and not relative.startswith(_DATA) and relative not in named:
-            bag.find(relative, "unnamed", "stands in no manifest")
-    return manifest
-
-
-def _compare(bag: _Bag, manifest: Mapping[str, str]) -> None:
-    for path, digest in manifest.items():
-        try:
-            with (bag.folder / path).open("rb") as stream:
-                found = file_digest(stream, "sha256").hexdigest()
-        except OSError:
-            bag.find(path, "missing", "is not there, and a manifest names it")
-            continue
-        if found != digest:
-            bag.find(path, "digest", f"is not the file that was made: its sha256 is {found}, not {digest}")
-    for file in sorted((bag.folder / _DATA).rglob("*")):
-        relative = file.relative_to(bag.folder).as_posix()
-        if file.is_file() and relative not in manifest:
-            bag.find(relative, "unnamed", "stands in no manifest")
-
-
-def _in_words(detail: Exception) -> tuple[str, str, str]:
-    path = str(getattr(detail, "path", "") or "bagit.txt")
-    if isinstance(detail, bagit.ChecksumMismatch):
-        return (
-            path,
-            "digest",
-            f"is not the file that was made: its {detail.algorithm} is {detail.found}, not {detail.expected}",
+    with Remembered() as remembered:
+        told("the files")
+        manifest = Manifest(remembered)
+        bag.take(read_bag(folder, manifest))
+        told("the numbers")
+        report = _read_report(bag)
+        facts = None if report is None else _facts(bag, report, manifest)
+        if report is not None and facts is not None:
+            _check_counts(bag, report)
+            for name in sorted(facts.formats):
+                told(name)
+                _check_format(bag, name, facts)
+        tags = folder / TAG_MANIFEST
+        return Checked(
+            tuple(bag.findings),
+            digest=sha256(tags.read_bytes()).hexdigest() if tags.is_file() else None,
+            matter=None if facts is None else facts.matter,
+            messages=0 if facts is None else facts.messages,
+            files=manifest.count(DATA),
+            formats=() if facts is None else tuple(sorted(facts.formats)),
         )
-    if isinstance(detail, bagit.FileMissing):
-        return path, "missing", "is not there, and a manifest names it"
-    if isinstance(detail, bagit.UnexpectedFile):
-        return path, "unnamed", "stands in no manifest"
-    return path, "bag", str(detail)
-
-
-def _manifest(bag: _Bag) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in _lines(bag, "manifest-sha256.txt"):
-        digest, _, path = line.partition("  ")
-        if not _is_inside(path) or not path.startswith(_DATA):
-            bag.find("manifest-sha256.txt", "path", f"names {path[:200]!r}, which is no path of a payload")
-        elif path in found:
-            bag.find("manifest-sha256.txt", "path", f"names {path} twice")
-        else:
-            found[path] = digest
-    return found
-
-
-def _manifest_paths(bag: _Bag, name: str) -> Iterator[str]:
-    for line in _lines(bag, name):
-        yield line.partition("  ")[2]
-
-
-def _lines(bag: _Bag, name: str) -> list[str]:
-    try:
-        return (bag.folder / name).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        bag.find(name, "missing", "is not there or cannot be read")
-        return []
 
 
 def _read_report(bag: _Bag) -> Mapping[str, Any] | None:
@@ -243,15 +175,11 @@ def _read_report(bag: _Bag) -> Mapping[str, Any] | None:
     return report
 
 
-def _facts(bag: _Bag, report: Mapping[str, Any], manifest: Mapping[str, str]) -> PackageFacts | None:
+def _facts(bag: _Bag, report: Mapping[str, Any], manifest: Manifest) -> PackageFacts | None:
     try:
         totals = report["totals"]
         formats = {
-            name: FormatFacts(
-                int(found["messages"]),
-                int(found["files"]),
-                tuple(path for path in manifest if path.startswith(f"{_DATA}{name}/")),
-            )
+            name: FormatFacts(int(found["messages"]), int(found["files"]), Paths(manifest, f"{DATA}{name}/"))
             for name, found in report["formats"].items()
         }
         return PackageFacts(
@@ -266,7 +194,7 @@ def _facts(bag: _Bag, report: Mapping[str, Any], manifest: Mapping[str, str]) ->
             missing_files=int(totals["files_missing"]) + int(totals["files_withheld"]),
             conversations={str(each["chat_id"]): int(each["messages"]) for each in report["conversations"]},
             formats=formats,
-            natives={path: digest for path, digest in manifest.items() if path.startswith(f"{_DATA}{_NATIVES}/")},
+            natives=Digests(manifest, f"{DATA}{_NATIVES}/"),
             is_redacted=bool(report["is_redacted"]),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -302,21 +230,17 @@ def _check_format(bag: _Bag, name: str, facts: PackageFacts) -> None:
     check = checker(name)
     if check is None:
         bag.find(
-            f"{_DATA}{name}",
+            f"{DATA}{name}",
             "unknown",
             "this version has no checker for this format; its files are as they were made or not",
         )
         return
     try:
-        for finding in check(bag.folder, facts):
-            bag.find(finding.path, finding.code, finding.what, finding.place)
+        bag.take(check(bag.folder, facts))
+    except ArchiverError:  # no fault of the package: the disk for what must be remembered is full
+        raise
     except Exception as error:  # noqa: BLE001 - a file that makes a checker fail is a finding, and the others are still looked at
-        bag.find(f"{_DATA}{name}", "unreadable", f"its checker could not read it: {error!r}")
-
-
-def _is_inside(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path
+        bag.find(f"{DATA}{name}", "unreadable", f"its checker could not read it: {error!r}")
 
 
 def _silent(_: str) -> None:

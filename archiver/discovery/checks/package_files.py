@@ -64,11 +64,6 @@ class PackageFiles:
             self._known[path] = measured
         return measured
 
-    def listed(self, below: str) -> list[str]:
-        """Return every file below a folder of the package, as paths relative to the package with slashes, sorted."""
-        start = self._folder / below
-        return sorted(path.relative_to(self._folder).as_posix() for path in start.rglob("*") if not path.is_dir())
-
 
 def gaps_told_of(path: Path) -> set[str]:
     """Return the ids of the gaps that a list of them tells of, a line each that ends in ``Gap`` and the id; none if there is no list."""

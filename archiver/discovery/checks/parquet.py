@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
+from archiver.discovery.checks.remembered import Remembered
 from archiver.discovery.checks.table_rows import MessageRow, MessageRows
 from archiver.discovery.checks.tally import Tally, files_in, zone_of
 
@@ -67,10 +68,15 @@ _COLUMNS: Final[dict[str, dict[str, str]]] = {
 
 def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     """Yield whatever is wrong with the Parquet of a package."""
+    with Remembered() as remembered:
+        yield from _check(folder, facts, remembered)
+
+
+def _check(folder: Path, facts: PackageFacts, remembered: Remembered) -> Iterator[Finding]:
     paths, findings = files_in(folder, "parquet", facts)
     yield from findings
     tally = Tally("parquet", facts)
-    rows = MessageRows(tally)
+    rows = MessageRows(tally, remembered)
     listed: set[str] = set()
     for path in sorted(paths, key=lambda one: (not one.startswith("data/parquet/messages-"), one)):
         table = path.rpartition("/")[2].partition("-")[0]
@@ -84,7 +90,7 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
             elif table == "messages":
                 yield from _message(row, path, place, facts, rows)
             elif table == "files":
-                tally.deliver(str(row["message_control_number"]))
+                rows.file(str(row["message_control_number"]))
                 native = None if row["path"] is None else f"data/{row['path']}"
                 yield from tally.file(path, place, native=native, sha256=row["sha256"])
             elif table == "conversations":
@@ -98,6 +104,7 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
         for chat_id in sorted(facts.conversations.keys() - listed)
     )
     yield from tally.differences("data/parquet")
+    yield from rows.differences("data/parquet")
 
 
 def _rows(path: Path, columns: dict[str, str]) -> Iterator[dict[str, Any] | Finding]:

@@ -17,7 +17,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
 from archiver.discovery.checks.mime_parts import Part, read_parts
+from archiver.discovery.checks.remembered import Remembered
 from archiver.discovery.checks.rsmf_manifest import Manifest, Told, check_manifest, customs, instant, load
+from archiver.discovery.checks.tree import files_below
 
 FILE_BYTES_MAX = 2_000_000_000
 EVENTS_MAX = 10_000
@@ -39,31 +41,43 @@ _UNREADABLE = (BadZipFile, OSError, ValueError, NotImplementedError, RuntimeErro
 class _Reader:
     """What is known across files: how many messages and files there are, and which conversation-days have several files."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered) -> None:
         self.messages: Counter[str] = Counter()
         self.files = 0
-        self.days: dict[tuple[str, str], list[tuple[str, bool]]] = {}
+        self._of_day = remembered.counts()
+        self._whole = remembered.notes()
+
+    def day(self, chat_id: str, day: str, name: str, *, says_part: bool) -> None:
+        """Note that a file has a conversation's day, and whether it says that it is a part of it."""
+        self._of_day.add(f"{day}\0{chat_id}", 1)
+        if not says_part:
+            self._whole.put(f"{name}\0{chat_id}", f"{day}\0{chat_id}")
+
+    def alone(self) -> Iterator[tuple[str, str, int]]:
+        """Yield the files that do not say that they are parts and are: their name, the day, and how many files it has."""
+        for place, day in self._whole.items():
+            files = self._of_day.of(day)
+            if files > 1:
+                yield place.partition("\0")[0], day.partition("\0")[0], files
 
 
 def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
     """Yield what is not as RSMF 2.0 or the package's report has it."""
-    reader = _Reader()
-    home = folder / "data" / "rsmf"
-    for path in sorted(place for place in home.rglob("*") if not place.is_dir()):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix != ".rsmf" or path.is_symlink():
-            yield Finding(name, None, "stray", "this is no RSMF file")
+    with Remembered() as remembered:
+        yield from _check(folder, facts, _Reader(remembered))
+
+
+def _check(folder: Path, facts: PackageFacts, reader: _Reader) -> Iterator[Finding]:
+    for file in files_below(folder, "data/rsmf"):
+        if not file.path.endswith(".rsmf") or not file.is_plain:
+            yield Finding(file.path, None, "stray", "this is no RSMF file")
             continue
-        if path.stat().st_size > FILE_BYTES_MAX:
-            yield Finding(name, None, "size", f"it is larger than {FILE_BYTES_MAX} bytes")
-        for place, code, what in _check_file(path, name, reader):
-            yield Finding(name, place or None, code, what)
-    for (_, day), files in sorted(reader.days.items()):
-        for name, says_part in files:
-            if len(files) > 1 and not says_part:
-                yield Finding(
-                    name, "Subject", "part", f"{day} has {len(files)} files, and this one does not say which it is"
-                )
+        if file.size > FILE_BYTES_MAX:
+            yield Finding(file.path, None, "size", f"it is larger than {FILE_BYTES_MAX} bytes")
+        for place, code, what in _check_file(folder / file.path, file.path, reader):
+            yield Finding(file.path, place or None, code, what)
+    for name, day, files in reader.alone():
+        yield Finding(name, "Subject", "part", f"{day} has {files} files, and this one does not say which it is")
     yield from _counts(reader, facts)
 
 
@@ -202,7 +216,7 @@ def _note(mail: Part, manifest: Manifest, name: str, reader: _Reader) -> None:
     begins = next((at for event in manifest.events if (at := instant(event.get("timestamp"))) is not None), None)
     for conversation in manifest.conversations:
         if isinstance(begins, datetime):
-            reader.days.setdefault((conversation["id"], begins.date().isoformat()), []).append((name, says_part))
+            reader.day(conversation["id"], begins.date().isoformat(), name, says_part=says_part)
 
 
 def _check_zip(body: IO[bytes]) -> tuple[Manifest | None, list[Told]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
+from archiver.discovery.checks.remembered import Notes, Remembered
 from archiver.discovery.checks.tally import Tally, files_in, zone_of
 
 MEMBERS_MAX: Final = 5_000_000
@@ -38,11 +39,11 @@ def check(folder: Path, facts: PackageFacts) -> Iterator[Finding]:
         return
     tally = Tally("slack", facts)
     try:
-        with zipfile.ZipFile(folder / _PATH) as archive:
+        with zipfile.ZipFile(folder / _PATH) as archive, Remembered() as remembered:
             harm = list(_harm(archive))
             yield from harm
             if not harm:
-                yield from _Export(archive, facts, tally).findings()
+                yield from _Export(archive, facts, tally, seen=remembered.notes()).findings()
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError) as error:
         yield Finding(_PATH, None, "zip", f"it cannot be read: {error}")
     yield from tally.differences(_PATH)
@@ -82,7 +83,7 @@ def _harm(archive: zipfile.ZipFile) -> Iterator[Finding]:
 class _Export:
     """A zip whose members are safe to read."""
 
-    def __init__(self, archive: zipfile.ZipFile, facts: PackageFacts, tally: Tally) -> None:
+    def __init__(self, archive: zipfile.ZipFile, facts: PackageFacts, tally: Tally, *, seen: Notes) -> None:
         self._archive = archive
         self._facts = facts
         self._tally = tally
@@ -90,7 +91,7 @@ class _Export:
         self._users: set[str] = set()
         self._folders: dict[str, str] = {}
         self._folder = ""
-        self._seen: dict[str, None] = {}
+        self._seen = seen
 
     def findings(self) -> Iterator[Finding]:
         names = self._archive.namelist()
@@ -158,7 +159,8 @@ class _Export:
 
     def _day(self, name: str, folder: str, day: str) -> Iterator[Finding]:
         if folder != self._folder:
-            self._folder, self._seen = folder, {}
+            self._folder = folder
+            self._seen.clear()
         for loaded in self._load(name):
             if isinstance(loaded, Finding):
                 yield loaded
@@ -170,12 +172,11 @@ class _Export:
                 if not isinstance(ts, str) or not _TS.fullmatch(ts):
                     yield Finding(_PATH, place, "field", f"{ts!r} is no ts")
                     continue
-                if ts in self._seen:
+                if not self._seen.put(ts):
                     yield Finding(_PATH, place, "duplicate", f"ts {ts} is not unique in {folder!r}")
                 if last and _microseconds(ts) < _microseconds(last):
                     yield Finding(_PATH, place, "order", f"ts {ts} follows {last}")
                 last = ts
-                self._seen[ts] = None
                 yield from self._record(record, place, ts, folder, day)
 
     def _record(self, record: dict[str, Any], place: str, ts: str, folder: str, day: str) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What the rows of messages must be in every table, CSV or Parquet: versions that follow each other, as many as they say."""
+"""What the rows of messages must be in every table, CSV or Parquet: versions that follow each other, and files, as many as they say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from archiver.discovery.checks.findings import Finding
+from archiver.discovery.checks.remembered import Remembered
 from archiver.discovery.checks.tally import Tally
 
 
@@ -24,10 +25,14 @@ class MessageRow:
 
 
 class MessageRows:
-    """Follows the rows of messages: each message's versions stand together, in order, as many as they say, the last one the newest."""
+    """Follows the rows of messages: each message's versions stand together, in order, as many as they say, the last one the newest.
 
-    def __init__(self, tally: Tally) -> None:
+    Its files stand in a table of their own, so that how many it says to have is remembered until `differences`.
+    """
+
+    def __init__(self, tally: Tally, remembered: Remembered) -> None:
         self._tally = tally
+        self._owed = remembered.counts()
         self._row: MessageRow | None = None
         self._seen = 0
         self._at: tuple[str, str | None] = ("", None)
@@ -41,7 +46,8 @@ class MessageRows:
             yield from self._tally.message(
                 path, place, chat_id=row.chat_id, uid=row.message_uid, sent_at_ms=row.sent_at_ms
             )
-            self._tally.owe(row.control_number, row.files)
+            if row.files:
+                self._owed.add(row.control_number, row.files)
         elif row.version <= before.version:
             yield Finding(
                 path, place, "order", f"version {row.version} of {row.message_uid!r} follows version {before.version}"
@@ -58,3 +64,13 @@ class MessageRows:
         if self._row is not None and self._seen != self._row.versions:
             what = f"{self._seen} versions of {self._row.message_uid!r}, which says that it has {self._row.versions}"
             yield Finding(*self._at, "count", what)
+
+    def file(self, message: str) -> None:
+        """Take the row of a file, which names its message."""
+        self._owed.add(message, -1)
+
+    def differences(self, path: str) -> Iterator[Finding]:
+        """Yield at the end which messages have other files than they say."""
+        for message, count in self._owed.unsettled():
+            what = f"{count} files too few" if count > 0 else f"{-count} files too many"
+            yield Finding(path, None, "reference", f"message {message!r} has {what}")

@@ -1,7 +1,7 @@
 """What the messages and files of every open format add up to: order and counts of the report, its zone, natives that are here.
 
 The checkers of tables, pages and zips read in their own way and tell a `Tally` what they find. Only facts of the package's report are held
-against it, nothing of a writer. Memory grows with conversations and with messages that have files.
+against it, nothing of a writer. Memory grows with conversations alone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from stat import S_ISREG
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from archiver.discovery.checks.findings import Finding, PackageFacts
+from archiver.discovery.checks.tree import files_below
 
 
 class Tally:
@@ -28,7 +28,6 @@ class Tally:
         self._files = 0
         self._missing = 0
         self._last: tuple[str, int, str] | None = None
-        self._owed: Counter[str] = Counter()
 
     def message(
         self, path: str, place: str | None, *, chat_id: str, uid: str, sent_at_ms: int | None = None
@@ -89,17 +88,6 @@ class Tally:
         elif known != sha256:
             yield Finding(path, place, "digest", f"the SHA-256 of {native!r} is {known}, not {sha256}")
 
-    def owe(self, message: str, files: int) -> None:
-        """Note that a message says that it has so many files, which `deliver` counts off."""
-        if files:
-            self._owed[message] += files
-
-    def deliver(self, message: str) -> None:
-        """Note a file of a message."""
-        self._owed[message] -= 1
-        if not self._owed[message]:
-            del self._owed[message]
-
     def differences(self, path: str) -> Iterator[Finding]:
         """Yield what does not add up, at the end."""
         facts = self._facts
@@ -123,9 +111,6 @@ class Tally:
                 yield Finding(
                     path, None, "count", f"{found} messages of conversation {chat_id!r}; the report says {wanted}"
                 )
-        for message, count in sorted(self._owed.items()):
-            what = f"{count} files too few" if count > 0 else f"{-count} files too many"
-            yield Finding(path, None, "reference", f"message {message!r} has {what}")
 
 
 def zone_of(facts: PackageFacts) -> ZoneInfo:
@@ -143,21 +128,18 @@ def files_in(folder: Path, name: str, facts: PackageFacts) -> tuple[list[str], l
     """
     found: list[str] = []
     findings: list[Finding] = []
-    for path in sorted((folder / "data" / name).rglob("*")):
-        relative = path.relative_to(folder).as_posix()
-        mode = path.lstat().st_mode
-        if path.is_dir() and not path.is_symlink():
-            continue
-        if not S_ISREG(mode) or not path.resolve().is_relative_to(folder.resolve()):
-            findings.append(Finding(relative, None, "stray", "this is no plain file"))
-            continue
-        found.append(relative)
+    for file in files_below(folder, f"data/{name}"):
+        if file.is_plain:
+            found.append(file.path)
+        else:
+            findings.append(Finding(file.path, None, "stray", "this is no plain file"))
     told = facts.formats.get(name)
     if told is not None:
+        there = set(found)
         findings += [
             Finding(path, None, "missing", "the report names it, and it is not here")
             for path in told.paths
-            if path not in found
+            if path not in there
         ]
         findings += [
             Finding(path, None, "stray", "the report does not name it") for path in found if path not in told.paths

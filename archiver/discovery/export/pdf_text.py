@@ -22,6 +22,8 @@ LEADING: Final = 1.4
 _LATIN: Final = ("Vera", "VeraBd")
 # By encoding of the country the font that has its signs, the likeliest first.
 _FONTS: Final = (("cp932", "HeiseiKakuGo-W5"), ("euc_kr", "HYGothic-Medium"), ("gb18030", "STSong-Light"))
+# A row is not cut by the end of a page unless it is longer than that.
+_LINES_TOGETHER_MAX: Final = 12
 _FIRST_SHOWN: Final = " "
 _DOUBLE_BYTE_MAX: Final = 2
 
@@ -80,6 +82,7 @@ class Page:
     ) -> None:
         """Set a row of a table; the first cell is wrapped, the others stand to the right of their columns."""
         first = list(_wrapped(cells[0], widths[0] - 6, points=points, bold=bold)) or [""]
+        self._room(min(len(first), _LINES_TOGETHER_MAX) * points * LEADING)
         for place, wrapped in enumerate(first):
             self._room(points * LEADING)
             self._y -= points * LEADING

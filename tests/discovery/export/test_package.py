@@ -19,7 +19,7 @@ import pytest
 from archiver.archive import layout
 from archiver.archive.commit import Author
 from archiver.archive.reader import Archive, Head, files_of
-from archiver.discovery.checks.package import check_package
+from archiver.discovery.checks.package import FINDINGS_MAX, check_package
 from archiver.discovery.export.package import Made
 from archiver.discovery.export.targets import FolderTarget, StoreTarget
 from archiver.discovery.export.verb import make, record
@@ -505,6 +505,14 @@ class TestBrokenPackages:
         assert "path" in codes(folder)
         (folder / "data" / "link").symlink_to("/etc/passwd")
         assert "link" in codes(folder)
+
+    def test_more_findings_than_anybody_reads_end_with_one_that_says_so(self, package: Path, tmp_path: Path) -> None:
+        folder = broken(package, tmp_path)
+        with (folder / "manifest-sha256.txt").open("a") as stream:
+            stream.writelines(f"{number:064x}  data/{number}\n" for number in range(FINDINGS_MAX))
+        found = check_package(folder).findings
+        assert len(found) == FINDINGS_MAX + 1
+        assert found[-1].code == "more"
 
     def test_what_is_no_package_at_all(self, tmp_path: Path) -> None:
         for folder in (tmp_path, tmp_path / "nowhere"):

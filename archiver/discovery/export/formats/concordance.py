@@ -13,15 +13,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack
 from datetime import datetime
-from typing import BinaryIO, ClassVar, Final
+from typing import ClassVar, Final
 from zoneinfo import ZoneInfo
 
 from archiver.discovery.export.formats.load_documents import (
     FACTS,
     GapList,
     LoadDocument,
+    LoadFile,
     TextFiles,
     documents_of,
     facts_of_document,
@@ -91,9 +91,8 @@ class DatWriter:
         self._gaps = GapList(terms)
         self._counts: Counter[str] = Counter()
         self._replaced: Counter[str] = Counter()
-        self._open = ExitStack()
-        self._load_file: BinaryIO | None = None
         self._has_bom = terms.options.get(BOM_OPTION) != "no"
+        self._load_file = LoadFile(sink, LOAD_FILE, beginning=self._beginning)
 
     def add(self, part: Slice) -> None:
         """Write a row for each message and each of its files."""
@@ -101,12 +100,11 @@ class DatWriter:
         for document in documents_of(part, self._terms):
             self._counts["messages" if document.file is None else "files"] += 1
             fields = self._fields(document, self._texts.put(document))
-            self._started().write(self._line(fields[name] for name in FIELDS))
+            self._load_file.stream().write(self._line(fields[name] for name in FIELDS))
 
     def finish(self) -> Written:
         """Close the load file and write the list of what may be missing."""
-        self._started()
-        self._open.close()
+        self._load_file.finish()
         with self._sink.open(GAPS_FILE) as out:
             out.write(self._gaps.text())
         return Written(
@@ -122,17 +120,11 @@ class DatWriter:
 
     def close(self) -> None:
         """Leave the load file as one that does not count."""
-        abandoned = RuntimeError("the load file was left unfinished")
-        self._open.__exit__(RuntimeError, abandoned, None)
+        self._load_file.abandon()
 
-    def _started(self) -> BinaryIO:
-        """Return the load file, opened with its header line at the first call."""
-        if self._load_file is None:
-            self._load_file = self._open.enter_context(self._sink.open(LOAD_FILE))
-            if self._has_bom:
-                self._load_file.write(b"\xef\xbb\xbf")
-            self._load_file.write(self._line(FIELDS))
-        return self._load_file
+    def _beginning(self) -> bytes:
+        """Return the byte order mark, if there is to be one, and the header line."""
+        return (b"\xef\xbb\xbf" if self._has_bom else b"") + self._line(FIELDS)
 
     def _line(self, values: Iterable[str]) -> bytes:
         fields = list(values)

@@ -11,15 +11,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from archiver.discovery.export.formats.load_documents import (
     GapList,
     LoadDocument,
+    LoadFile,
     TextFiles,
     documents_of,
     facts_of_document,
@@ -60,10 +60,8 @@ class EdrmWriter:
         self._gaps = GapList(terms)
         self._counts: Counter[str] = Counter()
         self._replaced = 0
-        self._open = ExitStack()
-        self._out: BinaryIO | None = None
-        families = SpooledTemporaryFile(max_size=MEMORY_BYTES_MAX)  # noqa: SIM115 - it lives as long as the writer
-        self._families = self._open.enter_context(families)
+        self._xml = LoadFile(sink, XML_FILE, beginning=self._beginning)
+        self._families = SpooledTemporaryFile(max_size=MEMORY_BYTES_MAX)  # noqa: SIM115 - it lives as long as the writer
 
     def add(self, part: Slice) -> None:
         """Write a document for each message and each of its files."""
@@ -73,18 +71,19 @@ class EdrmWriter:
             if document.parent is not None:
                 pair = json.dumps([document.parent, document.control_number])
                 self._families.write(f"{pair}\n".encode())
-            self._started().write(self._document(document, self._texts.put(document)).encode())
+            self._xml.stream().write(self._document(document, self._texts.put(document)).encode())
 
     def finish(self) -> Written:
         """Write what belongs together, close the XML and write the list of what may be missing."""
-        out = self._started()
+        out = self._xml.stream()
         out.write(b"</Documents>\n<Relationships>\n")
         self._families.seek(0)
         for line in self._families:
             parent, child = map(self._value, json.loads(line))
             out.write(f'<Relationship Type="Attachment" ParentDocId={parent} ChildDocId={child}/>\n'.encode())
         out.write(b"</Relationships>\n</Batch>\n</Root>\n")
-        self._open.close()
+        self._families.close()
+        self._xml.finish()
         with self._sink.open(GAPS_FILE) as gaps:
             gaps.write(self._gaps.text())
         return Written(
@@ -99,23 +98,18 @@ class EdrmWriter:
 
     def close(self) -> None:
         """Leave the XML as a file that does not count."""
-        abandoned = RuntimeError("the XML was left unfinished")
-        self._open.__exit__(RuntimeError, abandoned, None)
+        self._families.close()
+        self._xml.abandon()
 
-    def _started(self) -> BinaryIO:
-        """Return the XML file, opened with everything before the first document at the first call."""
-        if self._out is None:
-            self._out = self._open.enter_context(self._sink.open(XML_FILE))
-            terms = self._terms
-            said = (
-                f"Matter {terms.matter}, archive {terms.archive_id}, commit {terms.head_sequence} {terms.head_digest}"
-            )
-            self._out.write(
-                b'<?xml version="1.0" encoding="UTF-8"?>\n<Root MajorVersion="1" MinorVersion="2" '
-                + f"Description={self._value(said)} ".encode()
-                + b'Locale="US" DataInterchangeType="Update">\n<Batch>\n<Documents>\n'
-            )
-        return self._out
+    def _beginning(self) -> bytes:
+        """Return everything before the first document."""
+        terms = self._terms
+        said = f"Matter {terms.matter}, archive {terms.archive_id}, commit {terms.head_sequence} {terms.head_digest}"
+        return (
+            b'<?xml version="1.0" encoding="UTF-8"?>\n<Root MajorVersion="1" MinorVersion="2" '
+            + f"Description={self._value(said)} ".encode()
+            + b'Locale="US" DataInterchangeType="Update">\n<Batch>\n<Documents>\n'
+        )
 
     def _document(self, document: LoadDocument, text_path: str | None) -> str:
         value = self._value

@@ -50,6 +50,7 @@ class _Entry:
     """A conversation's line in the index."""
 
     chat_id: str
+    shown_id: str
     names: list[str]
     kind: str
     href: str
@@ -143,6 +144,7 @@ class HtmlWriter:
         self._entries.append(
             _Entry(
                 chat_id=conversation.chat_id,
+                shown_id=harmless_name(conversation.chat_id),
                 names=_names(conversation),
                 kind=conversation.kind,
                 href=f"chats/{quote(conversation.path_name)}/1.html",

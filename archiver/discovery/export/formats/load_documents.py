@@ -10,9 +10,11 @@ native, else of the text file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import md5, sha256
+from typing import BinaryIO
 
 from archiver.discovery.export.formats.mime_stream import chunks_of, safe_name
 from archiver.discovery.export.formats.plain_transcript import (
@@ -176,6 +178,34 @@ class TextFiles:
             with self._sink.open(path) as out:
                 out.write(document.text)
         return relative
+
+
+class LoadFile:
+    """The one file that grows from the first slice to the last, opened with ``beginning`` when it is first asked for."""
+
+    def __init__(self, sink: Sink, path: str, *, beginning: Callable[[], bytes]) -> None:
+        self._sink = sink
+        self._path = path
+        self._beginning = beginning
+        self._open = ExitStack()
+        self._stream: BinaryIO | None = None
+
+    def stream(self) -> BinaryIO:
+        """Return the file, its beginning written."""
+        if self._stream is None:
+            self._stream = self._open.enter_context(self._sink.open(self._path))
+            self._stream.write(self._beginning())
+        return self._stream
+
+    def finish(self) -> None:
+        """Close it as one that is whole, be it only its beginning."""
+        self.stream()
+        self._open.close()
+
+    def abandon(self) -> None:
+        """Leave it as a file that does not count; harmless after `finish`."""
+        abandoned = RuntimeError(f"{self._path} was left unfinished")
+        self._open.__exit__(RuntimeError, abandoned, None)
 
 
 class GapList:
