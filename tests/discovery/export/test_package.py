@@ -457,6 +457,19 @@ class TestBrokenPackages:
         (folder / "beside.txt").write_text("x")
         assert {"missing", "unnamed"} <= codes(folder)
 
+    @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+    def test_a_tag_manifest_that_was_cut_short_added_to_or_removed(
+        self, package: Path, tmp_path: Path, algorithm: str
+    ) -> None:
+        folder = broken(package, tmp_path)
+        tags = folder / f"tagmanifest-{algorithm}.txt"
+        whole = tags.read_bytes()
+        for data in (whole[:-1], whole + b"\n", whole + whole):
+            tags.write_bytes(data)
+            assert "path" in codes(folder)
+        tags.unlink()
+        assert "missing" in codes(folder)
+
     def test_a_message_that_was_taken_out_with_new_hashes_everywhere(self, package: Path, tmp_path: Path) -> None:
         """Whoever can make the manifests anew cannot make the numbers of the report fit without changing it too."""
         folder = broken(package, tmp_path)
