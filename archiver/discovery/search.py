@@ -229,14 +229,20 @@ def _found(message: _Message, expression: Expression, missing_since_ms: int | No
 
 
 def _said(row: dict[str, Any], expression: Expression) -> Iterator[Said]:
-    """Yield what a version says: what its reader sees, and every other text that has something to highlight."""
-    seen: set[str] = set()
+    """Yield what a version says: what its reader sees, and every other text that has something to highlight.
+
+    Of a message without words, such as a file that somebody sent, every text is yielded: the names of files are among them.
+    """
+    is_wordless = not (row["plain_text"] or "").strip()
+    seen: set[str] = {""}
     for name in TEXT_COLUMNS:
         written = row[name]
         if written is None:
             continue
         for text in texts_of(written) if name == "attachments" else (written,):
-            hits = tuple(hits_in(expression, text)) if text.strip() not in seen else ()
-            if hits or not seen:
-                yield Said(name, text, hits)
+            if text.strip() in seen:
+                continue
             seen.add(text.strip())
+            hits = tuple(hits_in(expression, text))
+            if hits or is_wordless or name == "plain_text":
+                yield Said(name, text, hits)

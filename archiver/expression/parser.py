@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from archiver.expression import fold
 from archiver.expression.canonical import canonical_text
 from archiver.expression.columns import columns_of
+from archiver.expression.dialects import OPERATORS, QUOTE_IT, misread
 from archiver.expression.errors import Code, ExpressionError
 from archiver.expression.filters import FILTERS, ValueProblem, read_filter
 from archiver.expression.lexer import Piece, pieces_of
@@ -45,13 +46,8 @@ TERMS_MAX: Final = 512
 NEAR_PARTS_MAX: Final = 16
 NEAR_OTHERS_MAX: Final = 1_000
 
-_OPERATORS: Final = ("AND", "OR", "NOT")
 _FILTER: Final = re.compile(r"([A-Za-z]+):(?!//)")
 _DISTANCE: Final = re.compile(r"~([0-9]{0,9})\Z")
-_OTHER_DIALECT: Final = re.compile(r"(?:w|n|pre|near|within|adj)?/[0-9]+\Z", re.IGNORECASE)
-_INNER_WILDCARD: Final = re.compile(r"\w\?\w|\*.")
-_FUZZY: Final = re.compile(r"\w~[0-9.]*\Z")
-_QUOTE_IT: Final = 'to search for the text as it stands, put it in quotes: "…"'
 
 
 def parse_expression(text: str, *, zone: ZoneInfo) -> Expression:
@@ -137,7 +133,7 @@ class _Reader:
 
     def _operator(self) -> str:
         piece = self._piece()
-        return piece.value if piece and piece.kind == "bare" and piece.value in _OPERATORS else ""
+        return piece.value if piece and piece.kind == "bare" and piece.value in OPERATORS else ""
 
     def _any(self) -> Node:
         nodes = [self._all()]
@@ -161,7 +157,7 @@ class _Reader:
             self.fail(f"something must follow {before.value}", position=before.start)
         operator = self._operator()
         if operator and operator != "NOT":
-            self.fail(f"{operator} must stand between two terms", position=piece.start, next_step=_QUOTE_IT)
+            self.fail(f"{operator} must stand between two terms", position=piece.start, next_step=QUOTE_IT)
         if piece.kind == ")":
             self.fail("something must stand before this parenthesis", position=piece.start)
         self._next += 1
@@ -203,42 +199,8 @@ class _Reader:
         return _words(found_words, is_prefix=text != piece.value)
 
     def _refuse_other_dialects(self, piece: Piece) -> None:
-        written = piece.value
-        if written.upper() in _OPERATORS:
-            self.fail(
-                f"is {written} an operator or a word?",
-                code="E-WORD",
-                position=piece.start,
-                next_step=f'write {written.upper()} for the operator, "{written}" in quotes for the word',
-            )
-        if written.startswith("-"):
-            self.fail(
-                "a minus sign excludes nothing here",
-                code="E-WORD",
-                position=piece.start,
-                next_step=f"write NOT {written.lstrip('-')}, or put it in quotes",
-            )
-        if _OTHER_DIALECT.match(written):
-            self.fail(
-                f"{written} is not how a distance is written here",
-                code="E-WORD",
-                position=piece.start,
-                next_step=f'write "merger price"~5 for at most five words between the two; {_QUOTE_IT}',
-            )
-        if found := _INNER_WILDCARD.search(written):
-            self.fail(
-                "a word can only be left open at its end",
-                code="E-WORD",
-                position=piece.start + found.start() + (found.group()[0] != "*"),
-                next_step=f"write merg* for all words that begin so; {_QUOTE_IT}",
-            )
-        if found := _FUZZY.search(written):
-            self.fail(
-                "a distance belongs behind a phrase in quotes",
-                code="E-WORD",
-                position=piece.start + found.start() + 1,
-                next_step=f'write "merger price"~5; {_QUOTE_IT}',
-            )
+        if found := misread(piece.value):
+            self.fail(found.problem, code="E-WORD", position=piece.start + found.at, next_step=found.next_step)
 
     def _phrase(self, piece: Piece) -> Node:
         suffix = self._suffix(piece)
@@ -293,7 +255,7 @@ class _Reader:
                 code="E-FILTER",
                 position=piece.start,
                 next_step=(f"did you mean {near[0]}: ? " if near else "")
-                + f"the filters are {', '.join(f'{known}:' for known in FILTERS)}; {_QUOTE_IT}",
+                + f"the filters are {', '.join(f'{known}:' for known in FILTERS)}; {QUOTE_IT}",
             )
         after = self._piece()
         if not value and piece.touches and after and after.kind == "quoted":

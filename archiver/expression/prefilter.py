@@ -137,7 +137,7 @@ def _sources() -> _Sources:
     beginning: dict[str, list[str]] = defaultdict(list)
     many: list[str] = []
     unseen: set[int] = set()
-    for character in _characters_that_fold():
+    for character in characters_that_fold():
         marked = fold.marked_of(ord(character))
         pieces = fold.words_of_marked(marked)
         if not pieces:
@@ -159,7 +159,7 @@ def _sources() -> _Sources:
     )
 
 
-def _characters_that_fold() -> Iterator[str]:
+def characters_that_fold() -> Iterator[str]:
     """Yield every character that does not simply fold to itself."""
     for part in _FOLDING:
         for code in part:
@@ -181,10 +181,15 @@ def _characters_that_fold() -> Iterator[str]:
 
 def _ranges(characters: Iterable[str]) -> str:
     r"""Return the inside of a character class: ``\x{61}-\x{7a}``."""
-    parts: list[list[int]] = []
+    return "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in code_ranges(characters))
+
+
+def code_ranges(characters: Iterable[str]) -> list[tuple[int, int]]:
+    """Return the ranges of code points of some characters, the last of each included."""
+    parts: list[tuple[int, int]] = []
     for code in sorted(set(map(ord, characters))):
         if parts and parts[-1][1] == code - 1:
-            parts[-1][1] = code
+            parts[-1] = (parts[-1][0], code)
         else:
-            parts.append([code, code])
-    return "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in parts)
+            parts.append((code, code))
+    return parts

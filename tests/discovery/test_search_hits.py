@@ -43,6 +43,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Archive, Head]:
                 message("m-3", 20, "gone, and here again", source="fetch", observed_at=at_ms(22, 13)),
                 message("m-4", 20, "gone, and a push came late", observed_at=at_ms(22, 13)),
                 message("m-5", 21, "nothing here", attachments='[{"title":"Mérger <plan>"}]'),
+                message(
+                    "m-7", 21, "", attachments='[{"downloads":[{"filename":"draft.pdf"},{"filename":"plan.pdf"}]}]'
+                ),
                 message("m-6", 21, "the same uid", chat_id="g:other"),
                 message("m-6", 21, "elsewhere"),
             ],
@@ -86,6 +89,11 @@ def test_each_text_is_highlighted_where_it_says_it(archive: tuple[Archive, Head]
     assert (shown.in_column, shown.text, shown.hits) == ("plain_text", "nothing here", ())
     assert attached.in_column == "attachments"
     assert [attached.text[place.start : place.end] for place in attached.hits] == ["Mérger"]
+
+
+def test_a_message_without_words_shows_what_its_files_are_called(archive: tuple[Archive, Head]) -> None:
+    (hit,) = hits(archive, "draft")
+    assert sorted((said.text, bool(said.hits)) for said in hit.texts) == [("draft.pdf", True), ("plan.pdf", False)]
 
 
 def test_what_flock_does_not_return_is_told_as_the_views_of_a_query_tell_it(archive: tuple[Archive, Head]) -> None:

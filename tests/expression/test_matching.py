@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from archiver.archive.schema import MESSAGES
 from archiver.expression import Directory, Facts, Known, fold, matching_rows, parse_expression
 from archiver.expression.nodes import Near, Words, terms_of
-from archiver.expression.prefilter import _characters_that_fold, could_say
+from archiver.expression.prefilter import characters_that_fold, could_say
 from archiver.expression.saying import says
 from tests.expression.expressions import CHATS, EXPRESSIONS, PEOPLE, TEXTS, is_said, is_true, parsed
 
@@ -135,7 +135,7 @@ def test_the_quick_look_misses_nothing(text: str, said: str) -> None:
 
 def test_the_quick_look_finds_characters_of_every_kind_by_their_own_words() -> None:
     """Whatever folds to something else is found by what it folds to: alone, twice in one word, and with accents."""
-    characters = [character for character in _characters_that_fold() if fold.words(character)]
+    characters = [character for character in characters_that_fold() if fold.words(character)]
     missed = []
     for character in characters[::19]:
         said = f"x {character}\u0301{character} y"

@@ -91,6 +91,9 @@ def test_the_page_names_the_limits() -> None:
         ("https://example.org/a", '"https example org a"'),
         ("10:30", '"10 30"'),
         ("merger(price)", "merger AND price"),
+        ("'merger'", "merger"),
+        ('"contract!" won\'t', 'contract AND "won t"'),
+        ("ありがとう!", '"ありがとう"'),
     ],
 )
 def test_an_expression_has_one_form(text: str, canonical: str) -> None:
@@ -127,6 +130,8 @@ TYPED = st.lists(
                 " ",
                 "“",
                 "-",
+                "!",
+                "_",
                 "#",
                 "＊",
             ]

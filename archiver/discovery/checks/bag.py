@@ -177,6 +177,8 @@ def _read_manifest(folder: Path, name: str, algorithm: str, *, manifest: Manifes
                 if len(line) > LINE_BYTES_MAX:
                     yield Finding(name, f"line {number}", "path", f"a line is longer than {LINE_BYTES_MAX} bytes")
                     return
+                if not line.endswith(b"\n"):
+                    yield Finding(name, f"line {number}", "path", "its end is missing, and perhaps more")
                 what = _take(line.decode("utf-8").rstrip("\r\n"), name, algorithm, manifest)
                 if what is not None:
                     yield Finding(name, f"line {number}", "path", what)

@@ -187,7 +187,7 @@ class Assembly:
         true_chat = self.redaction.true_chat(part.chat_id)
         left_out = Counter(self.redaction.leaves_out(rows.slice(row, len(of_block))))
         if self.redaction.is_active:
-            left_out[f"{REDACTED}digests"] += sum(bool(block.columns.black[each]) for each in of_block)
+            left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_block)
         uids = block.of(block.columns["message_uid"], part.first, part.end)
         if self.unnamed:
             left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
@@ -211,7 +211,7 @@ class Assembly:
             part.part,
             part.parts,
             tuple(messages),
-            self.gaps.of(part.chat_id, *bounds_ms(part.day, self.zone)),
+            self.gaps.of(beside.true_chat_id, *bounds_ms(part.day, self.zone)),
             rows + left_out[WITHOUT_UID],
             +left_out,
         )
@@ -295,17 +295,19 @@ class Assembly:
             is_stored = facts.digest is not None
             is_withheld = is_stored and self.withheld is not None
             left_out[FILES_WITHHELD] += is_withheld
+            name = self.redaction.shown(facts.name)
+            # What was made black may have been the end of the name.
+            extension = facts.extension if name.lower().endswith(facts.extension) else ""
             found.append(
                 File(
                     ordinal,
-                    self.redaction.shown(facts.name),
+                    name,
                     f"{control_number}.{ordinal + 1:0{FILE_DIGITS}d}",
                     facts.kind,
                     facts.mime,
                     facts.size,
                     None if self.redaction.withholds_files else facts.digest,
-                    path_name=path_name(self.redaction.shown(facts.name).removesuffix(facts.extension), of=facts.name)
-                    + facts.extension,
+                    path_name=path_name(name.removesuffix(extension), of=name) + extension,
                     status=WITHHELD if is_withheld else facts.status,
                     reason=self.withheld if is_withheld else facts.reason,
                 )

@@ -48,8 +48,13 @@ class Gaps:
         )
 
 
-def read_gaps(store: Store, head: Head, *, shown: Callable[[str], str] = str) -> Gaps:
-    """Read what may be missing at a head; raises `DamageFoundError`. ``shown`` makes words such as they may be shown."""
+def read_gaps(
+    store: Store, head: Head, *, shown: Callable[[str], str] = str, shown_chat: Callable[[str], str] = str
+) -> Gaps:
+    """Read what may be missing at a head; raises `DamageFoundError`.
+
+    ``shown`` makes words such as they may be shown, and ``shown_chat`` the ids of chats that notes name; gaps are asked for by true ids.
+    """
     newest: dict[str, dict[str, Any]] = {}
     for batch in read_rows(store, files_of(head, "gaps"), TABLES["gaps"].schema.names):
         for row in rows_of(batch):
@@ -67,7 +72,7 @@ def read_gaps(store: Store, head: Head, *, shown: Callable[[str], str] = str) ->
             from_at_ms=row["from_at"],
             to_at_ms=row["to_at"],
             subject=shown(about) if about else None,
-            chat_id=row["chat_id"],
+            chat_id=None if row["chat_id"] is None else shown_chat(row["chat_id"]),
         )
         by_chat.setdefault(row["chat_id"], []).append((row["user_id"], note))
     return Gaps(

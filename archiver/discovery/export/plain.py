@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from archiver.archive import layout
 from archiver.discovery.export.order import DAY, FIRST
 from archiver.discovery.export.record import Message, Person, Version
-from archiver.discovery.export.redaction import MARK
+from archiver.discovery.export.redaction import HAS_NO_DIGESTS, MARK
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
 
@@ -46,6 +46,8 @@ class Columns:
         marks = [found for name, found in self._columns.items() if name.startswith(MARK)]
         self.black = [sum(found) for found in zip(*marks, strict=True)]
         """How many places of each row are black; empty where nothing is to be."""
+        self.without_digests: list[bool] = self._columns.get(HAS_NO_DIGESTS, [])
+        """Of which rows digests are left out; empty where nothing is to be black."""
 
     def __getitem__(self, name: str) -> list[Any]:
         return self._columns[name]
@@ -126,9 +128,12 @@ def _versions(columns: Columns, keys: Sequence[str], shown_id: Callable[[str], s
     found: Mapping[int, str] = {place: keys[place] for place in set(objects)}
     commits = {place: layout.sequence_of_data(key) for place, key in found.items()}
     digests, raw_digests = columns["content_digest"], columns["raw_digest"]
-    if columns.black:
+    if columns.without_digests:
         digests, raw_digests = (
-            ["" if black else digest for digest, black in zip(of_rows, columns.black, strict=True)]
+            [
+                "" if is_left_out else digest
+                for digest, is_left_out in zip(of_rows, columns.without_digests, strict=True)
+            ]
             for of_rows in (digests, raw_digests)
         )
     return list(

@@ -6,15 +6,17 @@ patterns:
 people: [bob@acme.com, u:kenji]
 files: withhold            # or keep: patterns cannot look into files
 
-A place that is black has always the same length. What a message was before is left out of the package: its JSON as received, its markup,
-its attachments, and the digests of a version that has a black place, for short texts can be guessed from theirs.
+A place that is black has always the same length. Words and names are found however they are written (`archiver.expression.spelling`). What
+a message was before is left out of the package: its JSON as received, its markup, its attachments, and the digests of a version that has a
+black place or had markup or attachments, for short texts can be guessed from theirs. What was asked for may name who and what is black, and
+is shown as everything else is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ import pyarrow.compute as pc
 from archiver.document import Document, Location, data_of, parse, unknown_key
 from archiver.errors import DocumentError
 from archiver.expression import Directory
+from archiver.expression.fold import fold
+from archiver.expression.spelling import Spellings
 from archiver.ids import parties_of
 from archiver.scope.membership import Membership
 from archiver.scope.regex import check_regex
@@ -33,8 +37,12 @@ NAME_CHARACTERS_MIN: Final = 2
 _KEYS: Final = ("words", "patterns", "people", "files")
 _TEXTS: Final = ("plain_text", "notification", "send_as_name", "sender_name")
 _LEFT_OUT: Final = ("flockml", "attachments", "raw")
+# What a version says beside its texts, and its digests are of.
+_ALSO_SAID: Final = ("flockml", "attachments")
 # The columns that count black places, one for each rule, begin so.
 MARK: Final = "black:"
+# The column that tells of which versions digests are left out.
+HAS_NO_DIGESTS: Final = "has_no_digests"
 # The counts of what is left out because of redaction begin so.
 REDACTED: Final = "redacted_"
 _SOME_TEXT: Final = pa.array([""], type=pa.string())
@@ -42,10 +50,20 @@ _SOME_TEXT: Final = pa.array([""], type=pa.string())
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Something that is made black: what its log is to call it, and a regular expression of RE2."""
+    """Something that is made black: what its log is to call it, and texts however they are written, or a regular expression of RE2."""
 
     name: str
-    regex: str
+    looked_for: Spellings | str
+
+    def apply(self, texts: list[str | None], folded: Sequence[str]) -> list[int]:
+        """Make black what is found in texts, which are here also folded, and return how often it was found in each."""
+        if isinstance(self.looked_for, str):
+            return _by_regex(self.looked_for, texts)
+        counts = [0] * len(texts)
+        for place, text in enumerate(texts):
+            if text and self.looked_for.may_be_in(folded[place]):
+                texts[place], counts[place] = self.looked_for.replaced(text, BLACK)
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +82,13 @@ class Blackened:
 class Redaction:
     """Makes rows of messages black. Without rules it leaves everything as it is.
 
-    ``hidden`` are people by id and what they are called instead; ``digest`` is that of the file that asked for all this. ``log`` takes
-    what was made black, message by message.
+    ``hidden`` are people by id and what they are called instead. ``log`` takes what was made black, message by message.
     """
 
     rules: Sequence[Rule] = ()
     hidden: Mapping[str, str] = field(default_factory=dict)
     withholds_files: bool = False
     is_active: bool = False
-    digest: str | None = None
     log: Callable[[Blackened], None] = lambda _: None
     _shown_chats: dict[str, str] = field(default_factory=dict)
 
@@ -80,24 +96,35 @@ class Redaction:
         """Return rows with what is to be black, and beside them how often each rule found something in each."""
         if not self.is_active:
             return rows
+        is_guessable = pa.repeat(pa.scalar(False), rows.num_rows)  # noqa: FBT003 - a value and no option
+        for name in _ALSO_SAID:
+            is_guessable = pc.or_(is_guessable, pc.is_valid(rows.column(name)))
         for name in _LEFT_OUT:
             rows = _with(rows, name, pa.nulls(rows.num_rows, pa.string()))
+        rows = _with(rows, "captured_by", self._shown_feeds(rows.column("captured_by")))
         hidden = pa.array(list(self.hidden), pa.string()), pa.array(list(self.hidden.values()), pa.string())
         is_theirs = pc.is_in(rows.column("sender_id"), value_set=hidden[0])
         rows = _with(
             rows, "sender_name", pc.if_else(is_theirs, pa.scalar(None, pa.string()), rows.column("sender_name"))
         )
-        for place, rule in enumerate(self.rules):
-            counts = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
-            for name in _TEXTS:
-                text = rows.column(name)
-                found = pc.fill_null(pc.count_substring_regex(text, rule.regex), 0)
-                if pc.any(pc.greater(found, 0), min_count=0).as_py():
-                    # A sender's name is that of the directory in every row, and counts once, where it is shown.
-                    counts = counts if name == "sender_name" else pc.add(counts, found)
-                    rows = _with(rows, name, pc.replace_substring_regex(text, rule.regex, BLACK))
-            rows = rows.append_column(f"{MARK}{place}", counts)
-        return rows
+        counts = [[0] * rows.num_rows for _ in self.rules]
+        for name in _TEXTS:
+            found = self._blacken(texts := rows.column(name).to_pylist())
+            if any(map(any, found)):
+                rows = _with(rows, name, pa.array(texts, pa.string()))
+                # A sender's name is that of the directory in every row, and counts once, where it is shown.
+                if name != "sender_name":
+                    counts = [list(map(add, *both)) for both in zip(counts, found, strict=True)]
+        for place, of_rule in enumerate(counts):
+            of_rows = pa.array(of_rule, pa.int32())
+            rows = rows.append_column(f"{MARK}{place}", of_rows)
+            is_guessable = pc.or_(is_guessable, pc.greater(of_rows, 0))
+        return rows.append_column(HAS_NO_DIGESTS, is_guessable)
+
+    def _blacken(self, texts: list[str | None]) -> list[list[int]]:
+        """Make texts black, and return for each rule how often it found something in each."""
+        folded = ["" if text is None else fold(text) for text in texts]
+        return [rule.apply(texts, folded) for rule in self.rules]
 
     def leaves_out(self, rows: pa.Table) -> dict[str, int]:
         """Return by its name in the report how many rows have something that a redacted export leaves out."""
@@ -110,7 +137,7 @@ class Redaction:
         if not self.hidden:
             return rows
         chats = rows.column("chat_id").to_pylist()
-        return _with(rows, "chat_id", pa.array([self._shown_chat(chat) for chat in chats], pa.string()))
+        return _with(rows, "chat_id", pa.array([self.shown_chat(chat) for chat in chats], pa.string()))
 
     def true_chat(self, chat_id: str) -> str:
         """Return the id that a chat has in the archive."""
@@ -120,11 +147,29 @@ class Redaction:
         """Return a name or another text of its own with what is to be black."""
         if not self.is_active:
             return text
-        found = pa.array([text], pa.string())
-        for rule in self.rules:
-            found = pc.replace_substring_regex(found, rule.regex, BLACK)
-        shown: str = found[0].as_py()
+        texts: list[str | None] = [text]
+        self._blacken(texts)
+        return texts[0] or ""
+
+    def shown_chat(self, chat_id: str) -> str:
+        """Return the id of a chat, in which nobody is named who is hidden."""
+        parties = parties_of(chat_id)
+        if parties is None or self.hidden.keys().isdisjoint(parties):
+            return chat_id
+        shown = ",".join(self.shown_id(party) for party in parties)
+        self._shown_chats[shown] = chat_id
         return shown
+
+    def asked(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was asked for as it may be shown: it may name whoever and whatever is black."""
+        if not self.is_active:
+            return dict(document)
+        search = document["search"]
+        return {
+            **document,
+            **{name: [self.shown(said) for said in document[name]] for name in ("custodians", "chats")},
+            "search": None if search is None else self.shown(search),
+        }
 
     def shown_id(self, user_id: str) -> str:
         """Return what somebody is to be called by."""
@@ -152,13 +197,14 @@ class Redaction:
                         )
                     )
 
-    def _shown_chat(self, chat_id: str) -> str:
-        parties = parties_of(chat_id)
-        if parties is None or self.hidden.keys().isdisjoint(parties):
-            return chat_id
-        shown = ",".join(self.shown_id(party) for party in parties)
-        self._shown_chats[shown] = chat_id
-        return shown
+    def _shown_feeds(self, feeds: pa.ChunkedArray) -> pa.Array:
+        """Return by whom or what rows were captured, which may be a user."""
+        encoded = _whole(feeds).dictionary_encode()
+        shown = [
+            None if feed is None else self.hidden.get(feed) or self.shown(feed)
+            for feed in encoded.dictionary.to_pylist()
+        ]
+        return pc.take(pa.array(shown, pa.string()), encoded.indices)
 
 
 def read_redaction(path: Path, membership: Membership) -> Redaction:
@@ -179,12 +225,17 @@ def read_redaction(path: Path, membership: Membership) -> Redaction:
         hidden=_hidden(document, membership),
         withholds_files=files == "withhold",
         is_active=True,
-        digest=sha256(data).hexdigest(),
     )
 
 
 def _word_rules(document: Document) -> list[Rule]:
-    return [Rule(f"word {number}", f"(?i){literal(word)}") for number, word in enumerate(_texts(document, "words"), 1)]
+    rules = []
+    for number, word in enumerate(_texts(document, "words")):
+        spellings = Spellings([word])
+        if not spellings:
+            raise _mistake(document, ("words", number), "has nothing that can be seen")
+        rules.append(Rule(f"word {number + 1}", spellings))
+    return rules
 
 
 def _pattern_rules(document: Document) -> list[Rule]:
@@ -227,22 +278,22 @@ def _people_rules(document: Document, membership: Membership) -> list[Rule]:
     for user_id, called in _hidden(document, membership).items():
         known = _known(membership.directory, user_id)
         words = sorted({user_id, *known}, key=lambda word: (-len(word), word))
-        rules.append(Rule(called, f"(?i)(?:{'|'.join(map(literal, words))})"))
+        rules.append(Rule(called, Spellings(words)))
     return rules
 
 
 def _known(directory: Directory, user_id: str) -> list[str]:
     about = directory.about(user_id)
-    return [word for word in (*about.names, *about.emails) if len(word) >= NAME_CHARACTERS_MIN]
+    return [word for word in (*about.names, *about.emails) if len(fold(word).strip()) >= NAME_CHARACTERS_MIN]
 
 
-def literal(text: str) -> str:
-    """Return the regular expression of RE2 that is a text itself, with any white space where it has some."""
-    return r"\s+".join("".join(_sign(sign) for sign in word) for word in text.split())
-
-
-def _sign(sign: str) -> str:
-    return f"\\{sign}" if sign.isascii() and not sign.isalnum() and sign != "_" else sign
+def _by_regex(regex: str, texts: list[str | None]) -> list[int]:
+    """Make black what a regular expression of RE2 finds, and return how often."""
+    said = pa.array(texts, pa.string())
+    counts: list[int] = pc.fill_null(pc.count_substring_regex(said, regex), 0).to_pylist()
+    if any(counts):
+        texts[:] = pc.replace_substring_regex(said, regex, BLACK).to_pylist()
+    return counts
 
 
 def _texts(document: Document, key: str) -> list[str]:
@@ -257,6 +308,10 @@ def _texts(document: Document, key: str) -> list[str]:
 
 def _with(rows: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(name), name, column)
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _mistake(document: Document, at: Location, reason: str) -> DocumentError:

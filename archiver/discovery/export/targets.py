@@ -72,8 +72,11 @@ class FolderTarget:
 
     def scratch(self, name: str) -> Path:
         """Return a path inside, so that taking it is a move."""
-        with self._translated():
-            (self._folder / OWN_FOLDER / "partial").mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with self._translated():
+                (self._folder / OWN_FOLDER / "partial").mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # what lies above it is no place for folders
+            raise written_error(error, self.url) from None
         return self._folder / OWN_FOLDER / "partial" / name
 
     def take(self, written: Path, path: str) -> None:

@@ -108,7 +108,7 @@ def open_export(archive: Archive, head: Head, wanted: Wanted, *, executor: Execu
         shown=redaction.shown,
         hidden=redaction.hidden,
     )
-    gaps = read_gaps(store, head, shown=redaction.shown)
+    gaps = read_gaps(store, head, shown=redaction.shown, shown_chat=redaction.shown_chat)
     return Opened(archive, head, wanted, membership, question, selection, redaction, people, gaps)
 
 
@@ -152,7 +152,8 @@ def make(
             journal.resume()
         if replies is not None:
             said.ask(replies, head)
-        order = Order(begun, told, wanted.formats, wanted.volume_bytes)
+        shown = replace(told, asked=opened.redaction.asked(told.asked))
+        order = Order(begun, shown, wanted.formats, wanted.volume_bytes)
         packing = Packing(target, journal, order, store=archive.store, executor=executor)
         opened.redaction.log = packing.log
         counting = None if progress is None else _Counting(progress, messages)
@@ -298,8 +299,7 @@ def _is_there(archive: Archive, key: str) -> bool:
 def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple[Begun, Told]:
     """Return which export is wanted of a head, and what its reports say of the question."""
     asked = wanted.asked
-    redaction = None if wanted.redaction is None else _digest_of(wanted.redaction)
-    said = asked_document(wanted, redaction)
+    said = asked_document(wanted)
     identifier = export_id(
         {
             "package": PACKAGE_FORMAT,
@@ -308,6 +308,11 @@ def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple
             "archive": archive.facts.archive_id,
             "head": head.digest,
             "asked": said,
+            **(
+                {}
+                if wanted.redaction is None
+                else {"redaction": _digest_of(wanted.redaction), "files": _files_of(head)}
+            ),
         }
     )
     begun = Begun(
@@ -320,7 +325,7 @@ def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple
     return begun, Told(identifier, said)
 
 
-def asked_document(wanted: Wanted, redaction: str | None) -> dict[str, Any]:
+def asked_document(wanted: Wanted) -> dict[str, Any]:
     """Return what was asked, as a report says it; days are those of the zone."""
     asked = wanted.asked
     scope = asked.scope
@@ -339,7 +344,6 @@ def asked_document(wanted: Wanted, redaction: str | None) -> dict[str, Any]:
         "files": asked.with_files,
         "formats": list(wanted.formats),
         "options": dict(wanted.options),
-        "redaction_sha256": redaction,
         "volume_bytes": wanted.volume_bytes,
     }
 
@@ -372,7 +376,7 @@ def record(
             "formats": " ".join(wanted.formats),
             "versions": asked.versions,
             "files": "in" if asked.with_files else "out",
-            **({"redacted": "yes"} if wanted.redaction is not None else {}),
+            **({} if wanted.redaction is None else {"redaction_sha256": _digest_of(wanted.redaction) or ""}),
         },
     )
     record_act(archive, newest, "export", act, author=author, now_ms=now_ms)
@@ -381,6 +385,11 @@ def record(
 
 def _day(at_ms: int, asked: Asked) -> str:
     return from_ms(at_ms).astimezone(asked.zone).date().isoformat()
+
+
+def _files_of(head: Head) -> str:
+    """Return a digest that only who has the archive can make, so that nobody finds out what is black by making export ids of guesses."""
+    return sha256("".join(sorted(record.sha256 for record in head.files.values())).encode()).hexdigest()
 
 
 def _digest_of(path: Path) -> str | None:

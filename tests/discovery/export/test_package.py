@@ -283,6 +283,12 @@ class TestRefusals:
             exported(archive, tmp_path / "x")
         assert contents(tmp_path / "x") == {"mine.txt": b"mine"}
 
+    def test_a_place_where_no_folder_can_be(self, tmp_path: Path) -> None:
+        (tmp_path / "a-file").write_text("mine")
+        for place in (Path("/proc/x"), tmp_path / "a-file" / "x"):
+            with pytest.raises(StoreRefusedError, match="cannot write to"):
+                FolderTarget(place).replace("report.json", b"{}")
+
     def test_a_package_of_another_matter_head_or_question(self, archive: Lived, package: Path) -> None:
         before = contents(package)
         for wish, what in (
@@ -450,6 +456,19 @@ class TestBrokenPackages:
         (folder / "data" / "extra.txt").write_text("x")
         (folder / "beside.txt").write_text("x")
         assert {"missing", "unnamed"} <= codes(folder)
+
+    @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+    def test_a_tag_manifest_that_was_cut_short_added_to_or_removed(
+        self, package: Path, tmp_path: Path, algorithm: str
+    ) -> None:
+        folder = broken(package, tmp_path)
+        tags = folder / f"tagmanifest-{algorithm}.txt"
+        whole = tags.read_bytes()
+        for data in (whole[:-1], whole + b"\n", whole + whole):
+            tags.write_bytes(data)
+            assert "path" in codes(folder)
+        tags.unlink()
+        assert "missing" in codes(folder)
 
     def test_a_message_that_was_taken_out_with_new_hashes_everywhere(self, package: Path, tmp_path: Path) -> None:
         """Whoever can make the manifests anew cannot make the numbers of the report fit without changing it too."""
