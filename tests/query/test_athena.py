@@ -365,7 +365,10 @@ class TestRegistering:
         for head in heads[1:]:
             athena_glue.register(glue, archive, head, database="moving", run=lambda _: None)
         assert manifest_folders(archive) == {athena_ddl.folder_of(head) for head in heads}
-        assert [registered(archive.store, name).sequence for name in ("kept", "moving")] == [2, 4]
+        assert [registered(archive.store, name).sequence for name in ("kept", "moving")] == [
+            heads[0].sequence,
+            heads[-1].sequence,
+        ]
 
     @pytest.mark.slow
     def test_what_was_registered_to_the_end_is_known_and_what_was_not_is_done_again(
