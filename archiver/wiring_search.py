@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from archiver.archive.reader import Archive, Head
-    from archiver.discovery.index import Index
+    from archiver.discovery.index import Index, IndexState
     from archiver.discovery.search_around import Reply
     from archiver.discovery.search_facts import Key, LabelMeaning
     from archiver.settings import Settings
@@ -68,6 +68,39 @@ def refresh(
             return index.refresh(head, build, executor=processes, progress=progress)
     with ThreadPoolExecutor(max_workers=1) as thread:
         return index.refresh(head, build, executor=thread, progress=progress)
+
+
+def refresher(settings: Settings) -> Callable[[Archive, Head], Mapping[str, int] | None] | None:
+    """Return how runs bring the index to a head, None if they are not to; see `archiver.run.session.Ports`."""
+    from archiver.errors import SpoolError  # noqa: PLC0415 - see the module's docstring
+
+    wanted = settings.search.refresh
+    if wanted == "never":
+        return None
+
+    def refreshed(archive: Archive, head: Head) -> Mapping[str, int] | None:
+        index = index_of(settings, archive)
+        if wanted == "existing" and not index.exists():
+            return {}
+        behind = index.state(head)
+        if not behind.objects_behind and not index.is_stale(head):
+            return {}
+        try:
+            is_ours = refresh(settings, index, head)
+        except OSError as error:
+            raise SpoolError(
+                f"the index of searches in {index.folder} cannot be written: {error.strerror or error}",
+                next_step="make room, or make the folder writable for this user; until then searches read what it lacks",
+            ) from error
+        return {"objects_indexed": behind.objects_behind, "rows_indexed": behind.rows_behind} if is_ours else None
+
+    return refreshed
+
+
+def index_standing(settings: Settings, archive: Archive, head: Head) -> IndexState | None:
+    """Return how the index on this machine stands to a head, None if there is none."""
+    index = index_of(settings, archive)
+    return index.state(head) if index.exists() else None
 
 
 def forget_disposed(settings: Settings, archive: Archive) -> None:

@@ -37,15 +37,12 @@ def command() -> None:
 @config_options
 def duckdb(invocation: Invocation) -> int | None:
     """Print a script with which any DuckDB has the archive's tables, views and macros, without us."""
-    from archiver import wiring  # noqa: PLC0415 - heavy, and --help needs none of it
-    from archiver.query.script import duckdb_script  # noqa: PLC0415 - as above
+    from archiver import wiring, wiring_query  # noqa: PLC0415 - heavy, and --help needs none of it
 
     settings = invocation.settings()
     archive = wiring.open_archive(settings)
     head = archive.head()
-    root = archive.store.url.rstrip("/") + "/"
-    s3 = settings.s3
-    lines = list(duckdb_script(head, root=root, region=s3.region, endpoint_url=s3.endpoint_url))
+    lines = wiring_query.script(settings, archive, head)
     _print_statements(invocation.output, head.sequence, lines, separator="\n")
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
     from archiver.run.result import RunResult, StageName, StageResult
 
 # The names of `archiver.run.result.STAGES`, spelt out so that --help imports nothing; a test holds the two together.
-STAGES = ("recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps")
+STAGES = (
+    "recover",
+    "directory",
+    "drain",
+    "fetch",
+    "sweep",
+    "files",
+    "history",
+    "holds",
+    "retention",
+    "gaps",
+    "index",
+    "catalogs",
+)
 _DESCRIPTIONS = {
     "recover": "clearing what a crash left",
     "directory": "crawling people and channels",
@@ -32,6 +46,8 @@ _DESCRIPTIONS = {
     "holds": "marking what is held",
     "retention": "looking at what is due to go",
     "gaps": "listing what may be missing",
+    "index": "indexing what is new",
+    "catalogs": "publishing in catalogs",
 }
 
 
@@ -59,7 +75,7 @@ def command(
     Run it from cron. It commits as it goes, so a run that is stopped loses nothing, and the next one goes on. Exit
     code 3 says that it is done and knows of something that it could not capture; the report names it.
     """
-    from archiver import wiring, wiring_search  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver import wiring, wiring_query, wiring_search  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.run.lock import hold  # noqa: PLC0415 - as above
     from archiver.run.nightly import Selection, run_nightly  # noqa: PLC0415 - as above
 
@@ -69,7 +85,10 @@ def command(
     with hold(settings.state), wiring.run_ports(settings, secrets) as ports, _drawn(invocation.output) as progress:
         author = wiring.author(settings, clock=ports.clock)
         selection = Selection(only=only, skip=skip)
-        result = run_nightly(ports, author=author, limits=limits, selection=selection, progress=progress)
+        full = replace(
+            ports, refresh_index=wiring_search.refresher(settings), catalogs=wiring_query.publishers(settings)
+        )
+        result = run_nightly(full, author=author, limits=limits, selection=selection, progress=progress)
         calls = {
             method: {
                 "calls": stats.calls,

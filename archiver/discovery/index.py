@@ -28,7 +28,7 @@ from typing import Final
 
 import msgspec
 
-from archiver.archive.layout import partition_of
+from archiver.archive.layout import partition_of, sequence_of_data
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head
 from archiver.discovery.index_shard import Shard, ShardBrokenError, ShardRecord, build
@@ -58,8 +58,12 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """How an index stands to a head: its size, and the data objects of the head and their rows that it does not have."""
+    """How an index stands to a head: its size, and the data objects of the head and their rows that it does not have.
 
+    ``sequence`` is the last commit of which it has everything that is live.
+    """
+
+    sequence: int
     bytes: int
     shards: int
     rows: int
@@ -88,11 +92,16 @@ class Index:
         name = archive_id if archive_id.isalnum() and archive_id.isascii() else archive_id.encode().hex()[:64]
         self.folder = state / INDEX_FOLDER / name
 
+    def exists(self) -> bool:
+        """Tell whether there is an index, of whatever age, and nobody has dropped it."""
+        return bool(self._read().shards)
+
     def state(self, head: Head) -> IndexState:
         """Return how the index stands to a head."""
         shards = self._read().shards
         behind = _missing(head, shards)
         return IndexState(
+            sequence=min((sequence_of_data(record.key) - 1 for record in behind), default=head.sequence),
             bytes=sum(shard.bytes for shard in shards),
             shards=len(shards),
             rows=sum(shard.rows for shard in shards),

@@ -24,9 +24,9 @@ from archiver.archive.reader import Head, files_of
 from archiver.archive.schema import TABLES, Table
 from archiver.query.derived import DERIVED
 from archiver.query.dialects import rendered
+from archiver.query.published import ATHENA_FOLDER
 from archiver.query.view import View
 
-FOLDER = f"{layout.CATALOG_PREFIX}athena/"
 SEQUENCE_PROPERTY = "archiver.sequence"
 DIGEST_PROPERTY = "archiver.digest"
 
@@ -51,7 +51,7 @@ _HIVE_TYPES: dict[pa.DataType, str] = {
 
 def folder_of(head: Head) -> str:
     """Return the key prefix of a head's manifests."""
-    return f"{FOLDER}{head.sequence:012d}-{head.digest[:8]}/"
+    return f"{ATHENA_FOLDER}{head.sequence:012d}-{head.digest[:8]}/"
 
 
 def manifests(head: Head, *, root: str) -> Iterator[tuple[str, bytes]]:

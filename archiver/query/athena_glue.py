@@ -1,6 +1,8 @@
 """Registers the archive for Athena: the manifests in the bucket, the tables in Glue, the views through Athena itself.
 
-In this order, so that no table ever names a manifest that is not there. Doing it again for the same head changes nothing.
+In this order, so that no table ever names a manifest that is not there. Doing it again for the same head changes nothing. At last a note
+in the archive says what was registered under which database's name: `is_registered` holds Glue against it, and manifests go only if no
+such note points to them.
 """
 
 from __future__ import annotations
@@ -8,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import msgspec
 from botocore.exceptions import ClientError
 
 from archiver.archive.reader import Archive, Head
 from archiver.archive.schema import TABLES
 from archiver.errors import UsageError
-from archiver.query import athena_ddl
+from archiver.query import athena_ddl, published
 from archiver.query.athena_failures import told
 from archiver.query.derived import DERIVED
 
@@ -78,7 +82,8 @@ def register(
             _make_table(glue, database, _table_input(head, name, root=root))
     for view in DERIVED:
         run(athena_ddl.view_ddl(view, database=database))
-    removed = _remove_manifests(archive, keep={athena_ddl.folder_of(head), before})
+    _note(archive, head, database)
+    removed = _remove_manifests(archive, keep={athena_ddl.folder_of(head), before, *_noted_folders(archive)})
     return Registered(
         sequence=head.sequence,
         database=database,
@@ -86,6 +91,13 @@ def register(
         removed=removed,
         tables=len(TABLES),
         views=len(DERIVED),
+    )
+
+
+def is_registered(glue: GlueClient, archive: Archive, head: Head, *, database: str) -> bool:
+    """Tell whether tables and views show a head, all of them, as far as we left them so and Glue still has it so."""
+    return published.registered(archive.store, database) == _registered(head, database) and (
+        registered_folder(glue, database=database, root=root_of(archive)) == athena_ddl.folder_of(head)
     )
 
 
@@ -149,9 +161,33 @@ def _table_input(head: Head, name: str, *, root: str) -> dict[str, Any]:
     }
 
 
+def _registered(head: Head, database: str) -> published.Registered:
+    texts = "\n".join(athena_ddl.view_ddl(view, database=database) for view in DERIVED)
+    return published.Registered(
+        sequence=head.sequence,
+        digest=head.digest,
+        database=database,
+        manifests=athena_ddl.folder_of(head),
+        views=sha256(texts.encode()).hexdigest(),
+    )
+
+
+def _note(archive: Archive, head: Head, database: str) -> None:
+    archive.store.replace(
+        published.registered_key(database), msgspec.json.encode(_registered(head, database), order="sorted")
+    )
+
+
+def _noted_folders(archive: Archive) -> set[str]:
+    """Return the manifests that databases point to, whichever; each may show a commit of its own."""
+    keys = [info.key for info in archive.store.list(published.ATHENA_REGISTERED)]
+    names = [key.removeprefix(published.ATHENA_REGISTERED).removesuffix(".json") for key in keys]
+    return {found.manifests for name in names if (found := published.registered(archive.store, name))}
+
+
 def _remove_manifests(archive: Archive, *, keep: set[str]) -> int:
-    kept = tuple(filter(None, keep))
-    old = [info.key for info in archive.store.list(athena_ddl.FOLDER) if not info.key.startswith(kept)]
+    kept = (*filter(None, keep), published.ATHENA_REGISTERED)
+    old = [info.key for info in archive.store.list(published.ATHENA_FOLDER) if not info.key.startswith(kept)]
     with ThreadPoolExecutor(WRITERS) as executor:
         for _ in executor.map(archive.store.erase, old):
             pass

@@ -2,7 +2,8 @@
 
 Three fences, each enough for most of it (DuckDB's documentation, "Securing DuckDB"): only a single reading statement is run;
 external access is off but for the live data objects by name; and the configuration is locked. The first is needed because DuckDB also
-writes to a path that it may read.
+writes to a path that it may read. They are put up at the first question, around those objects that it can concern (`narrowing`), for each
+object costs; a later question that concerns others gets a new connection, shut in around all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pyarrow.fs
 from archiver.archive.reader import Archive, Head, files_of
 from archiver.archive.schema import TABLES
 from archiver.errors import UsageError
-from archiver.query import mistakes, scanner, views
+from archiver.query import mistakes, narrowing, scanner, views
 from archiver.query.answer import Answer, Column
 from archiver.query.derived import PROVISIONAL_MESSAGES
 from archiver.query.scanner import S3Login
@@ -30,6 +31,8 @@ from archiver.query.scanner import S3Login
 FETCH_ROWS = 1_000
 
 _Result = TypeVar("_Result")
+# A connection that is not shut in yet, and what reads a bucket for it, None where it reads by itself.
+_Connected = tuple[duckdb.DuckDBPyConnection, pyarrow.fs.FileSystem | None]
 
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\b", re.IGNORECASE)
 # What tells of views without naming them.
@@ -48,16 +51,18 @@ class Engine:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        connect: Callable[[], _Connected],
         scratch: tempfile.TemporaryDirectory[str],
         *,
         place: mistakes.Place,
-        relations: _Relations,
+        head: Head,
     ) -> None:
-        self._connection = connection
+        self._connect = connect
         self._scratch = scratch
         self._place = place
-        self._relations = relations
+        self._head = head
+        self._connection, self._files = connect()
+        self._relations: _Relations | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="query")
 
     def __enter__(self) -> Self:
@@ -90,14 +95,28 @@ class Engine:
         return Answer(columns=columns, rows=self._rows())
 
     def _run(self, sql: str) -> None:
-        self._relations.provide(None if _LISTS.search(sql) else views.named_in(sql))
+        relations = self._prepared(narrowing.narrowed(self._connection, sql, self._head))
+        relations.provide(None if _LISTS.search(sql) else views.named_in(sql))
         try:
             self._connection.execute(sql)
         except duckdb.CatalogException:
             # A name that the text does not spell out; or one that is wrong, and DuckDB knows the nearest only of what is there.
-            if not self._relations.provide(None):
+            if not relations.provide(None):
                 raise
             self._connection.execute(sql)
+
+    def _prepared(self, wanted: Head) -> _Relations:
+        """Return the views over at least the objects of ``wanted``. What is shut in cannot be let out: who asks for more gets all anew."""
+        if self._relations is not None and self._relations.cover(wanted):
+            return self._relations
+        if self._relations is not None:
+            self._connection.close()
+            self._connection, self._files = self._connect()
+            wanted = self._head
+        root = self._place.root
+        _fence(self._connection, [] if self._files is not None else [root + key for key in wanted.files])
+        self._relations = _Relations(self._connection, wanted, root=root, files=self._files)
+        return self._relations
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         while True:
@@ -123,7 +142,7 @@ class Engine:
 
 
 class _Relations:
-    """The views and macros of one head, made when a query first names them.
+    """The views and macros over objects of one head, made when a query first names them.
 
     A view costs a look into an object, and a head may have thousands; most queries name one or two.
     """
@@ -136,6 +155,10 @@ class _Relations:
         self._root = root
         self._files = files
         self._made: set[str] = set()
+
+    def cover(self, head: Head) -> bool:
+        """Tell whether these are over all objects of a head."""
+        return self._head.files.keys() >= head.files.keys()
 
     def provide(self, names: frozenset[str] | None) -> bool:
         """Make these and what they are made of, all if None; tells whether any was not there yet."""
@@ -182,36 +205,36 @@ def open_engine(
             next_step="query an archive in a folder or in a bucket",
         )
     scratch = tempfile.TemporaryDirectory(prefix="archiver-query-")
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "allow_community_extensions": False,
-            "allow_persistent_secrets": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "python_enable_replacements": False,
-            "temp_directory": scratch.name,
-            **({} if memory_bytes_max is None else {"memory_limit": f"{memory_bytes_max}B"}),
-        },
-    )
-    files = None
     place = mistakes.Place(store=archive.store, root=root, keys=head.files)
-    try:
-        if is_bucket:
-            found = None if by_arrow else extension or scanner.extension()
-            given = login or S3Login()
-            if found is None:
-                files = scanner.arrow_files(given, root=root)
-            else:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "allow_community_extensions": False,
+        "allow_persistent_secrets": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+        "temp_directory": scratch.name,
+        **({} if memory_bytes_max is None else {"memory_limit": f"{memory_bytes_max}B"}),
+    }
+    found = None if by_arrow or not is_bucket else extension or scanner.extension()
+    given = login or S3Login()
+
+    def connect() -> _Connected:
+        connection = duckdb.connect(":memory:", config=config)
+        try:
+            if found is not None:
                 scanner.open_bucket(connection, given, scope=root, extension_path=found)
-        _fence(connection, [] if files is not None else [root + key for key in head.files])
+            return connection, scanner.arrow_files(given, root=root) if is_bucket and found is None else None
+        except BaseException:
+            connection.close()
+            raise
+
+    try:
+        return Engine(connect, scratch, place=place, head=head)
     except BaseException as error:
-        connection.close()
         scratch.cleanup()
         if isinstance(error, duckdb.Error):
             raise mistakes.of_store(error, place) from None
         raise
-    return Engine(connection, scratch, place=place, relations=_Relations(connection, head, root=root, files=files))
 
 
 def _fence(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:

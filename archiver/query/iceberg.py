@@ -36,16 +36,18 @@ from archiver.archive import layout
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Archive, Head, files_of
 from archiver.archive.schema import TABLES, Table
-from archiver.errors import RefusedError, StoreRefusedError, StoreUnreachableError, UsageError
+from archiver.errors import RefusedError, StorageError, StoreRefusedError, StoreUnreachableError, UsageError
+from archiver.query.published import CatalogPlace
 from archiver.query.scanner import S3Login
 from archiver.store import Store
 
-FOLDER = f"{layout.CATALOG_PREFIX}iceberg/"
 SNAPSHOTS_KEPT_MAX = 30
 DAY_FIELD = "dt"
 HEAD_PROPERTY = "archiver.head-sequence"
 DIGEST_PROPERTY = "archiver.head-digest"
 
+# Whatever these raise is of the catalog, and no fault of ours.
+_LIBRARIES = frozenset({"pyiceberg", "sqlalchemy", "botocore", "requests"})
 _EPOCH = date(1970, 1, 1)
 _PROPERTIES = {
     # A try that lost to another publisher is not to be repeated on top of what that one published.
@@ -54,26 +56,6 @@ _PROPERTIES = {
     TableProperties.MANIFEST_MERGE_ENABLED: "true",
     TableProperties.MANIFEST_MIN_MERGE_COUNT: "50",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogPlace:
-    """Which catalog keeps where each table's metadata is: its kind (``sql``, ``glue`` or ``rest``), address and namespace."""
-
-    kind: str
-    uri: str | None
-    namespace: str
-    region: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """The key prefix of the metadata: each catalog and namespace has its own, for each erases what it does not lead to."""
-        return f"{FOLDER}{self.kind}/{self.namespace}/"
-
-    @property
-    def tables_key(self) -> str:
-        """The key of the document that names the metadata of all tables at one head."""
-        return f"{self.folder}tables.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,4 +286,9 @@ def _told(what: str) -> Iterator[None]:
             raise StoreRefusedError(f"{what} refuses: {words}", next_step="check the credentials") from None
         if isinstance(error, OSError) or "Connection" in name or "ServiceUnavailable" in name:
             raise StoreUnreachableError(f"{what} does not answer: {words}", next_step="try again later") from None
+        if type(error).__module__.partition(".")[0] in _LIBRARIES:
+            raise StorageError(
+                f"{what} cannot be changed: {name}: {words}",
+                next_step="check `iceberg:` in archiver.yaml, and that its place can be written",
+            ) from None
         raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from archiver.archive.reader import Head
+from archiver.errors import UsageError
 from archiver.query import views
 
 
@@ -27,6 +29,22 @@ def duckdb_script(head: Head, *, root: str, region: str | None, endpoint_url: st
     yield "SET TimeZone = 'UTC';"
     for statement in views.statements(head, root=root):
         yield f"{statement};"
+
+
+def write_script(path: Path, text: str) -> bool:
+    """Write a script, whole or not at all, and tell whether it was another before; raises `UsageError` if it cannot."""
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        if path.exists() and path.read_text("utf-8", errors="replace") == text:
+            return False
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}",
+            next_step="name a file in a folder that is there and that this user may write, under `catalogs: duckdb:`",
+        ) from error
+    return True
 
 
 def _comment(text: str) -> str:

@@ -19,6 +19,7 @@ from archiver.run.files import retry_files
 from archiver.run.gaps import list_gaps
 from archiver.run.history import read_histories
 from archiver.run.holds import mirror_holds
+from archiver.run.publishing import publish_catalogs, refresh_index
 from archiver.run.result import STAGES, Progress, RunResult, StageName, StageResult
 from archiver.run.retention import finish, retain
 from archiver.run.session import Limits, Ports, Session
@@ -91,6 +92,8 @@ def _has_work(stage: StageName, session: Session) -> bool:
         "history": bool(ports.histories),
         "holds": ports.mirror_holds,
         "retention": ports.retention is not None,
+        "index": ports.refresh_index is not None,
+        "catalogs": bool(ports.catalogs),
     }
     return configured.get(stage, True)
 
@@ -115,7 +118,7 @@ def _recover(session: Session) -> StageResult:
     return StageResult("recover", counts=counts)
 
 
-# The first costs nothing, and what a run did not get to is just what the last one must tell.
+# The first costs nothing, and what a run did not get to is just what the other must tell.
 _ALWAYS: Final = frozenset({"recover", "gaps"})
 _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "recover": _recover,
@@ -128,4 +131,6 @@ _STAGES: Final[dict[StageName, Callable[[Session], StageResult]]] = {
     "holds": mirror_holds,
     "retention": retain,
     "gaps": list_gaps,
+    "index": refresh_index,
+    "catalogs": publish_catalogs,
 }

@@ -11,7 +11,20 @@ import msgspec
 from archiver.archive.ledger import Gap
 from archiver.errors import EXIT_DONE, EXIT_GAPS, ArchiverError
 
-StageName = Literal["recover", "directory", "drain", "fetch", "sweep", "files", "history", "holds", "retention", "gaps"]
+StageName = Literal[
+    "recover",
+    "directory",
+    "drain",
+    "fetch",
+    "sweep",
+    "files",
+    "history",
+    "holds",
+    "retention",
+    "gaps",
+    "index",
+    "catalogs",
+]
 STAGES: tuple[StageName, ...] = (
     "recover",
     "directory",
@@ -23,6 +36,8 @@ STAGES: tuple[StageName, ...] = (
     "holds",
     "retention",
     "gaps",
+    "index",
+    "catalogs",
 )
 # Of these kinds stages say how many they met; met by two stages, they are as many as both say.
 _COUNTED = frozenset({"file-not-stored", "unparsed"})

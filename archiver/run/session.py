@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,17 @@ class RetentionOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Publisher:
+    """A catalog of another engine that runs bring to their last commit, by its name.
+
+    ``publish`` returns how many things it changed, none where the catalog shows that head already; it raises `ArchiverError`.
+    """
+
+    name: str
+    publish: Callable[[Archive, Head], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world as `archiver.wiring` put it together.
 
@@ -68,7 +79,8 @@ class Ports:
     ``executor`` has threads for the store and the spool.
     ``state`` is this machine's own folder, None to keep no memory of the head; ``keeper`` learns which tokens were refused.
     ``mirror_holds`` says that the store is to have the legal holds too.
-    ``retention`` is None where runs leave that to people.
+    ``retention`` is None where runs leave that to people. ``refresh_index`` brings the index of searches to a head and returns what it
+    counted, None if another process is just doing so; it is None where runs leave that to searches.
     """
 
     archive: Archive
@@ -86,6 +98,8 @@ class Ports:
     histories: tuple[OpenHistory, ...] = ()
     mirror_holds: bool = False
     retention: RetentionOrder | None = None
+    refresh_index: Callable[[Archive, Head], Mapping[str, int] | None] | None = None
+    catalogs: tuple[Publisher, ...] = ()
 
 
 class Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from archiver.archive import ledger
 from archiver.archive.ledger import Entry
@@ -11,6 +12,9 @@ from archiver.archive.reader import Archive, Head, latest_states
 from archiver.capture.gaps import open_gaps
 from archiver.run.session import STATE_KEYS
 from archiver.spool import QueueDepth, SpoolDepth
+
+if TYPE_CHECKING:
+    from archiver.discovery.index import IndexState
 
 RUNS_SHOWN_MAX = 10
 # Looking back further would make the cost grow with the archive; ten runs rarely need more.
@@ -30,12 +34,21 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogStanding:
+    """A catalog, whether runs publish in it, and the commit that it shows; None if it was never published."""
+
+    name: str
+    in_runs: bool
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The archive and the spool at one moment; ``at`` is when the newest commit was made, ISO 8601 in UTC.
 
     ``open_rows`` counts the rows in objects to which a later run will come back; ``open_gaps`` counts what may be missing, by
     kind, as the last run left it; ``spool`` is this machine's own, None where it has none, and ``queue`` the one that several
-    listeners share, None where there is none.
+    listeners share, None where there is none. ``index`` is the index of searches on this machine, None where there is none.
     """
 
     location: str
@@ -53,11 +66,21 @@ class Status:
     runs: tuple[RunSummary, ...]
     spool: SpoolDepth | None
     queue: QueueDepth | None
+    index: IndexState | None
+    catalogs: tuple[CatalogStanding, ...]
 
 
-def read_status(archive: Archive, spool: SpoolDepth | None, *, queue: QueueDepth | None = None) -> Status:
-    """Return how things stand; reads the newest head and the entries of the last runs."""
-    head = archive.head()
+def read_status(
+    archive: Archive,
+    spool: SpoolDepth | None,
+    *,
+    head: Head | None = None,
+    queue: QueueDepth | None = None,
+    index: IndexState | None = None,
+    catalogs: tuple[CatalogStanding, ...] = (),
+) -> Status:
+    """Return how things stand at a head, by default the newest; reads it and the entries of the last runs."""
+    head = head or archive.head()
     return Status(
         location=archive.store.url,
         archive_id=archive.facts.archive_id,
@@ -74,6 +97,8 @@ def read_status(archive: Archive, spool: SpoolDepth | None, *, queue: QueueDepth
         runs=_last_runs(archive, head),
         spool=spool,
         queue=queue,
+        index=index,
+        catalogs=catalogs,
     )
 
 

@@ -25,7 +25,7 @@ from archiver.settings.parts import (
     HttpUrl,
     Origin,
 )
-from archiver.settings.query import AthenaSettings, IcebergSettings
+from archiver.settings.query import AthenaSettings, CatalogsSettings, IcebergSettings, SearchSettings
 
 ENVIRONMENT_PREFIX = "ARCHIVER_"
 ENVIRONMENT_DELIMITER = "__"
@@ -294,6 +294,8 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     holds: HoldsSettings = HoldsSettings()
     retention: RetentionSettings = RetentionSettings()
+    search: SearchSettings = SearchSettings()
+    catalogs: CatalogsSettings = CatalogsSettings()
     athena: AthenaSettings = AthenaSettings()
     iceberg: IcebergSettings = IcebergSettings()
 

@@ -1,8 +1,9 @@
-"""Engines beyond this machine that the archive is asked through: Athena, and catalogs of Iceberg tables."""
+"""What the archive is asked through: an index of its words, Athena, Iceberg tables; and which of them runs bring up to date."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -60,3 +61,25 @@ class IcebergSettings(BaseModel):
     """Namespace of the tables in the catalog."""
     region: str | None = None
     """Region of Glue; by default `s3.region`, else boto3's own."""
+
+
+class SearchSettings(BaseModel):
+    """The index of this machine's searches. It holds the words of all messages, in `state`."""
+
+    model_config = PART
+
+    refresh: Literal["never", "existing", "always"] = "existing"
+    """Whether a run brings the index up to its last commit: never; where a search has made one here; or always, making it if need be."""
+
+
+class CatalogsSettings(BaseModel):
+    """Which catalogs each run brings to its last commit; what they need stands under `iceberg` and `athena`."""
+
+    model_config = PART
+
+    duckdb: Path | None = None
+    """File to write the script of `archiver catalog duckdb` to, such as ./archive.sql; none is written by default."""
+    athena: bool = False
+    """Register the archive in Athena, as `archiver catalog athena --register` does."""
+    iceberg: bool = False
+    """Publish Iceberg tables, as `archiver catalog iceberg` does."""

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.cli import main
 from archiver.query.derived import DERIVED
@@ -48,6 +49,22 @@ def document(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> 
     return json.loads(capsys.readouterr().out)
 
 
+def run_stages(capsys: pytest.CaptureFixture[str], *, code: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run what brings the index and the catalogs to the newest commit, and return what became of each."""
+    stages = document(capsys, "run", "--only", "index", "--only", "catalogs", code=code)["stages"]
+    return stages[1], stages[2]
+
+
+def standings(capsys: pytest.CaptureFixture[str]) -> dict[str, int | None]:
+    return {found["name"]: found["sequence"] for found in document(capsys, "status")["catalogs"]}
+
+
+def add_a_message(root: Path) -> None:
+    archive = Archive.open(LocalStore(root))
+    late = [small_archive.message("m-late", 22, "late")]
+    small_archive.add(archive, archive.head(), {"messages": late}, attempt="cccccccc")
+
+
 def test_any_duckdb_runs_the_script_and_has_what_we_have(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "duckdb"]) == 0
     script = capsys.readouterr().out
@@ -82,7 +99,7 @@ def test_athena_refuses_an_archive_in_a_folder(folder: Path, capsys: pytest.Capt
 
 
 def test_athena_is_asked_what_was_registered_and_the_cost_is_told_before_and_after(
-    at_amazon: S3Access, capsys: pytest.CaptureFixture[str]
+    at_amazon: S3Access, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ddl = document(capsys, "catalog", "athena")["statements"]
     assert sum("EXTERNAL TABLE" in text for text in ddl) == len(TABLES)
@@ -104,6 +121,78 @@ def test_athena_is_asked_what_was_registered_and_the_cost_is_told_before_and_aft
     assert "SQL is wrong" in refused["error"]["what"]
     limited = document(capsys, "query", "--engine", "athena", "--bytes-max", "10", "SELECT * FROM messages", code=5)
     assert "at most 10 are allowed" in limited["error"]["what"]
+
+    # A run registers what is not registered yet, and here all is.
+    monkeypatch.setenv("ARCHIVER_CATALOGS__ATHENA", "true")
+    assert run_stages(capsys)[1]["counts"] == {"published": 1, "changes": 0}
+    assert standings(capsys) == {"athena": 2}
+
+
+class TestRuns:
+    def test_nothing_is_published_and_no_index_made_unless_that_is_configured(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert [stage["counts"] for stage in run_stages(capsys)] == [{}, {}]
+        assert document(capsys, "status")["index"] is None
+        assert standings(capsys) == {}
+        assert not (folder / "archive" / "catalog").exists()
+        monkeypatch.setenv("ARCHIVER_SEARCH__REFRESH", "always")
+        assert run_stages(capsys)[0]["counts"]["objects_indexed"] > 0
+
+    def test_each_run_brings_every_configured_catalog_to_the_last_commit(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "archiver.yaml").write_text("workspace: acme\ncatalogs: {iceberg: true, duckdb: all.sql}\n")
+        assert standings(capsys) == {"duckdb": None, "iceberg": None}
+        assert run_stages(capsys)[1]["counts"]["published"] == 2
+        assert run_stages(capsys)[1]["counts"] == {"published": 2, "changes": 0}
+        assert standings(capsys) == {"duckdb": 2, "iceberg": 2}
+
+        add_a_message(folder / "archive")
+        assert main(["status"]) == 0
+        assert "shows commit 2, 1 behind; the next `archiver run` brings it" in capsys.readouterr().out
+        # The script, and one object of one table.
+        assert run_stages(capsys)[1]["counts"] == {"published": 2, "changes": 2}
+        assert standings(capsys) == {"duckdb": 3, "iceberg": 3}
+        with duckdb.connect() as connection:
+            connection.execute((folder / "all.sql").read_text())
+            late = connection.execute("SELECT text FROM messages WHERE message_uid = 'm-late'").fetchall()
+        assert late == [("late",)]
+
+    def test_a_catalog_that_fails_decides_the_exit_code_and_keeps_no_other_from_being_published(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "archiver.yaml").write_text("workspace: acme\ncatalogs: {iceberg: true, duckdb: not/there.sql}\n")
+        stage = run_stages(capsys, code=2)[1]
+        assert "there.sql cannot be written" in stage["error"]["what"]
+        assert stage["notes"][0].startswith("duckdb does not show commit 2: ")
+        assert standings(capsys) == {"duckdb": None, "iceberg": 2}
+
+    def test_a_catalog_s_database_that_cannot_be_opened_is_told_with_what_to_do(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "archiver.yaml").write_text(
+            "workspace: acme\ncatalogs: {iceberg: true}\niceberg: {uri: 'sqlite:////not/there/catalog.sqlite'}\n"
+        )
+        assert "iceberg:" in run_stages(capsys, code=7)[1]["error"]["next_step"]
+
+    def test_the_index_of_searches_is_brought_to_the_last_commit_where_there_is_one(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert main(["search", "good"]) == 0
+        add_a_message(folder / "archive")
+        stands = document(capsys, "status")["index"]
+        assert (stands["sequence"], stands["objects_behind"], stands["rows_behind"]) == (2, 1, 1)
+        assert main(["status"]) == 0
+        assert "1 rows in 1 objects behind" in capsys.readouterr().out
+
+        monkeypatch.setenv("ARCHIVER_SEARCH__REFRESH", "never")
+        assert run_stages(capsys)[0]["counts"] == {}
+        monkeypatch.delenv("ARCHIVER_SEARCH__REFRESH")
+        assert run_stages(capsys)[0]["counts"] == {"objects_indexed": 1, "rows_indexed": 1}
+        stands = document(capsys, "status")["index"]
+        assert (stands["sequence"], stands["objects_behind"]) == (3, 0)
+        assert run_stages(capsys)[0]["counts"] == {}
 
 
 def test_an_empty_answer_is_told_plainly(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

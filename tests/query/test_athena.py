@@ -33,6 +33,7 @@ from archiver.query.athena_failures import failed, told
 from archiver.query.derived import DERIVED
 from archiver.query.dialects import rendered
 from archiver.query.engine import Engine, open_engine
+from archiver.query.published import ATHENA_FOLDER, registered
 from archiver.simulator.s3server import S3Access
 from archiver.store.local import LocalStore
 from archiver.store.s3 import S3Store
@@ -40,6 +41,11 @@ from tests import small_archive
 from tests.servers.plugin import s3_client
 
 ROOT = "s3://bucket/prefix/"
+
+
+def manifest_folders(archive: Archive) -> set[str]:
+    keys = [info.key.split("/") for info in archive.store.list(ATHENA_FOLDER)]
+    return {f"{'/'.join(parts[:3])}/" for parts in keys if len(parts) > 3}
 
 
 @pytest.fixture(scope="module")
@@ -345,9 +351,47 @@ class TestRegistering:
             athena_glue.register(glue, archive, head, database="flock", run=ran.append)
             folders.append(athena_ddl.folder_of(head))
         assert athena_glue.registered_sequence(glue, database="flock") == head.sequence
-        kept = {f"{'/'.join(info.key.split('/')[:3])}/" for info in archive.store.list(athena_ddl.FOLDER)}
         # Queries that began on the head before still find its manifests.
-        assert kept == set(folders[1:])
+        assert manifest_folders(archive) == set(folders[1:])
+
+    @pytest.mark.slow
+    def test_a_database_that_shows_an_earlier_commit_keeps_its_manifests(self, place: tuple[Archive, Any]) -> None:
+        archive, glue = place
+        heads = [archive.head()]
+        for attempt in ("cccccccc", "dddddddd"):
+            late = [small_archive.message(attempt, 22, "late")]
+            heads.append(small_archive.add(archive, heads[-1], {"messages": late}, attempt=attempt))
+        athena_glue.register(glue, archive, heads[0], database="kept", run=lambda _: None)
+        for head in heads[1:]:
+            athena_glue.register(glue, archive, head, database="moving", run=lambda _: None)
+        assert manifest_folders(archive) == {athena_ddl.folder_of(head) for head in heads}
+        assert [registered(archive.store, name).sequence for name in ("kept", "moving")] == [
+            heads[0].sequence,
+            heads[-1].sequence,
+        ]
+
+    @pytest.mark.slow
+    def test_what_was_registered_to_the_end_is_known_and_what_was_not_is_done_again(
+        self, place: tuple[Archive, Any]
+    ) -> None:
+        archive, glue = place
+        head = archive.head()
+
+        def is_there() -> bool:
+            return athena_glue.is_registered(glue, archive, head, database="known")
+
+        def fails(_: str) -> None:
+            raise StoreUnreachableError("Athena does not answer")
+
+        assert not is_there()
+        with pytest.raises(StoreUnreachableError):
+            athena_glue.register(glue, archive, head, database="known", run=fails)
+        assert athena_glue.registered_sequence(glue, database="known") == head.sequence
+        assert not is_there()
+        athena_glue.register(glue, archive, head, database="known", run=lambda _: None)
+        assert is_there()
+        glue.delete_table(DatabaseName="known", Name="messages")
+        assert not is_there()
 
     def test_an_archive_in_a_folder_is_refused(self, tmp_path: Path) -> None:
         archive = small_archive.found(LocalStore(tmp_path / "archive"))

@@ -23,7 +23,8 @@ from archiver.archive.schema import TABLES
 from archiver.errors import RefusedError, UsageError
 from archiver.query import iceberg
 from archiver.query.engine import open_engine
-from archiver.query.iceberg import CatalogPlace, open_catalog, publish
+from archiver.query.iceberg import open_catalog, publish
+from archiver.query.published import ICEBERG_FOLDER, CatalogPlace
 from archiver.query.scanner import S3Login
 from archiver.simulator.s3server import S3Access
 from archiver.store import Store
@@ -54,7 +55,7 @@ class Published:
     def metadata(self) -> str:
         """All bytes below the catalog's folder, where what is gone may not be named; Avro's blocks are unpacked."""
         texts = []
-        for info in self.archive.store.list(iceberg.FOLDER):
+        for info in self.archive.store.list(ICEBERG_FOLDER):
             data = self.archive.store.read(info.key)
             texts.append(data.decode("utf-8", "replace"))
         table = self.table()
@@ -143,10 +144,10 @@ def test_days_and_ranges_pass_over_files_without_opening_them(published: Publish
 
 
 def test_publishing_twice_adds_nothing(published: Published) -> None:
-    before = sorted((info.key, info.size) for info in published.archive.store.list(iceberg.FOLDER))
+    before = sorted((info.key, info.size) for info in published.archive.store.list(ICEBERG_FOLDER))
     again = published.publish()
     assert {(one.added, one.removed, one.expired) for one in again.values()} == {(0, 0, 0)}
-    assert sorted((info.key, info.size) for info in published.archive.store.list(iceberg.FOLDER)) == before
+    assert sorted((info.key, info.size) for info in published.archive.store.list(ICEBERG_FOLDER)) == before
 
 
 def test_a_later_head_is_a_later_snapshot_and_the_one_before_still_reads(published: Published) -> None:
@@ -353,7 +354,7 @@ def test_two_catalogs_of_one_archive_do_not_touch_each_other_s_metadata(publishe
 
 
 def test_a_catalog_whose_metadata_is_gone_is_told_with_what_to_do(published: Published) -> None:
-    for info in list(published.archive.store.list(iceberg.FOLDER)):
+    for info in list(published.archive.store.list(ICEBERG_FOLDER)):
         published.archive.store.erase(info.key)
     with pytest.raises(UsageError, match="not there") as caught:
         published.publish()

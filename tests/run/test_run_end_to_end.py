@@ -146,6 +146,8 @@ def test_a_run_that_is_out_of_time_says_so_and_the_next_one_goes_on(machine: Sta
         "holds",
         "retention",
         "gaps",
+        "index",
+        "catalogs",
     ]
     machine.run()
     truth.check(machine)
@@ -199,6 +201,8 @@ def test_stages_can_be_chosen(machine: Station) -> None:
         "holds",
         "retention",
         "gaps",
+        "index",
+        "catalogs",
     ]
     machine.run()
     truth.check(machine)

@@ -73,6 +73,8 @@ class TestASelection:
             "holds",
             "retention",
             "gaps",
+            "index",
+            "catalogs",
         )
         assert Selection(only=["drain", "fetch"], skip=["fetch"]).stages() == ("recover", "drain")
 
