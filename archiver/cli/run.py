@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archiver.cli.interruption import Interruption
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import Output, print_error
 from archiver.clock import to_text
@@ -112,26 +113,29 @@ def command(
 
 
 class _Drawn:
-    """Draws a run's progress with rich, one bar a stage."""
+    """Draws a run's progress with rich, one bar a stage, and ends the run at the next step where a Ctrl-C was dropped."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: Bars, interruption: Interruption) -> None:
         self._bars = bars
+        self._interruption = interruption
         self._current: TaskID | None = None
 
     def start(self, stage: StageName, *, total: int | None) -> None:
+        self._interruption.check()
         if self._current is not None:
             self._bars.update(self._current, visible=False)
         self._current = self._bars.add_task(_DESCRIPTIONS[stage], total=total)
 
     def advance(self, steps: int) -> None:
+        self._interruption.check()
         if self._current is not None:
             self._bars.advance(self._current, steps)
 
 
 @contextlib.contextmanager
 def _drawn(output: Output) -> Iterator[_Drawn]:
-    with output.progress() as bars:
-        yield _Drawn(bars)
+    with output.progress() as bars, Interruption() as interruption:
+        yield _Drawn(bars, interruption)
 
 
 def _document(result: RunResult, calls: dict[str, dict[str, int]]) -> dict[str, Any]:
