@@ -40,7 +40,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "cryptography": ("flock/token_store",),
     "sqlite3": (
         *("spool/", "flock/token_store", "discovery/checks/remembered"),
-        *("discovery/export/journal", "discovery/export/replies"),
+        *("discovery/export/journal", "discovery/export/replies", "discovery/export/scratch"),
     ),
     "pyarrow": (
         *("archive/", "capture/", "custody/", "discovery/", "expression/", "normalise/"),

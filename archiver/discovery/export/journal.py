@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 
 from archiver.archive.ledger import canonical_json
+from archiver.discovery.export.scratch import ask
 from archiver.discovery.export.targets import OWN_FOLDER, Target
-from archiver.errors import KeyMissingError, RefusedError, StoreFullError
+from archiver.errors import KeyMissingError, RefusedError
 
 BEGUN_PATH: Final = f"{OWN_FOLDER}/begun.json"
 JOURNAL_PATH: Final = f"{OWN_FOLDER}/journal"
@@ -136,13 +137,7 @@ class Journal:
         self._index.close()
 
     def _ask(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        try:
-            return self._index.execute(sql, values)
-        except sqlite3.OperationalError as error:
-            raise StoreFullError(
-                f"the folder for temporary files, {self._folder.parent}, takes no more: {error}",
-                next_step="make space there, or name another by TMPDIR; then give the same command again",
-            ) from None
+        return ask(self._index, sql, values, folder=self._folder.parent)
 
     def _put(self, line: FileLine, *, met: bool) -> None:
         self._ask(

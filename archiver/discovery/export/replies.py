@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head
-from archiver.errors import StoreFullError
+from archiver.discovery.export.scratch import ask
 
 # What every reply has in its attachments, whatever its case (the view `inferred_replies`).
 REPLY_WORDS: Final = "in reply to "
@@ -89,10 +89,4 @@ class Replies:
 
     def _run(self, sql: str, values: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
         assert self._table is not None
-        try:
-            return self._table.execute(sql, values)
-        except sqlite3.OperationalError as error:
-            raise StoreFullError(
-                f"the folder for temporary files, {self._folder.parent}, takes no more: {error}",
-                next_step="make space there, or name another by TMPDIR; then give the same command again",
-            ) from None
+        return ask(self._table, sql, values, folder=self._folder.parent)
