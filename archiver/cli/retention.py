@@ -104,7 +104,7 @@ def schema(output: Output, *, is_of_tests: bool) -> int | None:
     With `# yaml-language-server: $schema=schema.json` in its first line a policy is checked as it is written.
     """
     from archiver.retention.policy import schema_text  # noqa: PLC0415 - as above
-    from archiver.retention.policy_test_file import schema_of_tests_text  # noqa: PLC0415 - as above
+    from archiver.retention.policy_test_keys import schema_of_tests_text  # noqa: PLC0415 - as above
 
     output.write((schema_of_tests_text() if is_of_tests else schema_text()).encode())
     return None
@@ -144,7 +144,8 @@ def _show(output: Output, checked: list[_Checked], document: dict[str, Any]) -> 
         if one.digest is not None:
             output.line(f"{one.path}: {one.name}, {one.rules} rules, digest {one.digest}")
     where = "the archive was not looked at" if document["archive"] is None else f"matched against {document['archive']}"
-    output.line(f"{document['errors']} errors, {document['warnings']} warnings; {where}")
+    errors, warnings = document["errors"], document["warnings"]
+    output.line(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}; {where}")
     if document["errors"]:
         output.line("  Next: correct the policy; docs/retention.md explains every code; nothing was touched")
 

@@ -274,6 +274,7 @@ def _locked(locked: Locked) -> dict[str, Any]:
 
 
 def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> None:
+    from archiver.retention.certificate import counted  # noqa: PLC0415 - as above
     from archiver.retention.plan import groups_of  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import breakers_passed  # noqa: PLC0415 - as above
     from archiver.retention.plan_page import day_of, limits_of, rules_of, weight  # noqa: PLC0415 - as above
@@ -284,11 +285,11 @@ def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> No
             "plan": "an erasure" if header.kind == "erase" else f"by the policy {header.policy}",
             "as of": f"{day_of(header)} in {header.zone} ({header.as_of})",
             "archive": f"commit {header.head_sequence} {header.head_digest}",
-            "items": _counted(header.counts) or "nothing is due",
+            "items": counted(header.counts) or "nothing is due",
             "rows": f"{header.rows:,} of {sum(header.totals.values()):,}",
             "weight": weight(header.bytes),
-            "blobs": f"{header.blobs:,} lose their last reference ({weight(header.blob_bytes)})",
-            "held": f"{header.held:,} items are due and stay ({weight(header.held_bytes)})",
+            "blobs": f"{header.blobs:,} without a last reference then ({weight(header.blob_bytes)})",
+            "held": f"{header.held:,} due, and kept by a hold ({weight(header.held_bytes)})",
         }
     )
     rules = rules_of(groups_of(found.items))
@@ -341,15 +342,12 @@ def _show_later(output: Output, header: PlanHeader) -> None:
         )
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(counts.items()))
-
-
 def _rehearsed(found: Plan, told: Rehearsal) -> dict[str, Any]:
     return {
         "digest": found.digest,
         "dry_run": True,
         "items": told.items,
+        "applied_in": told.applied_in,
         "items_held": told.items_held,
         "held": told.held,
         "locked": _locked(told.locked),
@@ -357,8 +355,16 @@ def _rehearsed(found: Plan, told: Rehearsal) -> dict[str, Any]:
 
 
 def _show_rehearsal(output: Output, found: Plan, told: Rehearsal) -> None:
+    from archiver.retention.certificate import counted  # noqa: PLC0415 - as above
+
+    if told.applied_in is not None:
+        output.line(
+            f"Plan {found.digest} was applied already, in commit {told.applied_in}; nothing of it would go now."
+        )
+        output.line(f"  Next: `archiver retention certificate {found.digest[:PROGRAM_DIGITS]}` says what became of it")
+        return
     output.line(
-        f"Nothing was changed. Plan {found.digest} would be applied now: {_counted(told.items) or 'nothing'} would go."
+        f"Nothing was changed. Plan {found.digest} would be applied now: {counted(told.items) or 'nothing'} would go."
     )
     for name, items in told.held.items():
         output.line(f"  the hold {name} keeps {items:,} of its items")
@@ -371,6 +377,8 @@ def _disposed(done: Disposed) -> dict[str, Any]:
         "certificate": msgspec.to_builtins(done.certificate),
         "certificate_key": done.certificate_key,
         "sequence": done.sequence,
+        "was_applied_before": done.was_applied_before,
+        "erased": done.sequence not in done.head.unerased,
         "head": {"sequence": done.head.sequence, "digest": done.head.digest},
         "not_erased": [{"key": one.key, "why": one.why, "until_ms": one.until_ms} for one in done.erasure.kept],
     }
@@ -379,8 +387,12 @@ def _disposed(done: Disposed) -> dict[str, Any]:
 def _show_disposed(output: Output, done: Disposed) -> None:
     from archiver.retention.certificate import lines_of  # noqa: PLC0415 - as above
 
+    if done.was_applied_before:
+        output.line("This plan was applied already; this is what it did then, and nothing more was removed.")
     for line in lines_of(done.certificate):
         output.line(line)
     output.line(f"It stays as {done.certificate_key}; commit {done.sequence} names its SHA-256.")
     for kept in done.erasure.kept:
         output.line(f"  not erased yet: {kept.key} ({kept.why}); the next run or apply goes on")
+    if done.sequence in done.head.unerased and not done.erasure.kept:
+        output.line("  not erased yet: another machine is at it; if that broke off, a run goes on after a day")

@@ -1,7 +1,7 @@
 """Applying a plan: what must hold before `archiver.retention.dispose` may look at it, then the disposal itself.
 
 The policy must still say what it said when the plan was made, and the day of the plan must have begun: a plan as of a day to come says
-what will be due then.
+what will be due then. A plan that was applied already is not applied again: what a crash left of it is finished, and its certificate told.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from archiver.archive import layout, ledger
 from archiver.archive.commit import Author
 from archiver.archive.reader import Archive, Head
 from archiver.clock import from_text, to_text
-from archiver.errors import RefusedError
-from archiver.retention.certificate import items_by_kind
+from archiver.errors import LedgerBrokenError, RefusedError
+from archiver.retention.certificate import items_by_kind, load_certificate
 from archiver.retention.coverage import Coverage, read_coverage
 from archiver.retention.dispose import Disposed, check, dispose
 from archiver.retention.erase import holds_on
-from archiver.retention.erasing import finish_disposals
+from archiver.retention.erasing import Erasure, finish_disposals
 from archiver.retention.located import Progress, blobs_going
 from archiver.retention.locked import Locked, locks_of_located
 from archiver.retention.plan_document import Plan
@@ -29,12 +30,27 @@ _PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that appr
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What applying a plan would do now: items that would go, and that holds keep, by hold, and what of it the store has locked."""
+    """What applying a plan would do now: items that would go, and that holds keep, by hold, and what of it the store has locked.
+
+    ``applied_in`` is the sequence of the entry by which it was applied already; then nothing would go.
+    """
 
     items: dict[str, int]
     items_held: int
     held: dict[str, int]
     locked: Locked
+    applied_in: int | None = None
+
+
+def applied_in(archive: Archive, plan: Plan) -> int | None:
+    """Return the sequence of the entry that disposed of what a plan lists, or None if it was not applied yet."""
+    try:
+        for entry, _ in ledger.entries_after(archive.store, plan.header.head_sequence, plan.header.head_digest):
+            if entry.disposal is not None and entry.disposal.plan == plan.digest:
+                return entry.sequence
+    except LedgerBrokenError:
+        pass  # the plan is of another archive or of a state that was taken back, which `dispose` tells
+    return None
 
 
 def require_timely(plan: Plan, policy: Policy, *, now_ms: int) -> None:
@@ -57,6 +73,8 @@ def rehearse(
     archive: Archive, head: Head, plan: Plan, policy: Policy, *, now_ms: int, executor: Executor, progress: Progress
 ) -> Rehearsal:
     """Return what applying a plan would do now, and change nothing; raises `RefusedError` where it would be refused."""
+    if (sequence := applied_in(archive, plan)) is not None:
+        return Rehearsal({}, 0, {}, Locked(0, 0, None, 0), applied_in=sequence)
     require_timely(plan, policy, now_ms=now_ms)
     coverage = read_coverage(archive.store, head)
     _require_entries_free(plan, coverage)
@@ -82,10 +100,19 @@ def apply_plan(
 ) -> Disposed:
     """Remove what a plan lists and no hold covers, after what earlier disposals left is finished. Hold this machine's run lock.
 
-    Raises what `dispose` raises, and `RefusedError` if the policy or the day is not the plan's.
+    Of a plan that was applied already, that is all; its certificate is returned as it was written then. Raises what `dispose` raises, and
+    `RefusedError` if the policy or the day is not the plan's.
     """
-    require_timely(plan, policy, now_ms=now_ms)
-    head, _ = finish_disposals(archive, head, author=author, now_ms=now_ms, executor=executor, progress=progress)
+    sequence = applied_in(archive, plan)
+    if sequence is None:
+        require_timely(plan, policy, now_ms=now_ms)
+    head, erasures = finish_disposals(archive, head, author=author, now_ms=now_ms, executor=executor, progress=progress)
+    if sequence is not None:
+        erasure = next((one for one in erasures if one.sequence == sequence), Erasure(sequence, 0, ()))
+        certificate = load_certificate(archive.store, plan.digest)
+        return Disposed(
+            head, sequence, certificate, layout.certificate_key(plan.digest), erasure, was_applied_before=True
+        )
     coverage = read_coverage(archive.store, head)
     _require_entries_free(plan, coverage)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as writers:

@@ -190,21 +190,26 @@ def lines_of(certificate: Certificate) -> list[str]:
         f"  policy       {of.policy or 'none'} ({of.policy_digest or 'an erasure'}), as of {of.as_of} in {of.zone}",
         f"  approved by  {of.approved_by}",
         f"  applied      {of.at} by {of.actor}, {of.software}",
-        f"  items        {_counts(of.items) or 'none'} of {_counts(of.items_planned)} planned",
-        f"  rows         {_counts(of.rows) or 'none'}",
+        f"  items        {counted(of.items) or 'none'} of {counted(of.items_planned)} planned",
+        f"  rows         {counted(of.rows) or 'none'}",
     ]
     lines += [
-        f"  by rule      {share.rule or '-'}: {_counts(share.items)}; rows: {_counts(share.rows)}" for share in of.rules
+        f"  by rule      {share.rule or '-'}: {counted(share.items)}; rows: {counted(share.rows)}" for share in of.rules
     ]
     rewritten = sum(change.new_key is not None for change in of.objects)
-    lines.append(f"  objects      {len(of.objects)} went, {rewritten} came in their place; {len(of.blobs)} blobs went")
-    lines += [f"  held         {share.items} items by {share.hold}" for share in of.held]
+    lines.append(
+        f"  objects      {len(of.objects)} went, {rewritten} came in their place; {counted({'blob': len(of.blobs)})} went"
+    )
+    lines += [f"  held         {counted({'item': share.items})} by {share.hold}" for share in of.held]
     lines += [f"  locked       {kept.key} until {kept.until or 'its legal hold is released'}" for kept in of.locked]
     return lines
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts by kind of item or by table as people say them, such as `1 file, 82 messages`; nothing where there are none."""
+    return ", ".join(
+        f"{count:,} {name.removesuffix('s')}{'' if count == 1 else 's'}" for name, count in sorted(counts.items())
+    )
 
 
 def _shares(plan: Plan, located: Located) -> tuple[RuleShare, ...]:

@@ -44,13 +44,17 @@ _PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that appr
 
 @dataclass(frozen=True, slots=True)
 class Disposed:
-    """What was done: the head after it, the disposal's entry, its certificate, and what of it is not erased yet."""
+    """What was done: the head after it, the disposal's entry, its certificate, and what of it is not erased yet.
+
+    ``was_applied_before`` is true of a plan that an earlier entry had applied, so that nothing was left to do but to erase.
+    """
 
     head: Head
     sequence: int
     certificate: Certificate
     certificate_key: str
     erasure: Erasure
+    was_applied_before: bool = False
 
 
 def _unwatched(step: str, done: int, total: int) -> None:

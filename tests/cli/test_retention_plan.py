@@ -194,10 +194,26 @@ class TestApply:
         error = document(capsys, "apply", digest, "--approved-by", "ann", "--dry-run", code=5)["error"]
         assert "came since" in error["what"]
 
-    def test_a_second_time_it_is_refused(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_second_time_it_tells_what_the_first_did_and_changes_nothing(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         digest = document(capsys, "plan")["digest"]
-        document(capsys, "apply", digest, "--approved-by", "ann")
-        document(capsys, "apply", digest, "--approved-by", "ann", code=5)
+        first = document(capsys, "apply", digest, "--approved-by", "ann")
+        assert (first["was_applied_before"], first["erased"]) == (False, True)
+        before = objects(folder)
+        write_policy(folder, description="the policy may have moved since")
+        again = document(capsys, "apply", digest, "--approved-by", "bob")
+        assert (again["was_applied_before"], again["erased"]) == (True, True)
+        assert {key: again[key] for key in ("certificate", "certificate_key", "sequence", "head")} == {
+            key: first[key] for key in ("certificate", "certificate_key", "sequence", "head")
+        }
+        text = shown(capsys, "apply", digest, "--approved-by", "bob")
+        assert "was applied already" in text
+        assert "approved by  ann" in text
+        rehearsed = document(capsys, "apply", digest, "--approved-by", "bob", "--dry-run")
+        assert (rehearsed["applied_in"], rehearsed["items"]) == (first["sequence"], {})
+        assert "was applied already, in commit" in shown(capsys, "apply", digest, "--approved-by", "bob", "--dry-run")
+        assert objects(folder) == before
 
     def test_refused_when_the_archive_moved(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan")["digest"]

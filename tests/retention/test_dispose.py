@@ -479,7 +479,10 @@ class TestTheCertificate:
             ("old files", {"file": 1}, {"files": 1}),
             ("old messages", {"message": 2}, {"messages": 3, "events": 2}),
         ]
-        assert any(plan.digest in line for line in lines_of(certificate))
+        told = lines_of(certificate)
+        assert told[0] == f"Certificate of disposal, plan {plan.digest}"
+        assert "  items        1 file, 2 messages of 1 file, 2 messages planned" in told
+        assert "  by rule      old files: 1 file; rows: 1 file" in told
 
     def test_names_each_object_before_and_after_by_its_digest(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
