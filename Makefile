@@ -53,7 +53,7 @@ format: $(VENV)/dev.stamp ## write the code as ruff formats it
 schema: $(VENV)/runtime.stamp ## write the JSON Schemas of configuration, policies and their tests anew from the models
 	$(BIN)/python -c 'import pathlib, archiver.settings; pathlib.Path("docs/archiver.schema.json").write_text(archiver.settings.schema_text(), "utf-8")'
 	$(BIN)/python -c 'import pathlib, archiver.retention.policy; pathlib.Path("policies/schema.json").write_text(archiver.retention.policy.schema_text(), "utf-8")'
-	$(BIN)/python -c 'import pathlib, archiver.retention.policy_test_file as file; pathlib.Path("policies/tests.schema.json").write_text(file.schema_of_tests_text(), "utf-8")'
+	$(BIN)/python -c 'import pathlib, archiver.retention.policy_test_keys as file; pathlib.Path("policies/tests.schema.json").write_text(file.schema_of_tests_text(), "utf-8")'
 
 bench: $(VENV)/dev.stamp .venv-bench/bench.stamp ## measure; benchmarks/README.md explains the figures
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

@@ -10,7 +10,7 @@ or a value that does not fit stands here too, so that every file of ours is spok
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -27,6 +27,8 @@ _COLLECTION_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 # Where a value stands: keys and list positions from the top.
 Location = tuple[str | int, ...]
+
+NO_VALUE = "has no value; write one, or leave the key out"
 
 # pydantic's kinds of mistakes, in words for somebody who writes YAML.
 _SENTENCES: dict[str, str] = {
@@ -69,6 +71,26 @@ class Document:
     def holds(self, location: Location) -> bool:
         """Tell whether the file itself has a value there."""
         return location in self.lines
+
+    def without_value(self) -> Iterator[Location]:
+        """Yield where keys and list entries stand after which nothing is written, in the order of the file."""
+        waiting: list[tuple[Location, object]] = [((), self.values)]
+        while waiting:
+            location, value = waiting.pop()
+            if value is None:
+                yield location
+            inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            waiting += reversed([((*location, part), found) for part, found in inner])
+
+    def is_without_value(self, location: Location) -> bool:
+        """Tell whether nothing is written after the key or list entry at a place."""
+        value: Any = self.values
+        for part in location:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return False
+        return value is None
 
 
 def read(path: Path) -> Document:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from archiver.retention.decide import PRINCIPLES
 from archiver.retention.findings import ERRORS, WARNINGS
 from archiver.retention.policy import Label, Limits, Match, Policy, Rule, SentRange, SizeRange, Tier
-from archiver.retention.policy_test_file import (
+from archiver.retention.policy_test_keys import (
     HELD,
     ChannelFacts,
     Expectation,

@@ -23,7 +23,7 @@ from archiver.ids import CHANNEL_PREFIX, USER_PREFIX, direct_chat_id, is_channel
 from archiver.retention.context import Context
 from archiver.retention.coverage import Coverage
 from archiver.retention.holds import Placement, checked
-from archiver.retention.policy_test_file import Item, PolicyTests, PushItem
+from archiver.retention.policy_test_keys import Item, PolicyTests, PushItem
 from archiver.scope.days import days_in_zone
 from archiver.scope.membership import Membership, folded
 

@@ -30,7 +30,7 @@ ERRORS: dict[str, str] = {
     "unsupported-search": "The search expression cannot be read.",
     "unknown-zone": "The IANA database has no such time zone.",
     "unknown-label": "A rule speaks of a label that the policy does not define.",
-    "duplicate-rule": "Two rules have the same name.",
+    "duplicate-rule": "Two rules have the same name, whatever its case and kind of letter.",
     "says-nothing": "A rule neither retains nor deletes nor moves.",
 }
 WARNINGS: dict[str, str] = {

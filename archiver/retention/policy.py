@@ -7,6 +7,7 @@ The docstrings of the keys are the text of ``policies/schema.json``, which edito
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from hashlib import sha256
@@ -30,6 +31,7 @@ from archiver.retention.policy_values import (
     Size,
     Sources,
     Text,
+    WrittenSchema,
     Zone,
     mistake,
 )
@@ -264,8 +266,8 @@ class Policy(_Part):
         for key in ("labels", "departures"):
             if len(getattr(self, key)) > ENTRIES_MAX:
                 raise ValueError(f"{key} must have at most {ENTRIES_MAX} entries")
-        names = [rule.name for rule in self.rules]
-        if len(set(names)) < len(names):
+        names = {folded_name(rule.name) for rule in self.rules}
+        if len(names) < len(self.rules):
             raise mistake("duplicate-rule", "two rules have the same name")
         unknown = sorted(labels_of(self.rules) - self.labels.keys())
         if unknown:
@@ -273,9 +275,17 @@ class Policy(_Part):
         return self
 
 
+def folded_name(name: str) -> str:
+    """Return a rule's name as people tell names apart: whatever its case, and however its letters are written (NFKC)."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+
+
 def schema_text() -> str:
     """Return the JSON Schema of a policy: its keys, types, limits, defaults and meaning."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema()}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Policy.model_json_schema(schema_generator=WrittenSchema),
+    }
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -16,7 +16,7 @@ from archiver.document_rules import rule_at
 from archiver.errors import PolicyError
 from archiver.retention.findings import ERRORS, Finding
 from archiver.retention.overlap import excluded_key
-from archiver.retention.policy import Policy
+from archiver.retention.policy import Policy, folded_name
 
 NEXT_STEP = "correct the policy; docs/retention.md explains every finding; nothing was touched"
 
@@ -69,7 +69,7 @@ def read_written(path: Path) -> WrittenPolicy:
         raise PolicyMistakesError([_error(path, error.code, error.line or 1, message, rule=rule)]) from None
     if not written.values:
         raise PolicyMistakesError([_error(path, "empty", 1, "the policy is empty")])
-    findings = [*_about_names(written), *_without_value(written.values, written, location=())]
+    findings = [*_about_names(written), *(_nothing_there(written, location) for location in written.without_value())]
     try:
         policy = Policy(**written.values)
     except ValidationError as error:
@@ -77,7 +77,7 @@ def read_written(path: Path) -> WrittenPolicy:
             _finding(detail, written)
             for detail in error.errors(include_url=False)
             # What the policy says of itself as a whole was found above, with its line, and so was what has no value.
-            if (detail["loc"] or not findings) and not _is_empty(written, detail["loc"])
+            if (detail["loc"] or not findings) and not written.is_without_value(detail["loc"])
         ]
     else:
         findings += _contradictions(policy, written)
@@ -104,10 +104,10 @@ def _about_names(written: Document) -> Iterator[Finding]:
         name = rule.get("name")
         if isinstance(name, str):
             line = written.line((*place, "name"))
-            if name in first:
-                message = f"another rule has this name, in line {first[name]}"
+            if (folded := folded_name(name)) in first:
+                message = f"another rule has this name, in line {first[folded]}; case and kind of letter do not tell names apart"
                 yield _error(written.path, "duplicate-rule", line, message, rule=name)
-            first.setdefault(name, line)
+            first.setdefault(folded, line)
         for part in ("match", "not"):
             for label in _labels(rule.get(part)):
                 if label not in labels:
@@ -125,29 +125,12 @@ def _contradictions(policy: Policy, written: Document) -> Iterator[Finding]:
             yield _error(written.path, "contradictory", written.line(("rules", place, "not")), message, rule=rule.name)
 
 
-def _without_value(value: object, written: Document, *, location: Location) -> Iterator[Finding]:
-    """Find keys after which nothing stands. Left out they would mean everything, or no limit, which nobody meant who wrote them."""
-    if value is None:
-        rule = _rule_name(written, location)
-        dotted = ".".join(map(str, location[2:] if rule else location))
-        message = f"{dotted}: has no value; write one, or leave the key out" if dotted else "is empty"
-        yield _error(written.path, "wrong-value", written.line(location), message, rule=rule)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _without_value(inner, written, location=(*location, key))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _without_value(inner, written, location=(*location, place))
-
-
-def _is_empty(written: Document, location: Location) -> bool:
-    value: Any = written.values
-    for part in location:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return value is None
+def _nothing_there(written: Document, location: Location) -> Finding:
+    """Refuse a key after which nothing stands: left out it would mean everything, or no limit, which nobody meant who wrote it."""
+    rule = _rule_name(written, location)
+    dotted = ".".join(map(str, location[2:] if rule else location))
+    message = f"{dotted}: {document.NO_VALUE}" if dotted else "is empty"
+    return _error(written.path, "wrong-value", written.line(location), message, rule=rule)
 
 
 def _labels(part: object) -> list[str]:

@@ -23,7 +23,8 @@ from archiver.retention.judging_pushes import PushRules
 from archiver.retention.periods import OPEN_END_MS, Calendar
 from archiver.retention.policy import Policy
 from archiver.retention.policy_file import WrittenPolicy, read_written
-from archiver.retention.policy_test_file import HELD, Expectation, Item, Verdict, WrittenTests, read_tests
+from archiver.retention.policy_test_file import WrittenTests, read_tests
+from archiver.retention.policy_test_keys import HELD, Expectation, Item, Verdict
 
 _HELD_SENTENCE = "a hold covers it, and a hold wins over everything until it is released"
 _NO_EXPECTATION = "nobody says what becomes of it: expect a verdict, or the day after which it is deleted"

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.cli import main
 from archiver.retention.policy import schema_text
-from archiver.retention.policy_test_file import schema_of_tests_text
+from archiver.retention.policy_test_keys import schema_of_tests_text
 from archiver.store.local import LocalStore
 from tests import small_archive
 
@@ -82,7 +82,7 @@ def test_a_person_is_told_with_file_and_line_and_no_name_moves_the_cursor(
     shown = capsys.readouterr().out
     assert "error: bad.yaml:4: rule 'a\\u202eb': retian: unknown key; did you mean retain? [unknown-key]" in shown
     assert "warning: policies/odd.yaml:4: rule 'nowhere': no message and no file of the archive is matched" in shown
-    assert "2 errors, 1 warnings" in shown
+    assert "2 errors, 1 warning;" in shown
     assert "Next: correct the policy" in shown
 
 

@@ -202,7 +202,11 @@ BAD = [
     ),
     (
         GOOD + "  - name: all\n    delete: 1y\n",
-        "policy.yaml:7: rule 'all': another rule has this name, in line 4 [duplicate-rule]",
+        "policy.yaml:7: rule 'all': another rule has this name, in line 4; case and kind of letter do not tell names apart [duplicate-rule]",
+    ),
+    (
+        GOOD + "  - name: \uff21LL\n    delete: 1y\n",
+        "policy.yaml:7: rule '\uff21LL': another rule has this name, in line 4",
     ),
     (GOOD + "zone: UTC\n", "policy.yaml:7: zone: this key stands twice; the first is in line 2 [duplicate-key]"),
     (

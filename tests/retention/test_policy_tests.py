@@ -13,7 +13,8 @@ import yaml
 
 from archiver.errors import EXIT_USAGE, PolicyError
 from archiver.retention.junit import junit_xml
-from archiver.retention.policy_test_file import read_tests, schema_of_tests_text
+from archiver.retention.policy_test_file import read_tests
+from archiver.retention.policy_test_keys import schema_of_tests_text
 from archiver.retention.policy_tests import Case, Judged, files_named, run_tests
 
 ITEM = {
@@ -43,7 +44,11 @@ def run(
     """Judge items by rules, both as files."""
     named = [{"name": f"rule {place}", **rule} for place, rule in enumerate(rules, 1)]
     (folder / "policy.yaml").write_text(dumped({"name": "test", "zone": "UTC", "rules": named, **(policy or {})}))
-    named_items = [{**ITEM, "name": f"case {place}", **item} for place, item in enumerate(items, 1)]
+    # What an item takes out of `ITEM` is None, and is not written.
+    named_items = [
+        {key: value for key, value in {**ITEM, "name": f"case {place}", **item}.items() if value is not None}
+        for place, item in enumerate(items, 1)
+    ]
     tests = {"policy": "policy.yaml", "as_of": "2026-01-01", **facts, "items": named_items}
     (folder / "tests.yaml").write_text(dumped(tests))
     return run_tests([folder / "tests.yaml"])
@@ -268,8 +273,8 @@ def test_edited_messages_apps_and_names_that_were_given_up_are_described_as_well
         ({"itmes": []}, "itmes: unknown key; did you mean items?"),
         ({"items": []}, "items must hold at least one item"),
         ({"as_of": "soon"}, "as_of: must be a day such as 2026-11-22"),
-        ({"as_of": None}, "as_of: must be a day"),
-        ({"policy": None}, "policy: must be text"),
+        ({"as_of": None}, "as_of: has no value"),
+        ({"policy": None}, "policy: has no value"),
         (
             {"items": [{**ITEM, "between": ["a", "b"]}]},
             "items.1 (case): needs a channel, or the two it was between, and not both",
@@ -292,6 +297,11 @@ def test_edited_messages_apps_and_names_that_were_given_up_are_described_as_well
         ({"items": [ITEM, dict(ITEM)]}, "two items are called 'case'"),
         ({"items": [{**ITEM, "uid": "1"}, {**ITEM, "name": "b", "uid": "1"}]}, "two items have the same uid"),
         ({"holds": {"x": {}}}, "says nothing of what it covers"),
+        (
+            {"holds": {"x": {"everything": True, "until": None}}},
+            "holds.x.until: has no value; write one, or leave the key out",
+        ),
+        ({"items": [{**ITEM, "departed": None}]}, "items.1 (case).departed: has no value"),
         (
             {"holds": {"x": {"from": "2026-02-01", "until": "2026-01-01", "custodians": ["u:a"]}}},
             "ends before it begins",
@@ -376,6 +386,9 @@ def test_junit_shows_what_xml_cannot_hold(tmp_path: Path) -> None:
     assert b'name="a \\x07 bell"' in junit_xml(judged)
 
 
+NO_VALUE = "(no value)"  # for a key after which nothing stands
+
+
 class TestSchema:
     SCHEMA = json.loads(schema_of_tests_text())
     FILE = Path(__file__).resolve().parents[2] / "policies" / "tests.schema.json"
@@ -402,12 +415,15 @@ class TestSchema:
             ({"expect": {"verdict": "kept", "deletd_after": "never"}}, False),
             ({"sent": "in spring"}, False),
             ({"between": ["u:a"], "channel": None}, False),
+            ({"expect": NO_VALUE}, False),
+            ({"files": [{"mime": NO_VALUE}]}, False),
             ({"files": [{"size": "ten"}]}, False),
             ({"source": "hearsay"}, False),
         ],
     )
     def test_it_accepts_and_refuses_as_reading_does(self, item: dict[str, Any], is_good: bool, tmp_path: Path) -> None:
         given = {key: value for key, value in {**ITEM, **item}.items() if value is not None}
+        given = json.loads(json.dumps(given).replace(json.dumps(NO_VALUE), "null"))
         tests = {"policy": "policy.yaml", "as_of": "2026-01-01", "holds": {"smith": {}}, "items": [given]}
         assert jsonschema.Draft202012Validator(self.SCHEMA).is_valid(tests) == is_good
         (tmp_path / "tests.yaml").write_text(dumped(tests))
