@@ -288,7 +288,7 @@ def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> No
             "items": counted(header.counts) or "nothing is due",
             "rows": f"{header.rows:,} of {sum(header.totals.values()):,}",
             "weight": weight(header.bytes),
-            "blobs": f"{header.blobs:,} without a last reference then ({weight(header.blob_bytes)})",
+            "blobs": f"{header.blobs:,} with no reference left ({weight(header.blob_bytes)})",
             "held": f"{header.held:,} due, and kept by a hold ({weight(header.held_bytes)})",
         }
     )

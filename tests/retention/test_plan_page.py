@@ -7,6 +7,7 @@ from base64 import b64encode
 from datetime import date
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from archiver.retention.plan_page import PageFacts, plan_page, weight
 from archiver.retention.plan_timeline import HEIGHT, OTHERS, RULES_DRAWN_MAX, WIDTH, months_after, timeline
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import found
+from tests.browser import CONTRAST, NEEDS_CHROMIUM, chromium, opened
 from tests.retention.lived import lived, planned, sent
 from tests.retention.plans import file_item, message_item, plan_of
 from tests.retention.policies import policy
@@ -172,6 +174,18 @@ class TestForEverybody:
         assert 'name="viewport" content="width=device-width, initial-scale=1"' in page
         for media in ("prefers-color-scheme:dark", "@media print", "max-width"):
             assert media in page
+
+    @NEEDS_CHROMIUM
+    def test_a_browser_shows_all_of_it_on_a_phone_in_the_dark_and_fetches_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "plan.html"
+        path.write_text(plan_page(made(later=(later("2026-12", HOSTILE, 5), later("2027-03", "b", 3))), FACTS), "utf-8")
+        with chromium() as browser:
+            for how in ({"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}, {}):
+                page, seen = opened(browser, path, **how)
+                assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+                contrast, text = page.evaluate(CONTRAST)
+                assert contrast >= 4.5, text  # WCAG 2.1, 1.4.3
+                assert seen.wrong == []
 
     def test_the_picture_s_numbers_stand_in_a_table_too(self) -> None:
         text = Read(plan_page(made(later=(later("2026-12", "old-chat", 5_432),)), FACTS)).text
