@@ -239,7 +239,8 @@ def test_narrowed_and_not_are_equal(over_all: Asked, over_some: Asked, made: lis
 
 
 @pytest.mark.slow
-@settings(max_examples=2_000)
+@pytest.mark.timeout(3_600)
+@settings(max_examples=1_000)
 @given(st.lists(commits, min_size=1, max_size=4), questions())
 def test_narrowed_and_not_are_equal_many_times(over_all: Asked, over_some: Asked, made: list[Any], sql: str) -> None:
     same_answers(over_all, over_some, Stored(made), sql)
