@@ -236,7 +236,7 @@ def _apply(invocation: Invocation, settings: Settings, source: Source, *, accept
         with invocation.output.progress() as bars:
             task = bars.add_task("publishing", total=None)
             published = publishing.publish(
-                settings, ports.archive, step=lambda what: bars.update(task, description=what)
+                settings, ports.archive, session.head, step=lambda what: bars.update(task, description=what)
             )
     document = {
         "file": source.file,

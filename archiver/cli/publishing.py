@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ from archiver.cli.output import Output
 from archiver.cli.run import stage_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from archiver.archive.reader import Archive
+    from archiver.archive.reader import Archive, Head
     from archiver.errors import ArchiverError
     from archiver.run.result import StageName, StageResult
+    from archiver.run.status import CatalogStanding
     from archiver.settings import Settings
 
 _LATER = "the commit stands; once that is mended, `archiver run --only index --only catalogs` brings them to it"
@@ -58,16 +60,20 @@ class Published:
             raise self.left
 
 
-def publish(settings: Settings, archive: Archive, *, step: Callable[[str], None]) -> Published:
-    """Bring the index and the catalogs to the newest commit. Call it while holding this machine's run lock.
+def publish(settings: Settings, archive: Archive, head: Head, *, step: Callable[[str], None]) -> Published:
+    """Bring the index and the catalogs to the head that a command left, or the newest. Call it while holding this machine's run lock.
 
     Nothing that fails here undoes or hides what was committed: it stands in the result. ``step`` is told what is being done.
     """
     from archiver import wiring_query, wiring_search  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
-    from archiver.errors import SpoolError  # noqa: PLC0415 - as above
+    from archiver.errors import ArchiverError  # noqa: PLC0415 - as above
     from archiver.run.publishing import catalogs_at, index_at  # noqa: PLC0415 - as above
 
-    head, told = archive.head(), _Told(step)
+    told = _Told(step)
+    with suppress(
+        ArchiverError
+    ):  # another machine may have published a commit of its own since; a store that fails does so below
+        head = archive.head(head)
     if not head.sequence:
         return Published(0, (), (), None)
     stages = []
@@ -78,16 +84,24 @@ def publish(settings: Settings, archive: Archive, *, step: Callable[[str], None]
     left: ArchiverError | None = None
     try:
         wiring_search.forget_disposed(settings, archive)
-    except SpoolError as error:
+    except ArchiverError as error:
         left = error
     if catalogs:
         stages.append(catalogs_at(archive, head, catalogs, progress=told))
-    behind = tuple(
-        f"{one.name} shows commit {one.sequence} and is not under `catalogs:`; `{_BY_HAND[one.name]}` brings it to commit {head.sequence}"
-        for one in wiring_query.catalog_standings(settings, archive)
-        if not one.in_runs and one.sequence is not None and one.sequence < head.sequence
-    )
+    try:
+        behind = tuple(_behind(wiring_query.catalog_standings(settings, archive), head))
+    except ArchiverError as error:
+        behind = (f"whether a catalog that was published by hand is behind cannot be told: {error.what}",)
     return Published(head.sequence, tuple(stages), behind, left)
+
+
+def _behind(standings: Iterable[CatalogStanding], head: Head) -> Iterator[str]:
+    for one in standings:
+        if not one.in_runs and one.sequence is not None and one.sequence < head.sequence:
+            yield (
+                f"{one.name} shows commit {one.sequence} and is not under `catalogs:`; `{_BY_HAND[one.name]}` brings it to commit "
+                f"{head.sequence}"
+            )
 
 
 class _Told:

@@ -157,7 +157,7 @@ def apply(
             )
             if "users" in done.certificate.rows:
                 known_states.forget(settings.state)
-            published = publishing.publish(settings, archive, step=lambda what: step(what, 0, 0))
+            published = publishing.publish(settings, archive, done.head, step=lambda what: step(what, 0, 0))
 
     def show(output: Output) -> None:
         _show_disposed(output, done)

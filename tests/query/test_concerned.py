@@ -232,7 +232,7 @@ class TestOfOneDay:
             assert len(narrowed(duckdb.default_connection(), sql, made.head).files) == count
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.lists(commits, min_size=1, max_size=3), questions())
 def test_narrowed_and_not_are_equal(over_all: Asked, over_some: Asked, made: list[Any], sql: str) -> None:
     same_answers(over_all, over_some, Stored(made), sql)
