@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
@@ -115,11 +116,14 @@ def test_a_question_is_given_what_it_can_concern_and_no_less(
 
 
 def test_the_answer_is_that_of_all_objects(small: tuple[Archive, Head], over_all: duckdb.DuckDBPyConnection) -> None:
-    for sql, _ in QUESTIONS:
-        if sql.startswith("EXPLAIN") or "information_schema" in sql:
-            continue
-        with open_engine(*small) as engine:
-            assert sorted(map(str, engine.ask(sql).rows)) == sorted(map(str, over_all.execute(sql).fetchall())), sql
+    with open_engine(*small) as whole:
+        list(whole.ask("FROM messages, files, observations, channels, users, groups, conversations").rows)
+        for sql, days in QUESTIONS:
+            if sql.startswith("EXPLAIN") or "information_schema" in sql:
+                continue
+            # One that was asked about everything has everything, so what is given less needs one of its own.
+            with nullcontext(whole) if days is None else open_engine(*small) as engine:
+                assert sorted(map(str, engine.ask(sql).rows)) == sorted(map(str, over_all.execute(sql).fetchall())), sql
 
 
 def test_a_uid_leaves_out_what_holds_only_smaller_or_greater_ones(small: tuple[Archive, Head]) -> None:
