@@ -126,7 +126,8 @@ def append_entry(archive: Archive, head: Head, entry: Entry) -> Head:
     Raises as `archiver.archive.ledger.append` does, and `RefusedError` for a copy, which only `archiver clone` writes to. A checkpoint that
     cannot be written is no matter.
     """
-    refuse_copy(archive.store)
+    if entry.promotion is None:  # that entry ends a copy's being one
+        refuse_copy(archive.store)
     return _append(archive, head, entry)
 
 

@@ -26,7 +26,9 @@ from archiver.errors import (
 )
 from archiver.store import Store
 
-EntryKind = Literal["capture", "compact", "dispose", "hold", "policy", "key", "export", "search", "restore", "replay"]
+EntryKind = Literal[
+    "capture", "compact", "dispose", "hold", "policy", "key", "export", "search", "restore", "replay", "promote"
+]
 
 
 class ArchiveFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +151,21 @@ class MatterAct(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, str] = {}
 
 
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy became the archive here, because the archive that it was a copy of is lost: from this entry on others are written to it.
+
+    ``place`` is where the copy lies, ``head_sequence`` and ``head_digest`` name the commit at which it stood. ``behind`` says what is known
+    to be lost with the archive, null if nothing is; ``damages`` counts what `archiver verify --quick` found and was taken as it is.
+    """
+
+    place: str
+    reason: str
+    head_sequence: int
+    head_digest: str
+    behind: str | None = None
+    damages: int = 0
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One commit. It covers all tables of a batch: it is all there or not there at all.
 
@@ -156,9 +173,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     each spool to the last sequence that the archive holds; ``cursors`` maps a place that is read in pages to how far it
     was read, as the reader of that place writes it. ``inputs`` are files that were imported. ``hold`` is a hold that was placed
     or released; ``disposal`` what retention removed, ``erased`` the sequence of an earlier entry whose removed objects are gone from
-    the store, with all their old versions. ``matter`` is what was done on behalf of a matter. ``checkpoint`` is the
-    SHA-256 of the checkpoint taken at this commit, null where none is. ``signature`` is null until an archive is given a
-    signing key.
+    the store, with all their old versions. ``matter`` is what was done on behalf of a matter; ``promotion`` how a copy became the archive.
+    ``checkpoint`` is the SHA-256 of the checkpoint taken at this commit, null where none is. ``signature`` is null until an archive is
+    given a signing key.
     """
 
     format: int
@@ -183,6 +200,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     disposal: Disposal | None = None
     erased: int | None = None
     matter: MatterAct | None = None
+    promotion: Promotion | None = None
     checkpoint: str | None = None
     signature: str | None = None
 

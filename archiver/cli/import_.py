@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from archiver.cli import publishing
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import Output
 from archiver.clock import DAY_MS, SystemClock, day_of
@@ -232,6 +233,11 @@ def _apply(invocation: Invocation, settings: Settings, source: Source, *, accept
             )
         with _progress(invocation.output, "archiving", total=found.records) as progress:
             result = imports.bring(session, source, found, place, progress=progress)
+        with invocation.output.progress() as bars:
+            task = bars.add_task("publishing", total=None)
+            published = publishing.publish(
+                settings, ports.archive, session.head, step=lambda what: bars.update(task, description=what)
+            )
     document = {
         "file": source.file,
         "reading": source.reading,
@@ -243,9 +249,16 @@ def _apply(invocation: Invocation, settings: Settings, source: Source, *, accept
         "head": {"sequence": result.sequence, "digest": result.digest},
         "gaps": result.gaps,
         "errors": _errors_document(found),
+        "published": published.document,
         "exit_code": result.exit_code,
     }
-    invocation.output.result(document, show=lambda out: _show_result(out, source, found, result, before=place.is_done))
+
+    def show(output: Output) -> None:
+        _show_result(output, source, found, result, before=place.is_done)
+        published.show(output)
+
+    invocation.output.result(document, show=show)
+    published.tell(invocation.output)
     return result.exit_code
 
 

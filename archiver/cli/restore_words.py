@@ -84,6 +84,11 @@ def show_added(output: Output, done: Restored, where: str) -> None:
     output.line(f"{where} has more rows now: {rows or 'none'}; and {done.files:,} files of {done.file_bytes:,} bytes")
     if done.kept:
         output.line(f"{done.kept:,} rows were there already")
+    if any(done.rows.values()):
+        output.line(
+            "Catalogs of that archive and its index of searches show them after `archiver run --only index --only catalogs` with its own"
+            " configuration."
+        )
     _show_missing(output, done)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from archiver.cli import publishing
 from archiver.cli.options import Invocation, config_options, examples
 from archiver.cli.output import Output
 from archiver.clock import to_text
@@ -117,7 +118,7 @@ def apply(
     take items out of it. There is no way back: what is removed is gone from every object of the archive, with all old versions. A
     certificate stays.
     """
-    from archiver import wiring, wiring_search  # noqa: PLC0415 - as above
+    from archiver import wiring  # noqa: PLC0415 - as above
     from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.retention.applying import apply_plan, rehearse  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import load_plan  # noqa: PLC0415 - as above
@@ -156,8 +157,14 @@ def apply(
             )
             if "users" in done.certificate.rows:
                 known_states.forget(settings.state)
-    wiring_search.forget_disposed(settings, archive)
-    invocation.output.result(_disposed(done), show=lambda out: _show_disposed(out, done))
+            published = publishing.publish(settings, archive, done.head, step=lambda what: step(what, 0, 0))
+
+    def show(output: Output) -> None:
+        _show_disposed(output, done)
+        published.show(output)
+
+    invocation.output.result({**_disposed(done), "published": published.document}, show=show)
+    published.tell(invocation.output)
     return None
 
 

@@ -145,7 +145,7 @@ def _document(result: RunResult, calls: dict[str, dict[str, int]]) -> dict[str, 
         "finished_at": to_text(result.finished_at_ms),
         "head": {"sequence": result.sequence, "digest": result.digest},
         "commits": result.commits,
-        "stages": [_stage_document(stage) for stage in result.stages],
+        "stages": [stage_document(stage) for stage in result.stages],
         "gaps": result.gaps,
         "open_gaps": result.open_gaps,
         "calls": calls,
@@ -153,7 +153,8 @@ def _document(result: RunResult, calls: dict[str, dict[str, int]]) -> dict[str, 
     }
 
 
-def _stage_document(stage: StageResult) -> dict[str, Any]:
+def stage_document(stage: StageResult) -> dict[str, Any]:
+    """Return a stage for programs."""
     error = stage.error
     return {
         "stage": stage.stage,

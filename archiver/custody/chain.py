@@ -88,6 +88,8 @@ def _faults(archive: Archive, entry: Entry) -> Iterator[str]:
     counted = {name: rows for name, rows in entry.counts.items() if rows}
     if entry.kind == "capture" and held != counted:
         yield f"counts {counted} rows, but the objects it adds hold {dict(held)}"
+    if (told := entry.promotion) and (told.head_sequence, told.head_digest) != (entry.sequence - 1, entry.previous):
+        yield f"says that the copy stood at entry {told.head_sequence} with digest {told.head_digest}, which is not the one before"
 
 
 def _changes(entry: Entry, course: _Course) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Which data objects a question can concern, told before any is opened: by its text as DuckDB parses it, and by the ledger.
 
 A head may have thousands of objects, and each that is handed to DuckDB costs, whether it is read or not. Most questions name one table,
-and many one day or one message. Only what cannot change an answer is left out: objects of tables that are not named, and those of a
-table that stands alone in its FROM under a WHERE that no row of theirs meets. Whatever is not understood leaves everything in.
+and many one day or one message. Only what cannot change an answer is left out: objects of tables that are not named, and what `concerned`
+says of a view that stands alone in its FROM, under what its WHERE asks. Whatever is not understood leaves everything in.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
 import msgspec
 
-from archiver.archive import layout
-from archiver.archive.ledger import FileRecord
-from archiver.archive.reader import Head, files_of
-from archiver.archive.schema import TABLES
-from archiver.query import views
+from archiver.archive.reader import Head
+from archiver.query import concerned, views
+from archiver.query.concerned import DAY, Conditions, May
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-# Columns whose ranges the ledger knows, and which are text, so that they compare as Python compares.
-_TEXT_COLUMNS = frozenset({"message_uid", "chat_id"})
+_DAY_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}")
+# What DuckDB and Python read alike; an hour of 24, a name of a zone and fractions beyond microseconds are DuckDB's alone.
+_INSTANT_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?(Z|[+-]\d{2}(?::\d{2})?)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLIPPED = {
     "COMPARE_EQUAL": "COMPARE_EQUAL",
     "COMPARE_LESSTHAN": "COMPARE_GREATERTHAN",
@@ -33,10 +32,10 @@ _FLIPPED = {
     "COMPARE_GREATERTHANOREQUALTO": "COMPARE_LESSTHANOREQUALTO",
 }
 
+_NOTHING: Conditions = {}
+
 _Node = Mapping[str, Any]
-# Tells whether an object whose least and greatest value these are may have a row that is meant.
-_May = Callable[[Any, Any], bool]
-_COMPARISONS: dict[str, Callable[[Any], _May]] = {
+_COMPARISONS: dict[str, Callable[[Any], May]] = {
     "COMPARE_EQUAL": lambda value: lambda least, greatest: least <= value <= greatest,
     "COMPARE_LESSTHAN": lambda value: lambda least, _: least < value,
     "COMPARE_LESSTHANOREQUALTO": lambda value: lambda least, _: least <= value,
@@ -53,18 +52,14 @@ def narrowed(connection: duckdb.DuckDBPyConnection, sql: str, head: Head) -> Hea
     except (duckdb.Error, ValueError, RecursionError):
         return head
     nodes = list(_nodes(tree))
-    names = _names(nodes)
-    if tree.get("error", True) or names is None:
+    sources = _sources(nodes)
+    if tree.get("error", True) or sources is None:
         return head
-    alone = _alone(nodes)
-    keys: set[str] = set()
-    for name in views.with_needed(names):
-        if name in TABLES:
-            # What a view is made of is asked for whole, and so is a table as often as it stands among others.
-            conditions = alone.get(name, []) if _is_only_alone(name, names, nodes, alone) else [None]
-            for record in files_of(head, name):
-                if any(where is None or _may_match(record, where) for where in conditions):
-                    keys.add(record.key)
+    asked = _asked_alone(nodes)
+    # Each time that a view is named it is made of its own objects; that it then sees those of other times too changes no answer.
+    keys = {
+        record.key for name, place in sources for record in concerned.needed(head, name, asked.get(place, _NOTHING))
+    }
     return msgspec.structs.replace(head, files={key: record for key, record in head.files.items() if key in keys})
 
 
@@ -79,26 +74,30 @@ def _nodes(tree: Any) -> Iterator[_Node]:
             waiting += found
 
 
-def _names(nodes: list[_Node]) -> list[str] | None:
-    """Return the views and macros that a question reads, None if it reads anything else."""
+def _sources(nodes: list[_Node]) -> list[tuple[str, int]] | None:
+    """Return the views and macros that a question reads, each time with the identity of its node; None if it reads anything else."""
     defined = {str(entry.get("key")).lower() for node in nodes for entry in _entries(node)}
     if defined & set(views.NAMES):
         return None
-    names = []
+    found = []
     for node in nodes:
-        if node.get("type") == "BASE_TABLE":
-            name = str(node.get("table_name")).lower()
-        elif node.get("type") == "TABLE_FUNCTION":
-            name = str(node["function"].get("function_name")).lower()
-        elif node.get("type") in ("SHOW_REF", "PIVOT"):
+        if node.get("type") in ("SHOW_REF", "PIVOT"):
             return None
-        else:
+        if (name := _source(node)) is None:
             continue
         if name in views.NAMES:
-            names.append(name)
+            found.append((name, id(node)))
         elif name not in defined:
             return None
-    return names
+    return found
+
+
+def _source(node: _Node) -> str | None:
+    if node.get("type") == "BASE_TABLE":
+        return str(node.get("table_name")).lower()
+    if node.get("type") == "TABLE_FUNCTION":
+        return str(node["function"].get("function_name")).lower()
+    return None
 
 
 def _entries(node: _Node) -> list[_Node]:
@@ -106,32 +105,24 @@ def _entries(node: _Node) -> list[_Node]:
     return found.get("map", []) if isinstance(found, dict) else []
 
 
-def _alone(nodes: list[_Node]) -> dict[str, list[dict[str, list[_May]]]]:
-    """Return, for each table that stands alone in a FROM, what the WHERE there asks of its columns."""
-    found: dict[str, list[dict[str, list[_May]]]] = {}
+def _asked_alone(nodes: list[_Node]) -> dict[int, Conditions]:
+    """Return what the WHERE asks of the columns of each view that stands alone in its FROM, by the identity of the view's node."""
+    found: dict[int, Conditions] = {}
     for node in nodes:
         source = node.get("from_table")
-        if not isinstance(source, dict) or source.get("type") != "BASE_TABLE":
+        if not isinstance(source, dict) or (name := _source(source)) is None:
             continue
         if node.get("sample") or source.get("sample") or source.get("column_name_alias") or source.get("at_clause"):
             continue
-        name = str(source.get("table_name")).lower()
         called = str(source.get("alias") or name).lower()
         aliases = {str(item.get("alias")).lower() for item in node.get("select_list", ())}
-        conditions: dict[str, list[_May]] = {}
+        columns = {shown: column for shown, column in concerned.columns_of(name).items() if shown not in aliases}
+        conditions: dict[str, list[May]] = {}
         for conjunct in _conjuncts(node.get("where_clause")):
-            for column, may in _asked(conjunct, called):
-                if column not in aliases:
-                    conditions.setdefault(column, []).append(may)
-        found.setdefault(name, []).append(conditions)
+            for column, may in _asked(conjunct, called, columns):
+                conditions.setdefault(column, []).append(may)
+        found[id(source)] = conditions
     return found
-
-
-def _is_only_alone(name: str, names: list[str], nodes: list[_Node], alone: Mapping[str, list[Any]]) -> bool:
-    """Tell whether a table is named directly alone, each time, and no view that is named is made of it."""
-    times = sum(node.get("type") == "BASE_TABLE" and str(node["table_name"]).lower() == name for node in nodes)
-    others = [other for other in names if other != name]
-    return times == len(alone.get(name, ())) and name not in views.with_needed(others)
 
 
 def _conjuncts(where: _Node | None) -> Iterator[_Node]:
@@ -144,7 +135,7 @@ def _conjuncts(where: _Node | None) -> Iterator[_Node]:
         yield where
 
 
-def _asked(node: _Node, called: str) -> Iterator[tuple[str, _May]]:
+def _asked(node: _Node, called: str, columns: Mapping[str, str]) -> Iterator[tuple[str, May]]:
     """Yield the column of which a condition asks something that the ledger can answer, and what."""
     kind = str(node.get("type"))
     if kind in _FLIPPED:
@@ -152,12 +143,12 @@ def _asked(node: _Node, called: str) -> Iterator[tuple[str, _May]]:
             (node["left"], node["right"], kind),
             (node["right"], node["left"], _FLIPPED[kind]),
         ):
-            name = _column(column, called)
+            name = _column(column, called, columns)
             given = _value(name, value)
             if name is not None and given is not None:
                 yield name, _COMPARISONS[comparison](given)
     elif kind == "COMPARE_BETWEEN":
-        name = _column(node["input"], called)
+        name = _column(node["input"], called, columns)
         for bound, comparison in (
             (node["lower"], "COMPARE_GREATERTHANOREQUALTO"),
             (node["upper"], "COMPARE_LESSTHANOREQUALTO"),
@@ -166,46 +157,46 @@ def _asked(node: _Node, called: str) -> Iterator[tuple[str, _May]]:
             if name is not None and given is not None:
                 yield name, _COMPARISONS[comparison](given)
     elif kind == "COMPARE_IN":
-        name = _column(node["children"][0], called)
+        name = _column(node["children"][0], called, columns)
         values = [_value(name, child) for child in node["children"][1:]]
         if name is not None and None not in values:
             yield name, lambda least, greatest: any(least <= value <= greatest for value in values)
 
 
-def _column(node: _Node, called: str) -> str | None:
+def _column(node: _Node, called: str, columns: Mapping[str, str]) -> str | None:
     if node.get("type") != "COLUMN_REF":
         return None
     *qualifier, name = (str(part).lower() for part in node["column_names"])
-    return name if name in _TEXT_COLUMNS | {"dt"} and qualifier in ([], [called]) else None
+    return columns.get(name) if qualifier in ([], [called]) else None
 
 
-def _value(column: str | None, node: _Node) -> date | str | None:
-    """Return a constant that a column is held against as Python has it, None if it is not plainly one."""
-    if column == "dt" and node.get("type") == "OPERATOR_CAST" and node["cast_type"]["id"] == "DATE":
-        node = node["child"]
+def _value(column: str | None, node: _Node) -> date | int | str | None:
+    """Return a constant that a column is held against, as `concerned.May` takes it; None if it is not plainly one."""
+    cast = None
+    if node.get("type") == "OPERATOR_CAST":
+        cast, node = str(node["cast_type"]["id"]), node["child"]
     if node.get("type") != "VALUE_CONSTANT" or node["value"]["type"]["id"] != "VARCHAR" or node["value"]["is_null"]:
         return None
     text = node["value"]["value"]
     if not isinstance(text, str):
         return None
-    if column != "dt":
-        return text
     try:
-        return date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except ValueError:
+        if column == DAY:
+            return date.fromisoformat(text) if cast in (None, "DATE") and _DAY_TEXT.fullmatch(text) else None
+        if column in concerned.INSTANTS:
+            return _instant(text, cast)
+    except (ValueError, OverflowError):
         return None
+    return text if cast is None else None
 
 
-def _may_match(record: FileRecord, conditions: Mapping[str, list[_May]]) -> bool:
-    for column, asked in conditions.items():
-        if column == "dt":
-            day = layout.partition_of(record.key)[1]
-            least, greatest = day, day
-        else:
-            bounds = record.ranges.get(column)
-            if bounds is None or not all(isinstance(bound, str) for bound in bounds):
-                continue
-            least, greatest = bounds  # type: ignore[assignment]
-        if not all(may(least, greatest) for may in asked):
-            return False
-    return True
+def _instant(text: str, cast: str | None) -> int | None:
+    """Return an instant in microseconds since 1970, in UTC where it names no zone, as the engine's time zone is."""
+    shape = _INSTANT_TEXT.fullmatch(text)
+    # A TIMESTAMP passes over the zone, and a DATE over the time.
+    if not shape or (cast == "TIMESTAMP" and shape[1]) or (cast == "DATE" and not _DAY_TEXT.fullmatch(text)):
+        return None
+    if cast not in (None, "TIMESTAMP WITH TIME ZONE", "TIMESTAMP", "DATE"):
+        return None
+    at = datetime.fromisoformat(text)
+    return (at.replace(tzinfo=at.tzinfo or UTC) - _EPOCH) // timedelta(microseconds=1)

@@ -92,7 +92,7 @@ def provisional_sql(head: Head, *, root: str | None) -> str:
     Without a root it reads ``messages``, unless there is no such object.
     """
     name = PROVISIONAL_MESSAGES.name
-    records = [record for record in files_of(head, MESSAGES.name) if _may_be_provisional(record)]
+    records = [record for record in files_of(head, MESSAGES.name) if may_be_provisional(record)]
     if records and root is None:
         return derived_sql(name)
     objects = _select(MESSAGES, records, root=root or "")
@@ -111,7 +111,8 @@ def statements(head: Head, *, root: str) -> Iterator[str]:
             yield derived_sql(name)
 
 
-def _may_be_provisional(record: FileRecord) -> bool:
+def may_be_provisional(record: FileRecord) -> bool:
+    """Tell whether an object of ``messages`` can hold one under a provisional uid, by what the ledger says."""
     least, greatest = record.ranges.get("message_uid", ("", "\uffff"))
     return str(least) < PROVISIONAL_UNTIL and str(greatest) >= PROVISIONAL_FROM
 

@@ -185,7 +185,7 @@ def _changes_no_row(entry: Entry) -> bool:
         return False
     if entry.hold is not None:
         return entry.hold.action == "place"
-    return entry.erased is not None or entry.matter is not None
+    return entry.erased is not None or entry.matter is not None or entry.promotion is not None
 
 
 def _what(entry: Entry) -> str:

@@ -39,8 +39,8 @@ def check(state: Path, archive: Archive) -> None:
         raise LedgerBrokenError(
             f"the ledger of {archive.store.url} does not hold entry {seen.sequence} as this machine saw it: "
             f"its digest was {seen.digest}, now it is {digest}",
-            next_step=f"restore the ledger from a copy; if the archive was put back to an earlier state on purpose, "
-            f"remove {state / _FILE}",
+            next_step="restore the ledger from a copy; if a copy was made the archive since (`archiver promote`), name that one; if the "
+            f"archive was put back to an earlier state on purpose, remove {state / _FILE}",
         )
 
 

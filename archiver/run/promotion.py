@@ -1,7 +1,7 @@
 """A copy becomes an archive that runs may write to, when the archive that it is a copy of is lost.
 
-Nothing in it changes but that ``clone.json`` goes. Before, it is looked at: that every object is there with its size, and that it has the
-newest commit that this machine saw of the archive.
+An entry of its ledger says so, and ``clone.json`` goes; nothing else in it changes. Before, it is looked at: that every object is there
+with its size, and that it has the newest commit that this machine saw of the archive.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver.archive import layout
+from archiver.archive.commit import Author
+from archiver.archive.ledger import Promotion
+from archiver.archive.promoted import promote_copy
 from archiver.archive.reader import Archive
 from archiver.custody.findings import Damage
 from archiver.custody.verify import verify
@@ -25,9 +27,10 @@ DAMAGES_NAMED_MAX = 3
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """What became the archive: its id, its newest commit, and what is wrong with it and was taken all the same.
+    """What became the archive: its id, the commit at which the copy stood, and what is wrong with it and was taken all the same.
 
-    ``was_copy`` is False where there was nothing to do. ``behind`` says which commit is lost, None if none is known to be. ``kept`` are
+    ``entry`` is the sequence of the entry that says so. ``was_copy`` is False where there was nothing to do.
+    ``behind`` says which commit is lost, None if none is known to be. ``kept`` are
     keys that retention erased and a lock of the copy's store keeps.
     """
 
@@ -36,6 +39,7 @@ class Promoted:
     digest: str
     at: str | None
     was_copy: bool
+    entry: int | None = None
     behind: str | None = None
     damages: tuple[Damage, ...] = ()
     kept: tuple[str, ...] = ()
@@ -47,6 +51,9 @@ def promote(
     *,
     may_be_behind: bool,
     may_be_damaged: bool,
+    reason: str,
+    author: Author,
+    now_ms: int,
     executor: Executor,
     progress: Callable[[int, int], None],
 ) -> Promoted:
@@ -76,15 +83,23 @@ def promote(
             next_step="if the archive can still be read, bring the copy up to date with `archiver clone`; else take the copy as it is "
             "with --behind",
         )
-    store.delete(layout.CLONE_KEY)
-    if behind is not None:
-        last_head.remember(state, archive, head)
+    promotion = Promotion(
+        place=store.url,
+        reason=reason,
+        head_sequence=head.sequence,
+        head_digest=head.digest,
+        behind=behind,
+        damages=len(found.damages),
+    )
+    entered = promote_copy(archive, head, promotion, author=author, at_ms=now_ms)
+    last_head.remember(state, archive, entered)
     return Promoted(
         archive.facts.archive_id,
         head.sequence,
         head.digest,
         head.at,
         was_copy=True,
+        entry=entered.sequence,
         behind=behind,
         damages=found.damages,
         kept=mark.kept,

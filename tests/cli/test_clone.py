@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from archiver.archive.copies import is_copy
+from archiver.archive.ledger import Promotion, read_entry
 from archiver.archive.reader import Archive
 from archiver.cli import main
 from archiver.run import last_head
 from archiver.store.local import LocalStore
+from archiver.wiring import user_name
 from tests import small_archive
 
 DEFAULT_POLICY = Path(__file__).resolve().parents[2] / "policies" / "default.yaml"
@@ -115,9 +118,39 @@ class TestPromoting:
         assert main(["verify"]) == 0
         capsys.readouterr()
         assert promoted(capsys)["was_copy"] is False
-        assert document(capsys, "another")["sequence"] == 3
+        assert document(capsys, "another")["sequence"] == 4
         monkeypatch.setenv("ARCHIVER_ARCHIVE", "archive")
+        # Should the old one come back, this machine knows that the archive has gone on elsewhere.
+        assert "does not hold entry 3" in document(capsys, "copy", code=4)["error"]["what"]
+        Path("state/last-head.json").unlink()
         assert "is not empty" in document(capsys, "copy", code=5)["error"]["what"]
+
+    def test_the_ledger_says_who_did_it_why_where_and_at_which_commit(
+        self, archive: Archive, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document(capsys, "copy")
+        monkeypatch.setenv("ARCHIVER_ARCHIVE", "copy")
+        told = promoted(capsys)
+        store = LocalStore(Path("copy"))
+        entry, _ = read_entry(store, told["entry"])
+        assert (entry.sequence, entry.kind, entry.actor) == (3, "promote", user_name())
+        assert entry.promotion == Promotion(
+            place=store.url, reason="the disk broke", head_sequence=told["sequence"], head_digest=told["digest"]
+        )
+        assert (entry.promotion.head_sequence, entry.promotion.head_digest) == (2, entry.previous)
+        assert promoted(capsys)["entry"] is None
+        assert main(["promote", "--reason", " "]) == 2
+
+    def test_what_a_crash_left_half_done_is_entered_once(
+        self, archive: Archive, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document(capsys, "copy")
+        monkeypatch.setenv("ARCHIVER_ARCHIVE", "copy")
+        mark = LocalStore(Path("copy")).read("clone.json")
+        assert promoted(capsys)["entry"] == 3
+        LocalStore(Path("copy")).create("clone.json", mark)  # as if it had stopped between the entry and this
+        assert promoted(capsys)["entry"] == 3
+        assert not is_copy(LocalStore(Path("copy")))
 
     def test_a_copy_without_what_this_machine_saw_is_refused_unless_told(
         self, archive: Archive, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -143,7 +176,11 @@ class TestPromoting:
         LocalStore(Path("copy")).delete(key)
         monkeypatch.setenv("ARCHIVER_ARCHIVE", "copy")
         assert key in promoted(capsys, code=4)["error"]["what"]
-        assert [damage["key"] for damage in promoted(capsys, "--damaged")["damages"]] == [key]
+        told = promoted(capsys, "--damaged")
+        assert [damage["key"] for damage in told["damages"]] == [key]
+        entry, _ = read_entry(LocalStore(Path("copy")), told["entry"])
+        assert entry.promotion is not None
+        assert entry.promotion.damages == 1
 
     def test_where_there_is_no_archive_is_wrong_usage(
         self, archive: Archive, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -158,5 +195,5 @@ def objects_in(folder: str) -> dict[str, bytes]:
 
 
 def promoted(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
-    assert main(["promote", *words, "--json"]) == code
+    assert main(["promote", "--reason", "the disk broke", *words, "--json"]) == code
     return json.loads(capsys.readouterr().out)

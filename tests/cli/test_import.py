@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema
 import pytest
 import yaml
@@ -177,6 +178,22 @@ class TestMessages:
         assert (opening["outcome"], opening["body"]) == ("noted", (folder / "mapping.yaml").read_bytes())
         assert json.loads(opening["attributes"])["mapping_sha256"] == named["mapping.yaml"]
         assert main(["verify"]) == 0
+
+    def test_ends_with_the_index_and_the_catalogs_at_its_last_commit(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ARCHIVER_CATALOGS__DUCKDB", "all.sql")
+        monkeypatch.setenv("ARCHIVER_SEARCH__REFRESH", "always")
+        told = mapped(capsys, "old.jsonl", "--apply")
+        assert told["published"]["index"]["counts"]["rows_indexed"] == len(RECORDS)
+        with duckdb.connect() as connection:
+            connection.execute((folder / "all.sql").read_text())
+            assert connection.execute("SELECT count(*) FROM messages").fetchone() == (len(RECORDS),)
+
+        monkeypatch.setenv("ARCHIVER_CATALOGS__DUCKDB", "not/there.sql")
+        lines(folder / "more.jsonl", [RECORDS[0] | {"id": "7"}])
+        assert main(["import", "messages", "more.jsonl", "--mapping", "mapping.yaml", "--apply"]) == 0
+        assert "duckdb does not show commit" in capsys.readouterr().err
 
     def test_the_same_file_twice_adds_nothing(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         mapped(capsys, "old.jsonl", "--apply")

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from archiver.archive.reader import Archive, Head
 from archiver.cli import main
 from archiver.run.lock import hold as run_lock
 from archiver.store.local import LocalStore
+from tests import avro
 from tests.retention.lived import added, at_ms, attached, held, lived, sent, stated_uid
 
 OLD = date(2015, 3, 1)
@@ -59,6 +61,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_policy(tmp_path)
     monkeypatch.setenv("ARCHIVER_CONFIG", str(tmp_path / "archiver.yaml"))
     return tmp_path
+
+
+def configure(folder: Path, **settings: Any) -> None:
+    known = yaml.safe_load((folder / "archiver.yaml").read_text())
+    (folder / "archiver.yaml").write_text(yaml.safe_dump(known | settings))
+
+
+def unpacked(folder: Path) -> bytes:
+    """All bytes of the files below a folder, as they are and with the blocks of Avro files unpacked."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found.append(path.read_bytes())
+        if path.suffix == ".avro":
+            found.append(avro.blocks(path.read_bytes()))
+    return b"\n".join(found)
 
 
 def write_policy(folder: Path, **changes: Any) -> None:
@@ -164,12 +182,65 @@ class TestApply:
     def test_takes_the_words_of_what_it_removes_out_of_the_index_of_searches(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        def shards() -> set[str]:
+            return {path.parent.name for path in (folder / "state" / "search").rglob("meta.json")}
+
         assert main(["search", "zebra", "--quiet"]) == 0
-        capsys.readouterr()
-        assert list((folder / "state" / "search").rglob("meta.json"))
+        before = shards()
         digest = document(capsys, "plan")["digest"]
-        document(capsys, "apply", digest, "--approved-by", "ann")
-        assert not list((folder / "state" / "search").rglob("meta.json"))
+        told = document(capsys, "apply", digest, "--approved-by", "ann")
+        # Words of what is gone stay in a shard of it, so each was made anew, of what stays.
+        assert before
+        assert not before & shards()
+        assert told["published"]["index"]["counts"]["rows_indexed"] > 0
+        assert main(["search", "zebra", "--quiet", "--count"]) == 0
+
+    def test_ends_with_every_catalog_at_the_commit_and_no_trace_of_what_went_in_any(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        configure(folder, catalogs={"iceberg": True, "duckdb": "all.sql"})
+        assert main(["run", "--only", "catalogs"]) == 0
+        before = unpacked(folder / "archive" / "catalog")
+        assert OLD_UID.encode() in before
+        digest = document(capsys, "plan")["digest"]
+        told = document(capsys, "apply", digest, "--approved-by", "ann")
+        assert told["published"]["catalogs"]["counts"]["published"] == 2
+        capsys.readouterr()
+        assert main(["status", "--json"]) == 0
+        standings = {one["name"]: one["sequence"] for one in json.loads(capsys.readouterr().out)["catalogs"]}
+        assert standings == {"duckdb": told["head"]["sequence"], "iceberg": told["head"]["sequence"]}
+
+        after = unpacked(folder / "archive" / "catalog") + (folder / "all.sql").read_bytes()
+        _, head = opened(folder)
+        gone = [one["key"] for one in told["certificate"]["objects"] if one["key"] not in head.files]
+        assert gone
+        for trace in ("zebra", OLD_UID, *gone):
+            assert trace.encode() not in after
+        assert KEPT_UID.encode() in after
+        with duckdb.connect() as connection:
+            connection.execute((folder / "all.sql").read_text())
+            assert connection.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+
+    def test_a_catalog_that_fails_is_told_and_the_disposal_stands(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        configure(folder, catalogs={"duckdb": "not/there.sql"})
+        digest = document(capsys, "plan")["digest"]
+        assert main(["retention", "apply", digest, "--approved-by", "ann"]) == 0
+        printed = capsys.readouterr()
+        assert "Certificate of disposal" in printed.out
+        assert "duckdb does not show commit 4: " in printed.err
+        assert "archiver run --only index --only catalogs" in printed.err
+
+    def test_a_catalog_that_is_published_by_hand_is_named_with_its_command(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        archive, _ = opened(folder)
+        archive.store.replace("catalog/iceberg/sql/flock_archive/tables.json", b'{"sequence": 1}')
+        digest = document(capsys, "plan")["digest"]
+        assert main(["retention", "apply", digest, "--approved-by", "ann"]) == 0
+        printed = capsys.readouterr()
+        assert "iceberg shows commit 1 and is not under `catalogs:`; `archiver catalog iceberg`" in printed.err
 
     def test_prints_the_certificates_facts(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan")["digest"]

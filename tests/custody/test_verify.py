@@ -243,6 +243,15 @@ class TestDamageToTheLedger:
         rewrite_entry(root, ENTRY_2, blobs=[{"sha256": small_archive.FILE_DIGEST, "bytes": 5}])
         assert found(root, executor) == {("ledger", ENTRY_2)}
 
+    def test_a_promotion_that_names_another_commit_than_the_one_before_is_named(
+        self, root: Path, executor: Executor
+    ) -> None:
+        before = json.loads((root / ENTRY_2).read_bytes())["previous"]
+        told = {"place": "/backup", "reason": "it broke", "behind": None, "damages": 0}
+        for at, is_right in (((1, before), True), ((2, before), False), ((1, "00"), False)):
+            rewrite_entry(root, ENTRY_2, promotion=told | {"head_sequence": at[0], "head_digest": at[1]})
+            assert found(root, executor) == (set() if is_right else {("ledger", ENTRY_2)})
+
     def test_an_object_that_an_entry_removed_without_a_disposal_is_named(self, root: Path, executor: Executor) -> None:
         key = data_keys(root, "channels")[0]
         rewrite_entry(root, ENTRY_2, removed=[{"key": key, "reason": "somebody felt like it"}])

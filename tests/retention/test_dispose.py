@@ -17,8 +17,9 @@ import pytest
 
 from archiver.archive import layout, ledger
 from archiver.archive.commit import FOREIGN_NOTE_AGE_MS, Author, Draft, Pending, commit, write_note
-from archiver.archive.ledger import HeadMovedError, HoldChange, HoldScope, MatterAct
+from archiver.archive.ledger import HeadMovedError, HoldChange, HoldScope, MatterAct, Promotion
 from archiver.archive.matters import record_act
+from archiver.archive.promoted import promote_copy
 from archiver.archive.reader import Archive, Head, files_of, open_files
 from archiver.clock import DAY_MS, day_of
 from archiver.errors import DamageFoundError, RefusedError
@@ -299,6 +300,14 @@ class TestRefusals:
         plan = plan_for(archive, head, [EDITED])
         act = MatterAct(matter="acme", head_sequence=head.sequence, head_digest=head.digest, counts={"messages": 1})
         head = record_act(archive, head, "search", act, author=AUTHOR, now_ms=lambda: AT_MS)
+        assert apply(archive, head, plan).certificate.rows["messages"]
+
+    def test_a_copy_that_became_the_archive_since_leaves_a_plan_as_it_is(self, built: tuple[Archive, Head]) -> None:
+        archive, head = built
+        plan = plan_for(archive, head, [EDITED])
+        archive.store.create(layout.CLONE_KEY, b"{}")
+        told = Promotion(place="/backup", reason="it broke", head_sequence=head.sequence, head_digest=head.digest)
+        head = promote_copy(archive, head, told, author=AUTHOR, at_ms=AT_MS)
         assert apply(archive, head, plan).certificate.rows["messages"]
 
     def test_a_plan_is_applied_once(self, built: tuple[Archive, Head]) -> None:
