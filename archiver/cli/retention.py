@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.cli import retention_certificate, retention_explain, retention_plan, retention_test, retention_tier
+from archiver.cli import (
+    retention_apply,
+    retention_certificate,
+    retention_explain,
+    retention_plan,
+    retention_test,
+    retention_tier,
+)
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.output import Output
 from archiver.errors import EXIT_DONE, EXIT_USAGE
@@ -153,7 +160,7 @@ def _show(output: Output, checked: list[_Checked], document: dict[str, Any]) -> 
 for _further in (
     retention_test.command,
     retention_plan.plan,
-    retention_plan.apply,
+    retention_apply.apply,
     retention_certificate.certificate,
     retention_explain.explain,
     retention_explain.erase,
