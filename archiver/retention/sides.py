@@ -89,22 +89,23 @@ class MessageSide(_Side):
 
     def reasons(self, rows: pa.Table, files: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one message, and what does not."""
-        answers = self._answered(rows, files).answers
+        answers = self._answered(rows, files, needs_all=True).answers
         return [
             ((), ("on",)) if one is None else _best([self._reasons_of(place, one, answer) for answer in answers])
             for place, one in enumerate(self._compiled)
         ]
 
-    def _answered(self, rows: pa.Table, files: pa.Table | None) -> Answered:
+    def _answered(self, rows: pa.Table, files: pa.Table | None, *, needs_all: bool = False) -> Answered:
         if not self.needs_files:
-            return self._asks_messages.of(rows)
+            return self._asks_messages.of(rows, needs_all=needs_all)
         if files is None:
             raise ValueError("the policy judges messages with their files, and none were handed in")
         owners = messages_of(files)
         of_files = owners.groups.union(self._mapped(self._asks_files.of(files), self._file_meaning))
         none = len(of_files.answers)
         by_row = pc.fill_null(pc.take(of_files.codes, owners.places_of(rows)), none)
-        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]), files=files)
+        answered = Answered(by_row, [*of_files.answers, 0])
+        return self._asks_messages.of(rows, answered, files=files, needs_all=needs_all)
 
     def _file_meaning(self, answers: int) -> int:
         meaning = 1
@@ -160,7 +161,9 @@ class FileSide(_Side):
     def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = [0] if messages is None else self._asks_messages.of(messages, files=rows).answers
+        of_messages = [0]
+        if messages is not None:
+            of_messages = self._asks_messages.of(messages, files=rows, needs_all=True).answers
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
