@@ -120,7 +120,7 @@ class TestClocksOfFiles:
     def test_a_file_whose_message_is_not_there_is_told_from_those_whose_is(
         self, match: dict[str, Any], rules: list[str | None], principles: list[str]
     ) -> None:
-        judge = evaluator({"match": match, "delete": "2y"}, {"delete": "1y"})
+        judge = evaluator({"match": match, "not": {"mime": "text/*"}, "delete": "2y"}, {"delete": "1y"})
         of = messages([message(), message("m-2", sender_id="u:bob")])
         found = judge.of_files(files([file(), file("m-2"), file("m-3")]), of)
         assert (found.rule.to_pylist(), found.principle.to_pylist()) == (rules, principles)
@@ -147,6 +147,21 @@ class TestClocksOfFiles:
             "g:general": ["rule 3", None, "rule 2", None, None],
         }
         assert found == expected[chat]
+
+    def test_a_search_for_files_is_asked_of_a_message_with_the_files_that_are_judged(self) -> None:
+        judge = evaluator({"on": "files", "match": {"search": "mime:image/*"}, "delete": "1y"})
+        of = messages([message(), message("m-2")])
+        found = judge.of_files(files([file(mime="image/png"), file("m-2", mime="text/plain")]), of)
+        assert found.rule.to_pylist() == ["rule 1", None]
+
+    def test_a_file_is_explained_with_the_others_of_its_message(self) -> None:
+        """As it is judged: an expression that asks for a picture finds a message with one, and so all its files."""
+        judge = evaluator({"on": "files", "match": {"search": "mime:image/*"}, "delete": "1y"})
+        of, both = messages([message()]), files([file(mime="image/png"), file(ordinal=1, mime="text/plain")])
+        assert judge.of_files(both, of).rule.to_pylist() == ["rule 1", "rule 1"]
+        assert judge.explain_file(both.slice(1), of, files=both).rule == "rule 1"
+        (alone,) = judge.explain_file(both.slice(1), of).rules
+        assert (alone.is_matching, alone.fails) == (False, ("search",))
 
     def test_all_rows_of_a_file_are_judged_together(self) -> None:
         judge = evaluator({"match": {"mime": "image/*"}, "on": "files", "delete": "1y"})
@@ -301,6 +316,17 @@ class TestFilesOfMessages:
         assert [rule.is_matching for rule in said.rules] == expected
         assert (said.rules[0].holds, said.rules[0].fails) == ((), ("has_file",))
         assert said.rules[1].holds[-1] == "has_file"
+
+    def test_what_is_asked_of_a_message_and_of_its_files_is_told_apart(self) -> None:
+        judge = evaluator(
+            {"match": {"sender": "u:bob"}, "delete": "9y"},
+            {"match": {"sender": "u:ann", "mime": "image/*"}, "not": {"size": {"min": 9}}, "delete": "2y"},
+            {"match": {"mime": "text/*"}, "delete": "3y"},
+        )
+        attached = [file(mime="image/png"), file("m-2", mime="image/png"), file("m-3", mime="image/png", size=9)]
+        rows = [message(), message("m-2", sender_id="u:bob"), message("m-3"), message("m-4", sender_id="u:cat")]
+        found = judge.of_messages(messages(rows), files([*attached, file("m-4", mime="text/plain")]))
+        assert found.rule.to_pylist() == ["rule 2", "rule 1", None, "rule 3"]
 
     @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
     def test_of_several_versions_the_one_that_comes_nearest_is_told(self, order: slice) -> None:
