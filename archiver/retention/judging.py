@@ -112,7 +112,9 @@ class Judge:
             parts.append(to_items("message", rows, of_messages.filter(leave[0]), masks))
         if pc.any(leave[1], min_count=0).as_py():
             rows = files.filter(leave[1])
-            masks = self._coverage.of_files(rows, _of_same(whole, rows)) if self.holds else {}
+            masks = {}
+            if self.holds:
+                masks = self._coverage.of_files(rows, _of_same(whole, rows), files=_of_same(files, rows))
             parts.append(to_items("file", rows, of_files.filter(leave[1]), masks))
         return joined(parts, holds=self.holds)
 
