@@ -177,7 +177,12 @@ class TestErasure:
     THEIRS = (("m-1", None), ("m-2", None), ("m-1", 0), ("m-2", 0), ("m-2", 1))
 
     def test_what_they_sent_or_had_sent_goes_at_once_and_nothing_else(self) -> None:
-        for rule in ({"delete": "9y"}, {"retain": "1y"}, {"delete": "1d", "match": {"sender": "u:bob"}}):
+        for rule in (
+            {"delete": "9y"},
+            {"retain": "1y"},
+            {"retain": "1d"},
+            {"delete": "1d", "match": {"sender": "u:bob"}},
+        ):
             found = judged(judge(rule, senders=self.ANN), list(self.ROWS), list(self.FILES))
             assert told(found) == {
                 ("message" if ordinal is None else "file", "g:general", uid, ordinal, *ASKED, 1, AS_OF_MS)
