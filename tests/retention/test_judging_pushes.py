@@ -180,6 +180,9 @@ class TestFinding:
         due = self.found(twice, self.DUE_MS + DAY_MS)
         assert due == [("s:1:aa", None, "sales", "only-deletion", 2, self.DUE_MS + DAY_MS)]
 
+    def test_what_came_once_without_its_chat_goes_only_where_that_may(self) -> None:
+        assert self.found([kept(1, 22), kept(1, 22, minute=40, chat_id=SALES)], self.DUE_MS + DAY_MS) == []
+
     def test_a_conversation_that_ended_before_begins_no_period_before_the_reception(self) -> None:
         ended = {"name": "ended", "from": "last_activity", "match": {"channel": SALES}, "delete": "1y"}
         found = self.found(self.ROWS, self.DUE_MS, ended)
