@@ -100,15 +100,15 @@ class Judge:
         of_messages = self._of_messages(_numbered(messages), files)
         of_files = self._of_files(files, _of_same(messages, files))
         leave = leaving_by(self.horizon_ms, of_messages), leaving_by(self.horizon_ms, of_files)
-        if not any(pc.any(mask, min_count=0).as_py() for mask in leave):
+        if not any(pc.any(mask).as_py() for mask in leave):
             return nothing(self.holds)
         whole = complete(messages) if self.further_message_columns else messages
         parts = []
-        if pc.any(leave[0], min_count=0).as_py():
+        if pc.any(leave[0]).as_py():
             rows = whole.filter(leave[0])
             masks = self._coverage.of_messages(rows, _of_same(files, rows)) if self.holds else {}
             parts.append(to_items("message", rows, of_messages.filter(leave[0]), masks))
-        if pc.any(leave[1], min_count=0).as_py():
+        if pc.any(leave[1]).as_py():
             rows = files.filter(leave[1])
             masks = {}
             if self.holds:
