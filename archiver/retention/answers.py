@@ -104,10 +104,12 @@ class Answers:
         )
         """Whether the files of messages must be brought, for expressions that ask for them."""
 
-    def of(self, rows: pa.Table, *further: Answered, files: pa.Table | None = None) -> Answered:
+    def of(
+        self, rows: pa.Table, *further: Answered, files: pa.Table | None = None, needs_all: bool = False
+    ) -> Answered:
         """Return what every row answers; ``further`` are answers that these rows were given otherwise.
 
-        ``files`` are the rows of their files, if `needs_files`.
+        ``files`` are the rows of their files, if `needs_files`. With ``needs_all`` texts are asked also where no verdict hangs on it.
         """
         crossing = Crossing(rows.num_rows)
         parts: list[Sequence[int]] = []
@@ -124,11 +126,15 @@ class Answers:
         for answered in further:
             self._add(crossing, parts, answered)
         answered = _merged(crossing.crossed(), parts)
-        return self._with_texts(answered, rows, files) if self._by_text and rows.num_rows else answered
+        if not self._by_text or not rows.num_rows:
+            return answered
+        needed = [self._text_bits if needs_all else self._needed(answer) for answer in answered.answers]
+        return self._with_texts(answered, needed, rows, files)
 
-    def _with_texts(self, answered: Answered, rows: pa.Table, files: pa.Table | None) -> Answered:
-        """Ask the texts of those rows of which a rule still needs to know; what they are is known from all else."""
-        needed = list(map(self._needed, answered.answers))
+    def _with_texts(
+        self, answered: Answered, needed: Sequence[int], rows: pa.Table, files: pa.Table | None
+    ) -> Answered:
+        """Ask the texts of those rows of which it is needed; ``needed`` says by answer which bits are."""
         crossing = Crossing(rows.num_rows)
         crossing.add(answered.codes, len(answered.answers))
         parts: list[Sequence[int]] = [answered.answers]

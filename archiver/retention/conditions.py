@@ -138,7 +138,7 @@ class Vocabulary:
     _bits: dict[Any, int] = field(default_factory=dict)
 
     def bit(self, question: Any, leaf: Leaf) -> int:
-        """Return the bit of a question; ``leaf`` is how it is put, if nobody asked it yet."""
+        """Return the bit of a question, which may be its leaf; ``leaf`` is how it is put, if nobody asked it yet."""
         if question not in self._bits:
             self._bits[question] = 1 << len(self.leaves)
             self.leaves.append(leaf)
@@ -290,7 +290,8 @@ class _Compiler:
     def _regex(self, patterns: tuple[str, ...]) -> int:
         bits = 0
         for pattern in patterns:
-            bits |= self.messages.bit(("regex", pattern), RegexLeaf("plain_text", pattern))
+            leaf = RegexLeaf("plain_text", pattern)
+            bits |= self.messages.bit(leaf, leaf)
         return bits
 
     def _source(self, sources: tuple[str, ...]) -> int:
@@ -299,7 +300,8 @@ class _Compiler:
     def _sent(self, sent: Any) -> int:
         first = None if sent.after is None else sent.after.toordinal()
         end = None if sent.before is None else sent.before.toordinal()
-        return self.messages.bit(("sent", first, end), DayLeaf(first, end))
+        leaf = DayLeaf(first, end)
+        return self.messages.bit(leaf, leaf)
 
     def _label(self, names: tuple[str, ...]) -> int:
         bits = 0
@@ -322,7 +324,8 @@ class _Compiler:
         return bits
 
     def _size(self, size: Any) -> int:
-        return self.files.bit(("size", size.min, size.max), SizeLeaf(size.min, size.max))
+        leaf = SizeLeaf(size.min, size.max)
+        return self.files.bit(leaf, leaf)
 
 
 def _mime_test(patterns: tuple[str, ...]) -> Callable[[str | None], bool]:

@@ -127,8 +127,8 @@ def without(rows: pa.Table, keys: frozenset[Key] | set[Key]) -> pa.BooleanArray:
     """Return which rows are of none of these messages."""
     uids = pa.array(sorted({uid for _, uid in keys}), pa.string())
     suspect = pc.is_in(rows.column("message_uid"), value_set=uids)
-    if not pc.any(suspect, min_count=0).as_py():
-        return pc.invert(_one(suspect))
+    if not pc.any(suspect).as_py():
+        return pc.invert(suspect).combine_chunks()
     suspects = dict(zip(_places(suspect), keys_of(rows.filter(suspect)), strict=True))
     gone = pa.array([index for index, key in suspects.items() if key in keys], pa.int64())
     return pc.invert(pc.is_in(pa.arange(0, rows.num_rows), value_set=gone))
@@ -152,7 +152,3 @@ def in_days(rows: pa.Table, days: frozenset[date]) -> pa.Table:
 def _places(mask: pa.Array | pa.ChunkedArray) -> list[int]:
     found: list[int] = pc.indices_nonzero(mask).to_pylist()
     return found
-
-
-def _one(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -126,7 +126,7 @@ class Evaluator:
 
         A file whose message is not among them is kept if a rule would have to ask it.
         """
-        matched, clocks = self._judged_files(rows, messages)
+        matched, clocks = self._judged_files(rows, messages, rows)
         return self._verdicts(matched, clocks)
 
     def rules_of_messages(self, rows: pa.Table, files: pa.Table | None = None) -> set[str]:
@@ -135,18 +135,24 @@ class Evaluator:
 
     def rules_of_files(self, rows: pa.Table, messages: pa.Table | None = None) -> set[str]:
         """Return the names of the rules that match any of these files, also of those that only move data."""
-        return self._names(self._files.matched(rows, messages))
+        return self._names(self._files.matched(rows, messages, files=rows))
 
     def explain_message(self, rows: pa.Table, files: pa.Table | None = None) -> Explanation:
         """Return what every rule says of one message, given all its rows and those of its files."""
         matched, clocks = self._judged_messages(rows, files)
         return self._explanation(matched, clocks, self._messages.reasons(rows, files))
 
-    def explain_file(self, rows: pa.Table, messages: pa.Table | None = None) -> Explanation:
-        """Return what every rule says of one file, given all its rows and those of its message."""
-        matched, clocks = self._judged_files(rows, messages)
+    def explain_file(
+        self, rows: pa.Table, messages: pa.Table | None = None, *, files: pa.Table | None = None
+    ) -> Explanation:
+        """Return what every rule says of one file, given all its rows and those of its message.
+
+        ``files`` are the rows of all files of its message, if it has several: an expression may ask for any of them.
+        """
+        files = rows if files is None else files
+        matched, clocks = self._judged_files(rows, messages, files)
         of_file = None if messages is None else messages_among(messages, rows)
-        return self._explanation(matched, clocks, self._files.reasons(rows, of_file))
+        return self._explanation(matched, clocks, self._files.reasons(rows, of_file, files=files))
 
     def _judged_messages(self, rows: pa.Table, files: pa.Table | None) -> tuple[Answered, _Clocks]:
         matched = self._messages.matched(rows, files)
@@ -157,11 +163,11 @@ class Evaluator:
             departed_on = None if departed_on is None else repeated.greatest(departed_on)
         return matched, _Clocks(sent_ms, self._activity_days(rows, self._messages.rules), departed_on)
 
-    def _judged_files(self, rows: pa.Table, messages: pa.Table | None) -> tuple[Answered, _Clocks]:
+    def _judged_files(self, rows: pa.Table, messages: pa.Table | None, files: pa.Table) -> tuple[Answered, _Clocks]:
         messages = None if messages is None else messages_among(messages, rows)
-        matched = self._files.matched(rows, messages)
-        files = groups_of(rows, "chat_id", "message_uid", "ordinal")
-        matched = _spread(files, files.union(matched))
+        matched = self._files.matched(rows, messages, files=files)
+        items = groups_of(rows, "chat_id", "message_uid", "ordinal")
+        matched = _spread(items, items.union(matched))
         owners = groups_of(rows, "chat_id", "message_uid")
         sent_ms = pc.take(*owners.greatest(instants_ms(rows)), owners.numbers)
         departed_on = None

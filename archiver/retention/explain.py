@@ -117,7 +117,7 @@ def explain(archive: Archive, head: Head, policy: Policy, uid: str, *, chat_id: 
     judged = _Judged(evaluator, coverage, as_of_ms)
     items = [judged.message(messages, files)] if messages.num_rows else []
     ordinals = sorted(set(files.column("ordinal").to_pylist()))
-    items += [judged.file(files.filter(pc.equal(files.column("ordinal"), one)), messages, one) for one in ordinals]
+    items += [judged.file(files, messages, one) for one in ordinals]
     if _PUSH.fullmatch(uid):
         rules = PushRules(policy, context)
         items += [judged.push(rows, rules) for rows in _pushes(archive.store, head, uid)]
@@ -142,15 +142,16 @@ class _Judged:
         return self._explained("message", None, messages, said, self.coverage.of_messages(messages, files))
 
     def file(self, files: pa.Table, messages: pa.Table, ordinal: int) -> Explained:
-        said = self.evaluator.explain_file(files, messages)
-        clock = messages if messages.num_rows else files
-        found = self._explained("file", ordinal, clock, said, self.coverage.of_files(files, messages))
+        rows = files.filter(pc.equal(files.column("ordinal"), ordinal))
+        said = self.evaluator.explain_file(rows, messages, files=files)
+        clock = messages if messages.num_rows else rows
+        found = self._explained("file", ordinal, clock, said, self.coverage.of_files(rows, messages, files=files))
         return Explained(
             kind="file",
             ordinal=ordinal,
             state=found.state,
             sent_at=found.sent_at,
-            rows=files.num_rows,
+            rows=rows.num_rows,
             goes_at=found.goes_at,
             retained_until=found.retained_until,
             explanation=said,

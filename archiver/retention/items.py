@@ -87,18 +87,11 @@ def repeated_messages(rows: pa.Table) -> Repeated | None:
     """Return the rows of messages that have several, None if none has.
 
     Of several rows of a message all but one at least are of a version above 1, which costs far less to see than equal uids.
-    Where no versions are given uids are compared. Of rows that the archive keeps under one version, because one completes the
-    other, the later ones must have been numbered on before (`archiver.retention.leaving.numbered_by_uid`).
+    Of rows that the archive keeps under one version, because one completes the other, the later ones must have been numbered on
+    before (`archiver.retention.leaving.numbered_by_uid`).
     """
     uids = rows.column("message_uid")
-    if "version" in rows.column_names:
-        later = uids.filter(pc.greater(rows.column("version"), 1))
-        candidates = pc.unique(later)
-    else:
-        indices, values = distinct(uids)
-        counts = pc.value_counts(indices)
-        often = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-        candidates = pa.array(values, pa.string()).take(often)
+    candidates = pc.unique(uids.filter(pc.greater(rows.column("version"), 1)))
     if not len(candidates):
         return None
     mask = flat(pc.is_in(uids, value_set=candidates))

@@ -17,7 +17,6 @@ from archiver.archive.reader import PlacedHold
 from archiver.retention.coverage import Coverage
 from archiver.retention.evaluate import Evaluator, Verdicts
 from archiver.retention.leaving import (
-    BYTES_COLUMN,
     FILE_COLUMNS,
     MESSAGE_COLUMNS,
     Leaving,
@@ -82,12 +81,11 @@ class Judge:
         self._senders = None if senders is None else pa.array(sorted(senders), pa.string())
         of_senders = () if senders is None else SENDER_COLUMNS
         self.message_columns = _distinct(MESSAGE_COLUMNS, of_senders, evaluator.message_columns)
-        self.file_columns = _distinct(FILE_COLUMNS, evaluator.file_columns)
-        held = tuple(coverage.message_columns) if coverage.holds else ()
         # What only holds ask for is read only where something would leave.
-        self.further_message_columns = tuple(name for name in held if name not in self.message_columns)
-        held = tuple(coverage.file_columns) if coverage.holds else ()
-        self.file_columns = _distinct(self.file_columns, held)
+        self.further_message_columns = tuple(
+            name for name in coverage.message_columns if name not in self.message_columns
+        )
+        self.file_columns = _distinct(FILE_COLUMNS, evaluator.file_columns, coverage.file_columns)
 
     @property
     def holds(self) -> Mapping[str, PlacedHold]:
@@ -102,17 +100,19 @@ class Judge:
         of_messages = self._of_messages(_numbered(messages), files)
         of_files = self._of_files(files, _of_same(messages, files))
         leave = leaving_by(self.horizon_ms, of_messages), leaving_by(self.horizon_ms, of_files)
-        if not any(pc.any(mask, min_count=0).as_py() for mask in leave):
+        if not any(pc.any(mask).as_py() for mask in leave):
             return nothing(self.holds)
-        whole = complete(messages) if self.further_message_columns and self.holds else messages
+        whole = complete(messages) if self.further_message_columns else messages
         parts = []
-        if pc.any(leave[0], min_count=0).as_py():
+        if pc.any(leave[0]).as_py():
             rows = whole.filter(leave[0])
             masks = self._coverage.of_messages(rows, _of_same(files, rows)) if self.holds else {}
             parts.append(to_items("message", rows, of_messages.filter(leave[0]), masks))
-        if pc.any(leave[1], min_count=0).as_py():
+        if pc.any(leave[1]).as_py():
             rows = files.filter(leave[1])
-            masks = self._coverage.of_files(rows, _of_same(whole, rows)) if self.holds else {}
+            masks = {}
+            if self.holds:
+                masks = self._coverage.of_files(rows, _of_same(whole, rows), files=_of_same(files, rows))
             parts.append(to_items("file", rows, of_files.filter(leave[1]), masks))
         return joined(parts, holds=self.holds)
 
@@ -232,8 +232,6 @@ def _numbered(messages: pa.Table) -> pa.Table:
 
 def _of_same(rows: pa.Table, others: pa.Table) -> pa.Table:
     """Return the rows that may be about the same messages as others: those with a uid of theirs."""
-    if not rows.num_rows:
-        return rows
     return rows.filter(pc.is_in(rows.column("message_uid"), value_set=_one(others.column("message_uid"))))
 
 
@@ -243,17 +241,16 @@ def _joined_keys(rows: pa.Table) -> pa.Array:
 
 
 def _never(count: int) -> Verdict:
-    return Verdict(pa.nulls(count, pa.int64()), pa.nulls(count, pa.string()), pa.nulls(count, pa.string()))
+    no_text = pa.nulls(count, pa.string())
+    return Verdict(pa.nulls(count, pa.int64()), no_text, no_text)
 
 
 def _distinct(*names: tuple[str, ...]) -> tuple[str, ...]:
-    found = dict.fromkeys(name for group in names for name in group)
-    found.pop(BYTES_COLUMN, None)
-    return tuple(found)
+    return tuple(dict.fromkeys(name for group in names for name in group))
 
 
 def _decoded(values: Any) -> Any:
-    return pc.cast(values, pa.string()) if pa.types.is_dictionary(values.type) else values
+    return pc.cast(values, pa.string())
 
 
 def _one(values: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -59,7 +59,9 @@ class HoldCoverage(Protocol):
         """Return which rows of ``messages`` each hold covers."""
         ...
 
-    def of_files(self, rows: pa.Table, messages: pa.Table) -> Mapping[str, pa.BooleanArray]:
+    def of_files(
+        self, rows: pa.Table, messages: pa.Table, *, files: pa.Table | None = None
+    ) -> Mapping[str, pa.BooleanArray]:
         """Return which rows of ``files`` each hold covers."""
         ...
 
@@ -187,7 +189,9 @@ def _held_messages(store: Store, head: Head, touched: Touched, *, coverage: Hold
 
 def _held_files(store: Store, head: Head, touched: Touched, *, coverage: HoldCoverage) -> dict[str, set[int]]:
     rows = _going(store, touched, coverage.file_columns)
-    return _numbers(coverage.of_files(rows, _rows_of(store, head, "messages", rows, coverage.message_columns)), touched)
+    messages = _rows_of(store, head, "messages", rows, coverage.message_columns)
+    files = _rows_of(store, head, "files", rows, coverage.file_columns) if coverage.needs_files else None
+    return _numbers(coverage.of_files(rows, messages, files=files), touched)
 
 
 def _held_pushes(

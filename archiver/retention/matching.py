@@ -84,7 +84,7 @@ class Targets:
         if chats is None or self._sorted_chats is None:
             return found
         fits = pc.fill_null(pc.equal(pc.take(self._sorted_chats.slice(start), codes), chats), fill_value=True)
-        return pc.if_else(fits, found, pa.scalar(None, pa.int64()))
+        return pc.if_else(fits, found, None)
 
     def _near(self, codes: pa.Array) -> pa.Array:
         """Return where among the sorted items those with these uids stand."""
@@ -127,7 +127,7 @@ class Targets:
             keys = pc.add(pc.multiply_checked(keys, max(len(self._chat_numbers), 1)), chats)
         if self._has_ordinals:
             fits = pc.and_(pc.less(ordinals, self._ordinal_count), pc.greater_equal(ordinals, 0))
-            ordinal = pc.if_else(fits, pc.cast(ordinals, pa.int64()), pa.scalar(None, pa.int64()))
+            ordinal = pc.if_else(fits, pc.cast(ordinals, pa.int64()), None)
             keys = pc.add_checked(pc.multiply_checked(keys, self._ordinal_count), ordinal)
         return keys
 
@@ -145,7 +145,7 @@ def uids_carried(bodies: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 def _carried(body: bytes) -> Iterator[str]:
     for match in _CARRIED_UID.finditer(body):
-        yield (match[1] if match[1] is not None else match[2]).decode("utf-8", "replace")
+        yield (match[1] if match[1] is not None else match[2]).decode(errors="replace")
 
 
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -183,7 +183,9 @@ def _asked(
     for place, file in enumerate(item.files):
         row = files.slice(place, 1)
         explanation = evaluator.explain_file(
-            row.select(evaluator.file_columns), messages.select(evaluator.message_columns)
+            row.select(evaluator.file_columns),
+            messages.select(evaluator.message_columns),
+            files=files.select(evaluator.file_columns),
         )
         held = [
             name for name, mask in judge.coverage.of_files(row, messages, files=files).items() if pc.any(mask).as_py()

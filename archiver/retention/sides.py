@@ -28,7 +28,6 @@ class _Side(ABC):
     """The rules that are about one kind of item, as questions with a vocabulary for each of both tables."""
 
     def __init__(self, policy: Policy, context: Context, calendar: Calendar, *, on: str) -> None:
-        self._policy = policy
         messages, files = Vocabulary(), Vocabulary()
         self._compiled = compile_rules(policy, context, on=on, messages=messages, files=files)
         self.rules: list[Rule] = [one.rule for one in self._rules()]
@@ -89,22 +88,23 @@ class MessageSide(_Side):
 
     def reasons(self, rows: pa.Table, files: pa.Table | None) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one message, and what does not."""
-        answers = self._answered(rows, files).answers
+        answers = self._answered(rows, files, needs_all=True).answers
         return [
             ((), ("on",)) if one is None else _best([self._reasons_of(place, one, answer) for answer in answers])
             for place, one in enumerate(self._compiled)
         ]
 
-    def _answered(self, rows: pa.Table, files: pa.Table | None) -> Answered:
+    def _answered(self, rows: pa.Table, files: pa.Table | None, *, needs_all: bool = False) -> Answered:
         if not self.needs_files:
-            return self._asks_messages.of(rows)
+            return self._asks_messages.of(rows, needs_all=needs_all)
         if files is None:
             raise ValueError("the policy judges messages with their files, and none were handed in")
         owners = messages_of(files)
         of_files = owners.groups.union(self._mapped(self._asks_files.of(files), self._file_meaning))
         none = len(of_files.answers)
         by_row = pc.fill_null(pc.take(of_files.codes, owners.places_of(rows)), none)
-        return self._asks_messages.of(rows, Answered(by_row, [*of_files.answers, 0]), files=files)
+        answered = Answered(by_row, [*of_files.answers, 0])
+        return self._asks_messages.of(rows, answered, files=files, needs_all=needs_all)
 
     def _file_meaning(self, answers: int) -> int:
         meaning = 1
@@ -153,14 +153,16 @@ class FileSide(_Side):
         self.is_missing = 1 << len(policy.rules)
         """The bit of a file whose message is not there though a rule would have to ask it."""
 
-    def matched(self, rows: pa.Table, messages: pa.Table | None) -> Answered:
-        """Return which rules match each row of ``files``."""
-        return self._mapped(self._answered(rows, messages), self._matching)
+    def matched(self, rows: pa.Table, messages: pa.Table | None, *, files: pa.Table) -> Answered:
+        """Return which rules match each row of ``files``, of which ``files`` are all of their messages."""
+        return self._mapped(self._answered(rows, messages, files), self._matching)
 
-    def reasons(self, rows: pa.Table, messages: pa.Table | None) -> list[Reasons]:
+    def reasons(self, rows: pa.Table, messages: pa.Table | None, *, files: pa.Table) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = [0] if messages is None else self._asks_messages.of(messages, files=rows).answers
+        of_messages = [0]
+        if messages is not None:
+            of_messages = self._asks_messages.of(messages, files=files, needs_all=True).answers
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
@@ -171,17 +173,17 @@ class FileSide(_Side):
             reasons.append((asked[0] + own[0], asked[1] + own[1]))
         return reasons
 
-    def _answered(self, rows: pa.Table, messages: pa.Table | None) -> Answered:
+    def _answered(self, rows: pa.Table, messages: pa.Table | None, files: pa.Table) -> Answered:
         if not self.needs_messages:
             return self._asks_files.of(rows)
         if messages is None:
             raise ValueError("the policy judges files with their messages, and none were handed in")
         owners = messages_of(messages)
-        united = owners.groups.union(self._mapped(self._asks_messages.of(messages, files=rows), self._message_meaning))
+        united = owners.groups.union(self._mapped(self._asks_messages.of(messages, files=files), self._message_meaning))
         if self._asks_message:
             alone = Answered(taken([0], pa.nulls(rows.num_rows)), [self.is_missing << self._above])
         else:
-            alone = self._mapped(self._asks_messages.of(rows), self._message_meaning)
+            alone = self._mapped(self._asks_messages.of(rows, files=files), self._message_meaning)
         places = owners.places_of(rows)
         by_row = pc.coalesce(pc.take(united.codes, places), pc.add(alone.codes, len(united.answers)))
         return self._asks_files.of(rows, Answered(by_row, [*united.answers, *alone.answers]))

@@ -41,7 +41,7 @@ class Straddling:
 def without_first(rows: pa.Table) -> set[Key]:
     """Return the items of which these rows have later versions and not the first."""
     later = are_later(rows)
-    if not pc.any(later, min_count=0).as_py():
+    if not pc.any(later).as_py():
         return set()
     keys = set(keys_of(rows.filter(later)))
     return keys - set(keys_of(only(rows.filter(pc.invert(later)), keys)))

@@ -179,7 +179,7 @@ def _spans(changes: Sequence[tuple[int, bool]], looks: Sequence[int], *, is_prov
         if is_in and since is None:
             since = _came(at_ms, looks, after=left_at, is_proven=is_proven)
         elif not is_in:
-            if since is None and number == 0:
+            if number == 0:
                 since = ALWAYS_MS  # nobody leaves who was not there
             if since is not None:
                 spans.append((since, at_ms))
@@ -244,10 +244,8 @@ def _directory(users: pa.Table, channels: pa.Table, conversations: pa.Table) -> 
             chats.setdefault(chat_id, set()).add(name)
     return Directory(
         people={
-            user_id: Known(
-                names=tuple(sorted(names.get(user_id, set()) - {""})), emails=tuple(sorted(addresses.get(user_id, ())))
-            )
-            for user_id in names.keys() | addresses.keys()
+            user_id: Known(names=tuple(sorted(found - {""})), emails=tuple(sorted(addresses.get(user_id, ()))))
+            for user_id, found in names.items()
         },
         chats={chat_id: Known(names=tuple(sorted(found))) for chat_id, found in chats.items()},
     )

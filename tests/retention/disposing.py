@@ -56,7 +56,9 @@ class NoHolds:
     def of_messages(self, rows: pa.Table, files: pa.Table | None = None) -> Mapping[str, pa.BooleanArray]:
         return {}
 
-    def of_files(self, rows: pa.Table, messages: pa.Table) -> Mapping[str, pa.BooleanArray]:
+    def of_files(
+        self, rows: pa.Table, messages: pa.Table, *, files: pa.Table | None = None
+    ) -> Mapping[str, pa.BooleanArray]:
         return {}
 
     def of_pushes(self, rows: pa.Table) -> Mapping[str, pa.BooleanArray]:

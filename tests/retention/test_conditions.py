@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from archiver.clock import DAY_MS
+from archiver.retention.conditions import AmongLeaf, ValueLeaf, Vocabulary, compile_rules
 from archiver.retention.context import Context
 from archiver.retention.evaluate import Evaluator
 from archiver.retention.patterns import glob_matcher
@@ -171,6 +172,8 @@ def test_a_message_is_matched_by_any_of_its_files() -> None:
     ]
     assert matches({"has_file": True}, *rows, with_files=attached) == [True, True, False]
     assert matches({"has_file": False}, *rows, with_files=attached) == [False, False, True]
+    assert matches({}, *rows, exclude={"has_file": True}, with_files=attached) == [False, False, True]
+    assert matches({}, *rows, exclude={"has_file": False}, with_files=attached) == [True, True, False]
     assert matches({"mime": "IMAGE/*"}, *rows, with_files=attached) == [True, True, False]
     assert matches({"mime": "text/plain"}, *rows, with_files=attached) == [True, False, False]
     assert matches({"size": {"min": "10MB"}}, *rows, with_files=attached) == [False, True, False]
@@ -208,6 +211,7 @@ def test_what_two_rules_ask_of_a_file_is_told_apart() -> None:
         {"delete": "2y", "on": "files", "match": {"size": {"min": 20, "max": 30}}},
         {"delete": "3y", "on": "files", "match": {"mime": "image/*", "size": {"min": 40}}},
         {"delete": "4y", "on": "files", "match": {"mime": "text/*", "size": {"min": 40}}},
+        {"retain": "9y", "on": "files", "match": {"mime": "audio/*"}},
     ]
     attached = [
         file("m-1", 0, size=10),
@@ -266,6 +270,19 @@ def test_two_rules_that_ask_one_thing_of_different_values_are_told_apart(
 @pytest.mark.parametrize("never", [{"regex": "never said"}, {"words": "never"}, {"label": "deal"}, {"app": "none"}])
 def test_a_key_that_does_not_hold_is_not_made_up_for_by_another(never: dict[str, Any]) -> None:
     assert matches({"kind": "channel", **never}, message("m-7")) == [False]
+
+
+def test_a_label_of_many_messages_is_asked_of_their_column_at_once() -> None:
+    """Not of each uid by itself: nearly every row has another."""
+    vocabulary = Vocabulary()
+    labels = {"deal": {"messages": ["m-1", "m-2"], "chats": [DIRECT]}}
+    rules = policy(
+        {"delete": "1y", "match": {"label": "deal"}}, {"retain": "1y", "match": {"label": "deal"}}, labels=labels
+    )
+    compile_rules(rules, CONTEXT, on="messages", messages=vocabulary, files=Vocabulary())
+    of_messages, of_chats = vocabulary.leaves
+    assert of_messages == AmongLeaf("message_uid", frozenset({"m-1", "m-2"}))
+    assert isinstance(of_chats, ValueLeaf)
 
 
 def test_every_key_must_hold_and_no_key_under_not_may() -> None:
@@ -332,9 +349,9 @@ class TestFiles:
 
     def test_what_is_not_handed_in_is_a_mistake_of_the_caller(self) -> None:
         evaluator = self.rules({"match": {"mime": "image/*"}, "delete": "1y"})
-        with pytest.raises(ValueError, match="with their files"):
+        with pytest.raises(ValueError, match=r"^the policy judges messages with their files, and none were handed in$"):
             evaluator.of_messages(messages([message()]))
-        with pytest.raises(ValueError, match="with their messages"):
+        with pytest.raises(ValueError, match=r"^the policy judges files with their messages, and none were handed in$"):
             evaluator.of_files(files([file()]))
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from archiver.archive.ledger import HoldChange, HoldScope
 from archiver.archive.reader import PlacedHold
-from archiver.retention.coverage import Coverage, any_of, read_coverage
+from archiver.expression import Directory, Known
+from archiver.retention.coverage import Coverage, Doubt, any_of, read_coverage
 from archiver.scope.membership import Membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
@@ -187,6 +188,64 @@ class TestOtherParts:
         assert [doubt.code for doubt in coverage.doubts] == ["unread-expression"]
 
 
+def test_what_a_hold_may_not_cover_is_told_of_each_with_what_to_do() -> None:
+    holds = {
+        "unread": placed(expression="((", chats=("g:gone",)),
+        "shrinking": placed(expression="NOT from:ann", custodians=("nobody@acme.com", "u:guest", "u:cid")),
+    }
+    coverage = Coverage(holds, knowing(HISTORY, users=frozenset({"u:cid"})))
+    by_id = (
+        "Flock tells the addresses only of users who installed the app: name the user by the id instead, which "
+        '`archiver query "SELECT user_id, first_name, last_name, email FROM users"` lists'
+    )
+    assert coverage.doubts == (
+        Doubt(
+            "shrinking",
+            "may-shrink",
+            "the expression 'NOT from:ann' leaves out what may become true of a message later, by a new name or a file, "
+            "and what it covered would be let go of then",
+            "if that is not meant, say what to hold and not what to leave out",
+        ),
+        Doubt(
+            "unread",
+            "unread-expression",
+            "the expression '((' cannot be read (search expression, character 2: nothing closes this parenthesis), so the "
+            "hold covers whatever meets its other parts",
+            "use the version that it was placed with, or a newer one",
+        ),
+        Doubt(
+            "shrinking",
+            "unknown-custodian",
+            "the directory knows nobody with the address 'nobody@acme.com'; nothing is covered for it until somebody has it",
+            by_id,
+        ),
+        Doubt(
+            "shrinking",
+            "unknown-custodian",
+            "the directory knows nobody called 'u:guest'; only what bears this id as its sender or in its chat is covered",
+            by_id,
+        ),
+        Doubt(
+            "shrinking",
+            "no-channels",
+            "no list of members ever showed 'u:cid', so that of channels only what they sent is covered",
+            "name the channels by --channel in a hold of their own if they were in any",
+        ),
+        Doubt(
+            "unread",
+            "unknown-chat",
+            "the directory knows no chat 'g:gone'; the hold covers it as soon as there is one",
+            'if it is misspelt, place the hold anew; `archiver query "SELECT chat_id, name FROM conversations"` lists chats',
+        ),
+    )
+
+
+def test_what_a_hold_comes_to_says_what_is_searched_and_whom_that_means_now() -> None:
+    known = knowing(HISTORY, directory=Directory(people={"u:ann": Known(names=("Ann",))}))
+    reach = Coverage({"h": placed(expression="from:ann merger", zone="Europe/Berlin")}, known).reaches["h"]
+    assert (reach.search, reach.meant) == (("from:ann merger", "Europe/Berlin"), (("u:ann",),))
+
+
 @pytest.mark.parametrize(
     ("first_ms", "last_ms", "may"), [(5, 9, False), (5, 10, True), (12, 15, True), (19, 30, True), (20, 30, False)]
 )
@@ -240,7 +299,8 @@ def test_only_the_columns_that_are_asked_for_are_needed() -> None:
     for hold in (placed(custodians=("u:ann",)), placed(chats=("g:hall",)), placed(until_ms=9)):
         coverage = Coverage({"h": hold}, knowing(HISTORY))
         assert coverage.of_messages(rows.select(coverage.message_columns))["h"].to_pylist() == [True]
-    assert set(Coverage({"h": placed(until_ms=9)}, knowing()).message_columns) == {"chat_id", "message_uid", "sent_at"}
+    for coverage in (Coverage({"h": placed(until_ms=9)}, knowing()), Coverage({}, Membership())):
+        assert coverage.message_columns == coverage.file_columns == ("chat_id", "message_uid", "sent_at")
 
 
 def test_where_nothing_is_held_nothing_is_covered() -> None:

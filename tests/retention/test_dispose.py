@@ -24,8 +24,10 @@ from archiver.archive.reader import Archive, Head, files_of, open_files
 from archiver.clock import DAY_MS, day_of
 from archiver.errors import DamageFoundError, RefusedError
 from archiver.retention.certificate import lines_of, load_certificate
+from archiver.retention.coverage import Coverage
 from archiver.retention.erasing import Erasure, finish_disposals
 from archiver.retention.plan_document import ITEMS, Plan, PlanLimits, items_digest, load_plan, store_plan
+from archiver.scope.membership import Membership
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import (
@@ -64,6 +66,7 @@ from tests.retention.disposing import (
     rows_in,
     secret_of,
 )
+from tests.retention.hold_steps import placed
 from tests.retention.late_listing import LateListing
 from tests.retention.plans import message_item, plan_of
 
@@ -424,7 +427,9 @@ class Held(NoHolds):
             for hold, word in self.words.items()
         }
 
-    def of_files(self, rows: pa.Table, messages: pa.Table) -> Mapping[str, pa.BooleanArray]:
+    def of_files(
+        self, rows: pa.Table, messages: pa.Table, *, files: pa.Table | None = None
+    ) -> Mapping[str, pa.BooleanArray]:
         masks = {}
         for hold, mask in self.of_messages(messages).items():
             held = messages.filter(mask)
@@ -458,6 +463,21 @@ class TestHoldsPlacedSince:
         assert done.certificate.items == {"message": 1, "file": 1}
         assert done.certificate.blobs == ()
         assert {row["message_uid"] for row in rows_in(archive.store, done.head, "files")} >= {FILED[1]}
+
+    def test_a_hold_that_searches_for_files_keeps_those_of_messages_that_have_one(
+        self, built: tuple[Archive, Head]
+    ) -> None:
+        """Not the files of every message: whether one has what is searched for, its other files are asked."""
+        archive, head = built
+        picture = file_row(FILED, 3, None, **PENDING, mime="image/png")
+        head = add(archive, head, {"files": [picture]})
+        plan = plan_for(archive, head, [], [(*FILED, 0), (*SHARED, 0)])
+        coverage = Coverage({"acme": placed(expression="mime:image/*")}, Membership())
+        done = apply(archive, _hold(archive, head, "place"), plan, coverage=coverage)
+        assert {share.hold: share.items for share in done.certificate.held} == {"acme": 1}
+        left = {(row["message_uid"], row["ordinal"]) for row in rows_in(archive.store, done.head, "files")}
+        assert (FILED[1], 0) in left
+        assert (SHARED[1], 0) not in left
 
     def test_where_all_is_held_nothing_is_done(self, built: tuple[Archive, Head]) -> None:
         archive, head = built

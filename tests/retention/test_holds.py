@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -20,11 +21,13 @@ from archiver.errors import RefusedError, StoreUnreachableError, UsageError
 from archiver.retention.holds import (
     COMMIT_TRIES_MAX,
     REASON_CHARACTERS_MAX,
+    WORD_CHARACTERS_MAX,
     WORDS_MAX,
     Placement,
     Registrar,
     checked,
     history,
+    is_in_force,
     place,
     release,
 )
@@ -55,6 +58,57 @@ def asked(name: str = "smith", scope: HoldScope = SCOPE, reason: str = "Smith v.
     return Placement(name, scope, reason, **further)
 
 
+# What cannot be a hold, what is said of it, and what to do.
+REFUSED = [
+    (
+        asked("a b"),
+        "'a b' is no name for a hold",
+        "use 1 to 64 letters, digits, dots, hyphens and underscores, such as smith-v-acme, a letter or digit at both ends",
+    ),
+    (
+        asked(scope=HoldScope(custodians=("x" * (WORD_CHARACTERS_MAX + 1),))),
+        f"'{'x' * WORD_CHARACTERS_MAX}' cannot be a custodian",
+        "write 1 to 512 printable characters",
+    ),
+    (asked(scope=HoldScope(chats=("",))), "'' cannot be a chat", "write 1 to 512 printable characters"),
+    (
+        asked(scope=HoldScope(chats=tuple(map(str, range(WORDS_MAX + 1))))),
+        "a hold names at most 10000 of each kind",
+        "place several holds",
+    ),
+    (
+        asked(scope=HoldScope(custodians=("*@acme.com",))),
+        "'*@acme.com' names nobody: custodians are named one by one",
+        "name each by the user id or the e-mail address",
+    ),
+    (
+        asked(scope=HoldScope(from_at_ms=5, until_ms=5)),
+        "the hold smith ends before it begins",
+        "exchange the first day and the last",
+    ),
+    (
+        asked(scope=HoldScope(expression="merger", zone="Nowhere/Land")),
+        "there is no time zone 'Nowhere/Land'",
+        "name one of the IANA database, such as Europe/Berlin or UTC",
+    ),
+    (
+        asked(scope=HoldScope()),
+        "the hold smith says nothing of what it covers",
+        "name custodians, channels, conversations, dates or a search; or say `everything` alone if all is meant",
+    ),
+    (
+        asked(everything=True),
+        "the hold smith covers everything and says what it covers, which is not one thing",
+        "name custodians, channels, conversations, dates or a search; or say `everything` alone if all is meant",
+    ),
+    (
+        asked(reason=""),
+        "the hold smith needs a reason of 1 to 2000 printable characters",
+        "give --reason, such as the matter's name and number: it stays in the ledger",
+    ),
+]
+
+
 @pytest.fixture
 def store() -> Store:
     store = MemoryStore()
@@ -65,7 +119,7 @@ def store() -> Store:
 class TestPlacing:
     def test_the_ledger_says_who_placed_what_when_and_why(self, store: Store) -> None:
         placed = place(registrar(store), asked())
-        assert placed.is_new
+        assert (placed.name, placed.is_new) == ("smith", True)
         (entry,) = [entry for entry, _ in Archive.open(store).entries()]
         assert (entry.kind, entry.actor, entry.at, entry.added) == ("hold", "lawyer", to_text(AT_MS), ())
         assert entry.hold is not None
@@ -88,14 +142,28 @@ class TestPlacing:
 
     def test_another_scope_under_a_name_in_use_is_refused(self, store: Store) -> None:
         place(registrar(store), asked())
-        with pytest.raises(RefusedError, match="another scope, placed by lawyer"):
-            place(registrar(store), asked(scope=HoldScope(custodians=("u:ann", "u:bob"))))
+        other = asked(scope=HoldScope(custodians=("u:ann", "u:bob")))
+        with pytest.raises(RefusedError) as raised:
+            place(registrar(store), other)
+        what = f"the hold smith is in force with another scope, placed by lawyer at {to_text(AT_MS)}"
+        assert raised.value.what == what
+        assert raised.value.next_step == (
+            "choose another name: several holds add up; `archiver hold show smith` tells what this one covers"
+        )
+        with pytest.raises(RefusedError) as raised:
+            is_in_force(Archive.open(store).head(), replace(other, place="holds.yaml:3"))
+        assert raised.value.what == f"holds.yaml:3: {what}"
         assert Archive.open(store).head().holds["smith"].scope == SCOPE
 
     def test_a_name_that_differs_in_its_case_alone_is_refused(self, store: Store) -> None:
         place(registrar(store), asked())
-        with pytest.raises(RefusedError, match="would be taken for it"):
+        with pytest.raises(RefusedError) as raised:
             place(registrar(store), asked("Smith"))
+        assert raised.value.what == "the hold smith is in force, and Smith would be taken for it"
+        assert raised.value.next_step == "choose a name that differs in more than its case"
+        with pytest.raises(RefusedError) as raised:
+            is_in_force(Archive.open(store).head(), asked("Smith", place="holds.yaml:3"))
+        assert raised.value.what.startswith("holds.yaml:3: the hold smith")
 
     @pytest.mark.parametrize("name", ["", "-x", "x-", "a b", "a/b", "../x", "ä", "x" * 65, "a\nb", ".", "a\x1b[2J"])
     def test_a_name_is_a_safe_identifier(self, store: Store, name: str) -> None:
@@ -140,14 +208,27 @@ class TestPlacing:
         with pytest.raises(UsageError, match="names nobody"):
             checked(asked(scope=HoldScope(custodians=(pattern,))))
 
+    def test_an_id_is_no_pattern_whatever_stands_in_it(self) -> None:
+        assert checked(asked(scope=HoldScope(custodians=("import:irc:a*",)))).scope.custodians == ("import:irc:a*",)
+
+    def test_words_and_reasons_may_be_so_long_and_no_longer(self) -> None:
+        scope, reason = HoldScope(chats=("x" * WORD_CHARACTERS_MAX,)), "r" * REASON_CHARACTERS_MAX
+        assert checked(asked(scope=scope, reason=reason)) == asked(scope=scope, reason=reason)
+
+    @pytest.mark.parametrize("line", ["", "holds.yaml:3"])
+    @pytest.mark.parametrize(("placement", "what", "next_step"), REFUSED)
+    def test_what_is_wrong_is_said_with_where_it_was_written_and_what_to_do(
+        self, placement: Placement, what: str, next_step: str, line: str
+    ) -> None:
+        with pytest.raises(UsageError) as raised:
+            checked(replace(placement, place=line))
+        assert raised.value.what == (f"{line}: {what}" if line else what)
+        assert raised.value.next_step == next_step
+
     def test_days_in_an_expression_are_those_of_utc_unless_a_zone_is_named(self) -> None:
         assert checked(asked(scope=HoldScope(expression="merger"))).scope.zone == "UTC"
         assert checked(asked(scope=HoldScope(expression="merger", zone="Asia/Kolkata"))).scope.zone == "Asia/Kolkata"
         assert checked(asked(scope=HoldScope(custodians=("u:ann",), zone="Asia/Kolkata"))).scope.zone is None
-
-    def test_what_is_wrong_is_said_with_where_it_was_written(self) -> None:
-        with pytest.raises(UsageError, match=r"^holds\.yaml:3: "):
-            checked(asked("a b", place="holds.yaml:3"))
 
 
 class TestReleasing:
@@ -167,22 +248,36 @@ class TestReleasing:
             release(registrar(store), "smith-v-acne", reason="settled")
         assert raised.value.next_step == "did you mean smith-v-acme?"
 
+    def test_of_many_names_that_are_near_the_nearest_three_are_told(self, store: Store) -> None:
+        for number in range(1, 5):
+            place(registrar(store), asked(f"smith-{number}"))
+        with pytest.raises(UsageError) as raised:
+            release(registrar(store), "smith-v", reason="settled")
+        told = raised.value.next_step.removeprefix("did you mean ").removesuffix("?").split(" or ")
+        assert len(told) == 3
+        assert set(told) < {f"smith-{number}" for number in range(1, 5)}
+
     def test_the_release_of_another_hold_is_not_told_of_a_name_that_none_ever_had(self, store: Store) -> None:
         place(registrar(store), asked())
         release(registrar(store), "smith", reason="settled")
         with pytest.raises(UsageError) as caught:
             release(registrar(store), "jones", reason="settled")
-        assert "released" not in str(caught.value)
+        assert caught.value.what == "no hold is called 'jones'"
+        assert caught.value.next_step == "`archiver hold list` has those in force"
 
     def test_one_that_was_released_before_is_told_with_who_and_when(self, store: Store) -> None:
         place(registrar(store), asked())
         release(registrar(store), "smith", reason="settled")
-        with pytest.raises(UsageError, match=f"lawyer released it at {to_text(AT_MS)}, in entry 2"):
+        with pytest.raises(UsageError) as raised:
             release(registrar(store), "smith", reason="settled")
+        assert raised.value.what == (
+            f"the hold smith is not in force: lawyer released it at {to_text(AT_MS)}, in entry 2"
+        )
+        assert raised.value.next_step == "`archiver hold list --all` has the history of all holds"
 
     def test_a_reason_is_required(self, store: Store) -> None:
         place(registrar(store), asked())
-        with pytest.raises(UsageError, match="needs a reason"):
+        with pytest.raises(UsageError, match=r"^releasing the hold smith needs a reason"):
             release(registrar(store), "smith", reason=" ")
         assert "smith" in Archive.open(store).head().holds
 
@@ -243,15 +338,22 @@ class TestRaces:
             release(registrar(store), "smith", reason="settled")
             place(registrar(store), asked(scope=HoldScope(custodians=("u:bob",))))
 
-        with pytest.raises(RefusedError, match="placed anew"):
+        with pytest.raises(RefusedError) as raised:
             release(registrar(BusyStore(store, [others])), "smith", reason="settled")
+        assert raised.value.what == (
+            f"the hold smith was released and placed anew by lawyer at {to_text(AT_MS)}, while this command ran"
+        )
+        assert raised.value.next_step == (
+            "look at it with `archiver hold show smith`, and release it if that is still meant"
+        )
         assert Archive.open(store).head().holds["smith"].scope.custodians == ("u:bob",)
 
     def test_who_loses_again_and_again_is_told_that_nothing_was_added(self, store: Store) -> None:
         names = count(1)
-        others = [lambda: place(registrar(store), asked(f"other-{next(names)}"))] * COMMIT_TRIES_MAX
+        others = [lambda: place(registrar(store), asked(f"other-{next(names)}"))] * (COMMIT_TRIES_MAX + 1)
         with pytest.raises(HeadMovedError):
-            place(registrar(BusyStore(store, list(others))), asked())
+            place(registrar(BusyStore(store, others)), asked())
+        assert len(others) == 1
         assert "smith" not in Archive.open(store).head().holds
 
     def test_many_at_once_all_get_their_holds(self, store: Store) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from archiver.archive.schema import TABLES
 from archiver.archive.tables import rows_to_table
+from archiver.expression import Known
 from archiver.scope.membership import ALWAYS_MS, FOREVER_MS, merged, read_membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
@@ -68,7 +69,8 @@ class TestStays:
         assert known.stays({"u:ann", "u:bob"}) == {"g:a": ((ALWAYS_MS, 900),)}
 
     def test_whom_no_list_ever_showed_was_nowhere(self) -> None:
-        assert knowing([member("g:a", "u:bob", 100)]).stays({"u:ann"}) == {}
+        known = knowing([member("g:a", "u:bob", 100)])
+        assert known.stays({"u:ann"}) == known.stays(frozenset()) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,10 +103,16 @@ class TestWords:
         )
         assert known.chats_called("g:1") == {"g:1"}
         assert known.chats_called("#Deal-North") == {"g:1"}
-        assert known.chats_called("deal-*") == {"g:1", "g:2"}
+        assert known.chats_called("deal-*") == known.chats_called("#Deal-*") == {"g:1", "g:2"}
         assert known.chats_called("g:?") == {"g:1", "g:2", "g:3"}
         assert known.chats_called("[x]*") == {"g:3"}
         assert known.chats_called("deal") == frozenset()
+
+    def test_a_name_may_look_like_something_else(self) -> None:
+        """Like a name that is said with its sign, and like the two of a one-to-one chat."""
+        known = knowing(names={"#1 fans": frozenset({"g:1"}), "u:ann,u:bob": frozenset({"g:2"})})
+        assert known.chats_called("#1 Fans") == {"g:1"}
+        assert known.chats_called("u:ann,u:bob") == {"g:2", "u:ann,u:bob"}
 
     def test_a_name_that_two_chats_had_means_both(self) -> None:
         known = knowing(names={"sales": frozenset({"g:1", "g:2"})})
@@ -206,6 +214,12 @@ def test_people_are_found_by_every_name_and_address_that_they_ever_had() -> None
     assert found == {
         "ann old": ann, "ann new": ann, "Ann*": ann, "bob": bob, "Bob": bob, "cat@*": cat, "ann@acme.com": ann, "*": everybody,
     }  # fmt: skip
+    assert directory.people == {
+        "u:ann": Known(names=("Ann New", "Ann Old"), emails=("ann@acme.com",)),
+        "u:bob": Known(names=("Bob",)),
+        "u:cat": Known(emails=("cat@acme.com",)),
+        "u:dot": Known(),
+    }
 
 
 def test_an_archive_without_a_directory_knows_nobody() -> None:
