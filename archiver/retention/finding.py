@@ -2,7 +2,8 @@
 
 A day whose earliest row is too young for every rule is not read at all, and of the others only the columns that policy and holds ask for.
 A task has a few days in a row. Items whose rows lie further apart are judged again as a whole (`archiver.retention.straddling`). Memory is
-bounded by the tasks that run at the same time and by the items that are due; what only is counted takes none.
+bounded by the tasks that run at the same time and by the items that are due; of what only is counted, those whose uids state no time take
+as much as these.
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one task found: what is due, the counts, and the items that may have rows elsewhere."""
+    """What one task found: what is due, the counts, the items that may have rows elsewhere, and those of which only others can tell."""
 
     due: Leaving
     tally: Tally
     suspects: set[Key]
+    unplaced: pa.Table
 
 
 def find(
@@ -74,16 +76,18 @@ def find(
     passed_over = grouped((day for day in days if not chosen(day)), stretch_rows)
     stretches = [*judged, *passed_over]
     due: dict[int, Leaving] = {}
+    keys: dict[int, pa.Table] = {}
     tally = Tally()
     suspects = set[Key]().union(*executor.map(lambda stretch: astray(store, stretch), passed_over))
     for place, part in enumerate(executor.map(lambda stretch: _judge(store, stretch, judge), judged)):
         if part.due.items.num_rows:
             due[place] = part.due
+        if part.unplaced.num_rows:
+            keys[place] = part.unplaced
         tally.add(part.tally)
         suspects |= part.suspects
         if progress is not None:
             progress(place + 1, len(judged))
-    keys = {place: unplaced(leaving.items) for place, leaving in due.items()}
     suspects |= found_elsewhere(store, stretches, keys, executor=executor)
     straddling = read_straddling(
         store,
@@ -131,7 +135,7 @@ def _judge(store: Store, stretch: Stretch, judge: Judge) -> _Part:
     found = judge.judge(messages, files, complete=complete)
     tally = Tally()
     tally.count(found, as_of_ms=judge.as_of_ms)
-    return _Part(due_of(found, as_of_ms=judge.as_of_ms), tally, suspects)
+    return _Part(due_of(found, as_of_ms=judge.as_of_ms), tally, suspects, unplaced(found.items))
 
 
 def _with_straddling(

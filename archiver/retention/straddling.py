@@ -5,8 +5,8 @@ read a second time that need not be:
 
 - a row that lies elsewhere than its uid says is *astray* (`archiver.archive.home`), and the ledger counts these for each object;
 - a message of which a stretch has no first version has that elsewhere;
-- a uid that states no time, as of imported records, may lie anywhere: of those that would leave, the objects of other stretches are
-  asked whose range of uids meets theirs.
+- a uid that states no time, as of imported records, may lie anywhere: of those that would leave, now or in the months that a plan looks
+  ahead to, the objects of other stretches are asked whose range of uids meets theirs.
 """
 
 from __future__ import annotations
@@ -89,17 +89,19 @@ def found_elsewhere(
         for place, keys in leaving.items()
         if keys.num_rows
     }
-    asked = [
-        (record, others)
-        for place, stretch in enumerate(stretches)
-        for record in stretch.records
-        if (others := [other for other, span in spans.items() if other != place and _meets(record, span)])
-    ]
+    asked: list[tuple[list[FileRecord], list[int]]] = []
+    for place, stretch in enumerate(stretches):
+        others = [other for other in spans if other != place]
+        records = [record for record in stretch.records if any(_meets(record, spans[other]) for other in others)]
+        if records:
+            asked.append((records, others))
 
-    def look(question: tuple[FileRecord, list[int]]) -> set[Key]:
-        record, others = question
+    def look(question: tuple[list[FileRecord], list[int]]) -> set[Key]:
+        # A set of uids costs as much to build as many rows to look up in it, so the objects of a stretch are asked together.
+        records, others = question
         wanted = pa.chunked_array([chunk for other in others for chunk in leaving[other].column("message_uid").chunks])
-        rows = read_columns(store, record, ("chat_id", "message_uid"))
+        parts = [read_columns(store, record, ("chat_id", "message_uid")) for record in records]
+        rows = pa.concat_tables(parts).unify_dictionaries()
         here = rows.filter(pc.is_in(rows.column("message_uid"), value_set=wanted.combine_chunks()))
         if not here.num_rows:
             return set()

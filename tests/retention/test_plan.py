@@ -333,6 +333,18 @@ class TestWhatAPlanSays:
         plan = planned(archive, head, policy({"delete": "1y"}), AS_OF, stretch_rows=stretch_rows)
         assert plan.items.column("message_uid").to_pylist() == ["m-2"]
 
+    @pytest.mark.parametrize("stretch_rows", [1, 10**6])
+    def test_what_leaves_later_knows_of_a_version_under_a_day_that_is_too_young_to_be_judged(
+        self, stretch_rows: int
+    ) -> None:
+        commits = [
+            {"messages": [sent("m-1", date(2026, 1, 1)), sent("m-2", date(2026, 1, 1))]},
+            {"messages": [sent("m-1", date(2028, 6, 1), version=2)]},
+        ]
+        archive, head = lived(commits)
+        plan = planned(archive, head, policy({"delete": "1y"}), AS_OF, stretch_rows=stretch_rows)
+        assert [(due.month, due.items) for due in plan.header.later] == [("2027-01", 1)]
+
     def test_a_row_that_completes_another_is_of_the_same_message(self) -> None:
         rows = [sent("m-1", FIRST), sent("m-1", FIRST, supersedes="1" * 64, text="the secret plan")]
         archive, head = lived([{"messages": rows}])
