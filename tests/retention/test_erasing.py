@@ -46,11 +46,11 @@ def alone(head: Head) -> str:
 
 
 def unerased(built: tuple[Archive, Head, LockingStore]) -> Head:
-    """Take a message and a file out of the archive, of which a legal hold keeps the object and the blob; then lift the holds."""
+    """Take a message and all files out of the archive, of which a legal hold keeps the object and a blob; then lift the holds."""
     archive, head, store = built
     store.locks = {alone(head): HELD, OWN: HELD}
-    done = apply(archive, head, plan_for(archive, head, [ALONE], [(*FILED, 0)]))
-    assert done.erasure == Erasure(3, 1, (Kept(alone(head), "lock"), Kept(OWN, "lock")))
+    done = apply(archive, head, plan_for(archive, head, [ALONE], [(*FILED, 0), (*FILED, 1), (*SHARED, 0)]))
+    assert done.erasure == Erasure(3, 2, (Kept(alone(head), "lock"), Kept(OWN, "lock")))
     assert done.head.unerased == (3,)
     store.locks = {}
     store.done.clear()
@@ -153,7 +153,7 @@ class TestWhatStays:
         head = add(archive, head, {"messages": [message("late")]}, at_ms=LATER_MS, blobs=blob(tmp_path, OWN_FILE))
         store.done.clear()
         head, erasures = finish(archive, head)
-        assert erasures == [Erasure(3, 3, ())]
+        assert erasures == [Erasure(3, 4, ())]
         assert (head.unerased, store.stat(OWN).size) == ((), len(OWN_FILE))
 
     def test_unless_an_entry_after_that_removed_it_again(
@@ -206,8 +206,8 @@ class TestFinishing:
         head = unerased(built)
         told: list[tuple[str, int, int]] = []
         head, erasures = finish(archive, head, progress=lambda *step: told.append(step))
-        assert erasures == [Erasure(3, 3, ())]
-        assert told == [("erasing", 1, 3), ("erasing", 2, 3), ("erasing", 3, 3)]
+        assert erasures == [Erasure(3, 4, ())]
+        assert told == [("erasing", done, 4) for done in range(1, 5)]
         assert (head.sequence, head.unerased, archive.head() == head, store.hidden) == (4, (), True, set())
         assert store.done[-1] == "create ledger/000000000004.json"
         entry, _ = ledger.read_entry(store, 4)
@@ -248,7 +248,7 @@ class TestFinishing:
         head = unerased(built)
         files = next(key for key, record in head.files.items() if record.table == "files")
         store.locks = {files: HELD}
-        again = apply(archive, head, plan_for(archive, head, files=[(*SHARED, 0)]), attempt="00000002").head
+        again = apply(archive, head, plan_for(archive, head, files=[(*FILED, 2)]), attempt="00000002").head
         assert again.unerased == (3, 4)
         store.locks = {}
         note_of(archive, keys=(CERTIFICATE,))
@@ -297,7 +297,7 @@ class TestSayingSo:
         meanwhile(archive, head)
         after, erasure = self.erased(archive, head)
         assert (after.sequence, after.unerased, archive.head().sequence) == (sequence, (), sequence)
-        assert erasure == Erasure(3, 3, ())
+        assert erasure == Erasure(3, 4, ())
 
     def test_is_given_up_after_so_many_tries(self, built: tuple[Archive, Head, LockingStore]) -> None:
         archive, _, store = built

@@ -67,7 +67,9 @@ WRITTEN = "replace holds/marks.json"
 
 def test_what_is_to_be_marked_is_written_before_it_is_marked_and_what_was_done_after(built: Built) -> None:
     built.hold("one", "g:general")
-    assert built.mirrored() == Mirrored(objects=1, marked=1, lifted=0, by_others=0)
+    told: list[tuple[int, int]] = []
+    counted = built.mirrored(progress=lambda *step: told.append(step))
+    assert (counted, told) == (Mirrored(objects=1, marked=1, lifted=0, by_others=0), [(1, 2), (2, 2)])
     assert built.store.done == [WRITTEN, f"hold {built.general}", WRITTEN]
     assert built.marks() == (3, {built.general}, set())
     assert built.store.locks == {built.general: ObjectLock(None, legal_hold=True)}
