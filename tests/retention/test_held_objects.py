@@ -90,6 +90,9 @@ def shown(keys: frozenset[str]) -> set[str]:
                                            "events 1 of 4", "events 2 of 6"}),
         ({"expression": "changed", "chats": ("g:general",)},
          {"messages 1 of 1", "messages 3 of 2", "files 1 of 1", "blob minutes", "events 1 of 4"}),
+        ({"expression": "has:file", "chats": ("g:general",)},
+         {"messages 1 of 1", "messages 3 of 2", "files 1 of 1", "blob minutes", "events 1 of 4"}),
+        ({"expression": "mime:image/png", "chats": ("g:random",)}, {"events 2 of 6"}),
         ({"expression": "nobody"}, {"events 2 of 6", "files 2 of 7", "blob minutes"}),
     ],
     ids=str,
@@ -113,7 +116,7 @@ def test_under_whichever_day_the_covered_row_lies_the_rest_of_its_message_is_hel
             {"messages": [sent(edited, FIRST), sent(filed, SECOND), sent(other, FIRST, chat_id="g:random")]},
             {"messages": [sent(edited, THIRD, version=2)]},
             {"files": [stored(filed, THIRD, 0, PHOTO), stored(other, FIRST, 0, MINUTES, chat_id="g:random")]},
-            {"messages": [sent("quiet", SECOND, chat_id="g:random")]},
+            {"messages": [sent("quiet", SECOND, chat_id="g:random"), sent(edited, SECOND, chat_id="g:random")]},
             {
                 "events": [
                     pushed(1, SECOND, edited, b"{}"),
@@ -155,6 +158,7 @@ def test_only_days_to_which_a_later_commit_added_something_are_looked_at_and_tol
     everything = {"messages 1 of 1", "messages 3 of 3", "files 1 of 1", "blob photo", "events 2 of 5", "events 2 of 6"}
     assert (since(0), told) == (everything, [(1, 3), (2, 3), (3, 3)])
     assert (since(2), told) == ({"messages 3 of 3", "events 2 of 6"}, [(1, 2), (2, 2)])
+    assert (since(6), told) == (set(), [(1, 1)])
     assert (since(5), told) == ({"events 2 of 6"}, [(1, 1)])
     assert (since(7), told) == (set(), [])
     assert held_objects(archive.store, head, covering(archive, head), executor=InlineExecutor()) == frozenset()
