@@ -1,4 +1,4 @@
-"""A store in memory with old versions, locks and legal holds as S3 has them, and a list of everything that was done to it."""
+"""A store in memory with old versions, locks, legal holds and storage classes as S3 has them, and a list of all that was done to it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class LockingStore(MemoryStore):
         super().__init__()
         self.locks: dict[str, ObjectLock] = {}
         self.hidden: set[str] = set()
+        self.classes: dict[str, str] = {}
         self.done: list[str] = []
 
     def create(self, key: str, data: bytes | Path) -> None:
@@ -66,3 +67,16 @@ class LockingStore(MemoryStore):
 
     def list_hidden(self, prefix: str) -> Iterator[ObjectInfo]:
         return iter([ObjectInfo(key, 1) for key in sorted(self.hidden) if key.startswith(prefix)])
+
+    def storage_class(self, key: str) -> str:
+        self.stat(key)
+        return self.classes.get(key, "STANDARD")
+
+    def move_to_class(self, key: str, storage_class: str) -> bool:
+        if self.storage_class(key) == storage_class:
+            return False
+        if lock := self.locks.get(key):
+            raise ObjectLockedError(f"{key} is locked", until_ms=lock.until_ms, legal_hold=lock.legal_hold)
+        self.classes[key] = storage_class
+        self.done.append(f"move {key}")
+        return True
