@@ -232,3 +232,13 @@ def test_a_blob_goes_with_the_last_row_that_names_it(
     archive, head = built
     _, found = located(built, *items)
     assert blobs_going(archive.store, head, found, executor=InlineExecutor()) == tuple(blobs)
+
+
+def test_a_file_whose_message_has_gone_is_held_by_its_own_chat() -> None:
+    archive, head = lived([{"files": [attached("gone", FIRST)]}])
+    plan, found = located((archive, head), item("file", message_uid="gone", ordinal=0))
+    for chat_id, is_held in (("g:general", True), ("g:random", False)):
+        head = _holding(head, {"x": {"chats": (chat_id,)}})
+        coverage = read_coverage(archive.store, head)
+        left = without_held(archive.store, head, plan, found, coverage=coverage, executor=InlineExecutor())
+        assert (left.is_kept.to_pylist(), left.held) == ([is_held], {"x": 1} if is_held else {})
