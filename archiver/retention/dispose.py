@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,7 @@ from archiver.archive.disposal import commit_disposal
 from archiver.archive.ledger import BlobRecord, Disposal, Entry, FileRecord, Removal
 from archiver.archive.reader import Archive, Head
 from archiver.archive.recover import recover
-from archiver.errors import ArchiverError, DamageFoundError, LedgerBrokenError, RefusedError
+from archiver.errors import ArchiverError, DamageFoundError, KeyMissingError, LedgerBrokenError, RefusedError
 from archiver.retention.certificate import Certificate, certify, store_certificate
 from archiver.retention.erasing import Erasure, erase_removed
 from archiver.retention.located import (
@@ -299,5 +300,15 @@ def _locks(
 ) -> dict[str, ObjectLock]:
     """Return which of the objects that go a lock will keep from being erased, as far as can be told before."""
     keys = [*(one.record.key for one in touched), *(layout.blob_key(blob.sha256) for blob in blobs)]
-    found = zip(keys, executor.map(store.lock, keys), strict=True)
+    found = zip(keys, executor.map(partial(_lock, store), keys), strict=True)
     return {key: lock for key, lock in found if lock is not None}
+
+
+def _lock(store: Store, key: str) -> ObjectLock | None:
+    try:
+        return store.lock(key)
+    except KeyMissingError:
+        raise DamageFoundError(
+            f"{key} in {store.url} is missing, the ledger names it",
+            next_step="run `archiver verify` for a full list, then restore the object from a copy; nothing was changed",
+        ) from None

@@ -217,8 +217,6 @@ def _as_items(kind: str, table: pa.Table) -> pa.Table:
     columns = {
         "kind": pa.repeat(kind, count),
         "day": pc.cast(pc.floor_temporal(instants, unit="day"), pa.date32()),
-        "sent_at": instants,
-        "due_at": pc.cast(table.column("due_at"), pa.timestamp("ms", tz="UTC")),
         "user_id": pa.nulls(count, pa.string()),
     }
     return pa.table(

@@ -105,7 +105,8 @@ def _mirror(
     # What left the archive may have moved to an object anywhere, and is marked there before its old mark goes.
     has_left = any(key not in head.files and not layout.is_blob_key(key) for key in (*known.keys, *known.lifting))
     full = full or has_left or known.reach != reach or known.sequence > head.sequence
-    wanted = held_objects(store, head, coverage, since=0 if full else known.sequence, progress=progress)
+    since = 0 if full else known.sequence
+    wanted = held_objects(store, head, coverage, executor=executor, since=since, progress=progress)
     ours = frozenset(known.keys)
     if not full:
         wanted |= ours

@@ -155,10 +155,11 @@ def _ceiling(count: int) -> int:
 
 
 def short(count: int) -> str:
-    """Return a count in few digits, as 12.5k."""
+    """Return a count in three digits, as 12.5k."""
+    rounded = round(count, min(0, 3 - len(str(count))))
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
+        if rounded >= size:
+            return f"{rounded / size:g}{unit}"
     return str(count)
 
 

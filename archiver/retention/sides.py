@@ -160,18 +160,24 @@ class FileSide(_Side):
     def reasons(self, rows: pa.Table, messages: pa.Table | None, *, files: pa.Table) -> list[Reasons]:
         """Return for every rule of the policy what of it holds for one file, and what does not."""
         of_files = self._asks_files.of(rows).answers
-        of_messages = [0]
-        if messages is not None:
-            of_messages = self._asks_messages.of(messages, files=files, needs_all=True).answers
+        of_messages = self._answers_of_message(rows, messages, files)
         reasons: list[Reasons] = []
         for one in self._compiled:
             if one is None:
                 reasons.append(((), ("on",)))
                 continue
-            asked = _best([_message_reasons(one, answer) for answer in of_messages])
+            asked = _best([_message_reasons(one, answer) for answer in of_messages] or [_untold(one)])
             own = _best([self._file_reasons(one, answer) for answer in of_files])
             reasons.append((asked[0] + own[0], asked[1] + own[1]))
         return reasons
+
+    def _answers_of_message(self, rows: pa.Table, messages: pa.Table | None, files: pa.Table) -> list[int]:
+        """Return what the message of one file answers, or where it has gone the file for it; none where the file cannot know."""
+        if messages is None:
+            return [0]
+        if messages.num_rows:
+            return self._asks_messages.of(messages, files=files, needs_all=True).answers
+        return [] if self._asks_message else self._asks_messages.of(rows, files=files, needs_all=True).answers
 
     def _answered(self, rows: pa.Table, messages: pa.Table | None, files: pa.Table) -> Answered:
         if not self.needs_messages:
@@ -217,6 +223,11 @@ def _message_reasons(one: CompiledRule, answers: int) -> Reasons:
     judged = [(clause.key, bool(answers & clause.bits)) for clause in one.message.wanted]
     judged += [(clause.key, not answers & clause.bits) for clause in one.message.unwanted]
     return _parted(judged)
+
+
+def _untold(one: CompiledRule) -> Reasons:
+    """Return the reasons where nobody can tell of the message: nothing that is asked of it holds."""
+    return (), tuple(clause.key for clause in (*one.message.wanted, *one.message.unwanted))
 
 
 def _parted(judged: Sequence[tuple[str, bool]]) -> Reasons:

@@ -98,6 +98,12 @@ def held(archive: Archive, head: Head, name: str, **scope: Any) -> Head:
     return _committed(archive, head, Draft(at_ms=0, kind="hold", hold=hold))
 
 
+def released(archive: Archive, head: Head, name: str) -> Head:
+    return _committed(
+        archive, head, Draft(at_ms=0, kind="hold", hold=HoldChange(name=name, action="release", reason="settled"))
+    )
+
+
 def _committed(archive: Archive, head: Head, draft: Draft) -> Head:
     with ThreadPoolExecutor(2) as executor:
         return commit(archive, head, draft, author=AUTHOR, attempt=f"{next(_attempts):08x}", executor=executor)

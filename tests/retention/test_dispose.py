@@ -70,6 +70,8 @@ from tests.retention.hold_steps import placed
 from tests.retention.late_listing import LateListing
 from tests.retention.plans import message_item, plan_of
 
+PLAN_ANEW = "make a new plan with `archiver retention plan`, and have that approved"
+LESS = "make several plans of less, or raise the limit in the policy and plan again"
 OWN = sha256(b"the peony's own file").hexdigest()
 BOTH = sha256(b"a file of two messages").hexdigest()
 
@@ -271,32 +273,44 @@ class TestOpenRows:
 class TestRefusals:
     """Each leaves the archive as it was, to the last byte."""
 
-    def refused(self, archive: Archive, plan: Plan, *, match: str, head: Head | None = None, **further: Any) -> None:
+    def refused(
+        self,
+        archive: Archive,
+        plan: Plan,
+        *,
+        said: str,
+        next_step: str = PLAN_ANEW,
+        head: Head | None = None,
+        **further: Any,
+    ) -> None:
+        """``said`` is the whole sentence, with ``*`` for the plan's digest."""
         before = objects(archive.store)
-        with pytest.raises(RefusedError, match=match) as caught:
+        with pytest.raises(RefusedError) as caught:
             apply(archive, head or archive.head(), plan, **further)
+        assert (caught.value.what, caught.value.next_step) == (said.replace("*", plan.digest), next_step)
         assert caught.value.exit_code == 5
-        assert caught.value.next_step
         assert objects(archive.store) == before
 
     def test_a_commit_since_makes_a_plan_stale(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         add(archive, head, {"messages": [message("later")]})
-        self.refused(archive, plan, match=r"made of commit 2, and commit 3 \(capture\) came since")
+        self.refused(archive, plan, said="plan * was made of commit 2, and commit 3 (capture) came since")
 
     def test_so_does_a_commit_that_only_says_how_far_something_was_read(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         add(archive, head, {}, watermarks={"s": 9})
-        self.refused(archive, plan, match="came since")
+        self.refused(archive, plan, said="plan * was made of commit 2, and commit 3 (capture) came since")
 
     def test_a_released_hold_makes_a_plan_stale(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         head = _hold(archive, head, "place")
         plan = plan_for(archive, head, [EDITED])
         _hold(archive, head, "release")
-        self.refused(archive, plan, match="hold acme was released")
+        self.refused(
+            archive, plan, said="plan * was made of commit 3, and commit 4 (hold acme was released) came since"
+        )
 
     def test_a_search_for_a_matter_since_leaves_a_plan_as_it_is(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
@@ -317,27 +331,41 @@ class TestRefusals:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         apply(archive, head, plan)
-        self.refused(archive, plan, match=r"commit 3 \(dispose\) came since", attempt="00000002")
+        self.refused(
+            archive, plan, said="plan * was made of commit 2, and commit 3 (dispose) came since", attempt="00000002"
+        )
 
     def test_items_that_were_changed_after_the_approval(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         self.refused(
-            archive, replace(plan, items=plan_for(archive, head, [ASTRAY]).items), match="not those that were approved"
+            archive,
+            replace(plan, items=plan_for(archive, head, [ASTRAY]).items),
+            said="the items of plan * are not those that were approved",
         )
 
     def test_a_plan_of_another_archive(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         header = msgspec.structs.replace(plan.header, archive_id="another")
-        self.refused(archive, Plan(header, plan.items), match="of archive another")
+        self.refused(
+            archive,
+            Plan(header, plan.items),
+            said="plan * is of archive another, and this is 0f0f",
+            next_step="apply it where it was made",
+        )
 
     @pytest.mark.parametrize("changes", [{"head_digest": "00" * 32}, {"head_sequence": 1}, {"head_sequence": 9}])
     def test_a_head_that_this_archive_never_had(self, built: tuple[Archive, Head], changes: dict[str, Any]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
+        header = msgspec.structs.replace(plan.header, **changes)
         self.refused(
-            archive, Plan(msgspec.structs.replace(plan.header, **changes), plan.items), match="does not follow from"
+            archive,
+            Plan(header, plan.items),
+            said=f"plan * was made of commit {header.head_sequence} with digest {header.head_digest}, which this archive's head does not "
+            "follow from",
+            next_step=f"run `archiver verify`; if the archive was put back to an earlier state on purpose, {PLAN_ANEW}",
         )
 
     def test_an_item_with_another_number_of_rows_than_the_plan_says(self, built: tuple[Archive, Head]) -> None:
@@ -347,41 +375,57 @@ class TestRefusals:
             self.refused(
                 archive,
                 wrong,
-                match=r"of 1 items it says another number of rows .* 1795000000000-edited in g:1 [13] and not 2",
+                said="plan * does not fit the archive: of 1 items it says another number of rows than there are, of message "
+                f"1795000000000-edited in g:1 {rows} and not 2; nothing was changed",
+                next_step="run `archiver verify`, then make the plan again with `archiver retention plan`",
             )
 
     def test_an_item_that_is_not_there(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         items = plan_for(archive, head, [ALONE]).items.to_pylist()
         plan = plan_of(archive, head, [*items, message_item("nowhere")])
-        self.refused(archive, plan, match="nowhere in g:1 1 and not 0")
+        self.refused(
+            archive,
+            plan,
+            said="plan * does not fit the archive: of 1 items it says another number of rows than there are, of message nowhere in g:1 "
+            "1 and not 0; nothing was changed",
+            next_step="run `archiver verify`, then make the plan again with `archiver retention plan`",
+        )
 
     def test_a_plan_of_nothing(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
-        self.refused(archive, plan_for(archive, head), match="it has none")
+        self.refused(
+            archive,
+            plan_for(archive, head),
+            said="nothing of plan * would go: of its items it has none",
+            next_step="there is nothing to do",
+        )
 
     @pytest.mark.parametrize(
-        ("limits", "match"),
+        ("limits", "passed"),
         [
-            (PlanLimits(rows_max=2), r"would remove 3 rows, and the policy's limit is 2 \(rows_max\)"),
-            (PlanLimits(rows_max=0), "limit is 0"),
-            (
-                PlanLimits(percent_max=13.0),
-                r"would remove 13\.04 % of 23 rows, and the policy's limit is 13 % \(percent_max\)",
-            ),
+            (PlanLimits(rows_max=2), "3 rows, and the policy's limit is 2 (rows_max)"),
+            (PlanLimits(rows_max=0), "3 rows, and the policy's limit is 0 (rows_max)"),
+            (PlanLimits(percent_max=13.0), "13.04 % of 23 rows, and the policy's limit is 13 % (percent_max)"),
         ],
     )
     def test_more_than_the_policy_lets_a_plan_remove(
-        self, built: tuple[Archive, Head], limits: PlanLimits, match: str
+        self, built: tuple[Archive, Head], limits: PlanLimits, passed: str
     ) -> None:
         archive, head = built
-        self.refused(archive, plan_for(archive, head, [EDITED, ALONE], limits=limits), match=match)
+        plan = plan_for(archive, head, [EDITED, ALONE], limits=limits)
+        self.refused(archive, plan, said=f"plan * would remove {passed}; nothing was changed", next_step=LESS)
 
     def test_a_share_of_nobody_knows_what(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED], limits=PlanLimits(percent_max=100.0))
         header = msgspec.structs.replace(plan.header, totals={})
-        self.refused(archive, Plan(header, plan.items), match="of 0 rows")
+        self.refused(
+            archive,
+            Plan(header, plan.items),
+            said="plan * would remove 100.00 % of 0 rows, and the policy's limit is 100 % (percent_max); nothing was changed",
+            next_step=LESS,
+        )
 
     def test_what_just_reaches_its_limits_is_done(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
@@ -484,8 +528,12 @@ class TestHoldsPlacedSince:
         plan = plan_for(archive, head, [EDITED])
         head = _hold(archive, head, "place")
         before = objects(archive.store)
-        with pytest.raises(RefusedError, match="a hold keeps all of them"):
+        with pytest.raises(RefusedError) as caught:
             apply(archive, head, plan, coverage=Held(acme="tulip"))
+        assert (caught.value.what, caught.value.next_step) == (
+            f"nothing of plan {plan.digest} would go: of its items a hold keeps all of them",
+            "there is nothing to do",
+        )
         assert objects(archive.store) == before
 
     def test_a_hold_may_bring_a_plan_below_its_limit(self, built: tuple[Archive, Head]) -> None:

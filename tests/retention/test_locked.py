@@ -12,24 +12,14 @@ from archiver.retention.located import blobs_going
 from archiver.retention.locked import Locked, locks_of_located, locks_of_plan
 from archiver.retention.plan_document import Plan
 from archiver.store import ObjectLock
-from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import InlineExecutor
 from tests.retention.disposing import NoHolds
 from tests.retention.lived import attached, lived, planned, sent, stated_uid
+from tests.retention.locking import LockingStore
 from tests.retention.policies import policy
 
 DAYS = [date(2015, 3, 1), date(2015, 3, 2), date(2150, 1, 1)]
 ENDS_MS = 1_900_000_000_000
-
-
-class LockingStore(MemoryStore):
-    def __init__(self) -> None:
-        super().__init__()
-        self.locks: dict[str, ObjectLock] = {}
-
-    def lock(self, key: str) -> ObjectLock | None:
-        self.stat(key)
-        return self.locks.get(key)
 
 
 @pytest.fixture

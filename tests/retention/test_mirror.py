@@ -93,7 +93,7 @@ def marked(store: Store) -> set[str]:
 
 def wanted(archive: Archive) -> frozenset[str]:
     head = archive.head()
-    return held_objects(archive.store, head, read_coverage(archive.store, head))
+    return held_objects(archive.store, head, read_coverage(archive.store, head), executor=InlineExecutor())
 
 
 def of_table(keys: set[str] | frozenset[str], table: str) -> list[str]:

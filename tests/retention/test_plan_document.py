@@ -22,6 +22,8 @@ from archiver.retention.plan_document import (
     ITEMS,
     Plan,
     PlanHeader,
+    PlanLimits,
+    breakers_passed,
     items_digest,
     load_plan,
     plans,
@@ -112,13 +114,41 @@ def test_storing_it_again_changes_nothing(archive: Archive, plan: Plan) -> None:
 
 @pytest.mark.parametrize("given_digest", ["", "abc", "../../etc", "ABCDEF012345", "0123456789a", "g" * 64, "0" * 65])
 def test_what_is_no_digest_is_no_key_either(archive: Archive, given_digest: str) -> None:
-    with pytest.raises(UsageError, match="not the digest"):
+    with pytest.raises(UsageError) as caught:
         load_plan(archive.store, given_digest)
+    assert (caught.value.what, caught.value.next_step) == (
+        f"not the digest of a plan: {given_digest!r}",
+        "give the digest that `archiver retention plan` printed, or its first 12 digits or more",
+    )
 
 
-def test_a_plan_that_is_not_there_is_said_to_be_missing(archive: Archive) -> None:
-    with pytest.raises(UsageError, match="no plan"):
-        load_plan(archive.store, "0" * 64)
+def test_one_of_several_plans_is_named_whole_and_one_that_is_not_there_is_said_to_be_missing(
+    archive: Archive, plan: Plan
+) -> None:
+    digest = store_plan(archive.store, plan)
+    archive.store.create(layout.plan_key(digest[:12] + "f" * 52), b"{}")
+    for beginning, what in (
+        ("0" * 64, f"memory: has no plan {'0' * 64}"),
+        (digest[:12], f"2 plans begin with {digest[:12]}"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            load_plan(archive.store, beginning)
+        assert (caught.value.what, caught.value.next_step) == (
+            what,
+            "give the whole digest that `archiver retention plan` printed",
+        )
+    assert load_plan(archive.store, digest).digest == digest
+    with pytest.raises(UsageError) as caught:
+        load_plan(archive.store, "x" * 200)
+    assert caught.value.what == f"not the digest of a plan: {('x' * 80)!r}"
+
+
+def damaged(archive: Archive, digest: str) -> str:
+    """What is said of a plan that is damaged."""
+    with pytest.raises(DamageFoundError) as caught:
+        load_plan(archive.store, digest)
+    assert caught.value.next_step == "make the plan again with `archiver retention plan`"
+    return caught.value.what
 
 
 def test_an_item_that_was_slipped_in_is_found(archive: Archive, plan: Plan) -> None:
@@ -128,19 +158,39 @@ def test_an_item_that_was_slipped_in_is_found(archive: Archive, plan: Plan) -> N
     pq.write_table(more, sink)
     archive.store.replace(layout.plan_items_key(digest), sink.getvalue().to_pybytes())
 
-    with pytest.raises(DamageFoundError, match="items do not have the digest"):
-        load_plan(archive.store, digest)
+    assert (
+        damaged(archive, digest)
+        == f"plans/{digest}.parquet in memory:: its items do not have the digest that the plan names"
+    )
 
 
-@pytest.mark.parametrize("items", [None, b"", b"PAR1 and nothing"])
-def test_items_that_are_gone_or_no_parquet_are_damage(archive: Archive, plan: Plan, items: bytes | None) -> None:
+def test_items_with_other_columns_are_damage(archive: Archive, plan: Plan) -> None:
+    digest = store_plan(archive.store, plan)
+    sink = pa.BufferOutputStream()
+    pq.write_table(plan.items.drop_columns(["rule"]), sink)
+    archive.store.replace(layout.plan_items_key(digest), sink.getvalue().to_pybytes())
+    assert (
+        damaged(archive, digest) == f"plans/{digest}.parquet in memory:: it does not have the columns of a plan's items"
+    )
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (None, "it is missing"),
+        (b"", "it cannot be read as Parquet: "),
+        (b"PAR1 and nothing", "it cannot be read as Parquet: "),
+    ],
+)
+def test_items_that_are_gone_or_no_parquet_are_damage(
+    archive: Archive, plan: Plan, items: bytes | None, said: str
+) -> None:
     digest = store_plan(archive.store, plan)
     archive.store.delete(layout.plan_items_key(digest))
     if items is not None:
         archive.store.create(layout.plan_items_key(digest), items)
 
-    with pytest.raises(DamageFoundError, match=r"items|missing|Parquet"):
-        load_plan(archive.store, digest)
+    assert damaged(archive, digest).startswith(f"plans/{digest}.parquet in memory:: {said}")
 
 
 def test_a_header_that_was_changed_is_found(archive: Archive, plan: Plan) -> None:
@@ -148,8 +198,17 @@ def test_a_header_that_was_changed_is_found(archive: Archive, plan: Plan) -> Non
     header = json.loads(archive.store.read(layout.plan_key(digest))) | {"as_of": "2030-01-01T00:00:00.000Z"}
     archive.store.replace(layout.plan_key(digest), json.dumps(header).encode())
 
-    with pytest.raises(DamageFoundError, match="digest that it is named by"):
-        load_plan(archive.store, digest)
+    assert (
+        damaged(archive, digest)
+        == f"plans/{digest}.json in memory:: its bytes do not have the digest that it is named by"
+    )
+
+
+@pytest.mark.parametrize("data", [b"{}", b"\xff", b'{"format":1}', b'{"format":"1"}', b"[" * 100_000])
+def test_a_header_that_is_none_is_damage(archive: Archive, data: bytes) -> None:
+    digest = sha256(data).hexdigest()
+    archive.store.create(layout.plan_key(digest), data)
+    assert damaged(archive, digest).startswith(f"plans/{digest}.json in memory:: it cannot be read: ")
 
 
 def test_a_plan_of_a_later_version_is_refused_and_not_called_damaged(archive: Archive) -> None:
@@ -157,8 +216,41 @@ def test_a_plan_of_a_later_version_is_refused_and_not_called_damaged(archive: Ar
     digest = sha256(data).hexdigest()
     archive.store.create(layout.plan_key(digest), data)
 
-    with pytest.raises(NewerFormatError, match="format 2"):
+    with pytest.raises(NewerFormatError) as caught:
         load_plan(archive.store, digest)
+    assert (caught.value.what, caught.value.next_step) == (
+        f"plans/{digest}.json in memory: is a plan of format 2; this version reads up to 1",
+        "upgrade flock-archiver and run again; nothing was changed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "rows", "passed"),
+    [
+        (PlanLimits(), 10**9, []),
+        (PlanLimits(rows_max=5, percent_max=50.0), 5, []),
+        (PlanLimits(rows_max=5), 6, ["6 rows, and the policy's limit is 5 (rows_max)"]),
+        (PlanLimits(percent_max=12.5), 25, []),
+        (PlanLimits(percent_max=12.5), 26, ["13.00 % of 200 rows, and the policy's limit is 12.5 % (percent_max)"]),
+        (
+            PlanLimits(rows_max=0, percent_max=0.0),
+            1,
+            [
+                "1 rows, and the policy's limit is 0 (rows_max)",
+                "0.50 % of 200 rows, and the policy's limit is 0 % (percent_max)",
+            ],
+        ),
+    ],
+)
+def test_which_limits_a_removal_would_pass(limits: PlanLimits, rows: int, passed: list[str]) -> None:
+    assert breakers_passed(limits, rows=rows, totals={"messages": 150, "files": 50}) == passed
+
+
+def test_a_share_of_no_rows_is_all_of_them() -> None:
+    assert breakers_passed(PlanLimits(percent_max=50.0), rows=1, totals={}) == [
+        "100.00 % of 0 rows, and the policy's limit is 50 % (percent_max)"
+    ]
+    assert breakers_passed(PlanLimits(percent_max=50.0), rows=0, totals={}) == []
 
 
 def test_the_format_explains_every_field_and_column() -> None:

@@ -11,6 +11,7 @@ from archiver.retention.coverage import read_coverage
 from archiver.retention.explain import explain
 from archiver.retention.held_objects import held_objects
 from archiver.retention.plan_document import store_plan
+from tests.archive.archive_steps import InlineExecutor
 from tests.retention.disposing import apply, every_row, objects_of, places_of, rows_but
 from tests.retention.lived import at_ms, held, lived, planned, sent
 from tests.retention.test_pushes import CARRIED, DELETES, OLD, TODAY, archived, keys_planned, named, pushed
@@ -59,13 +60,16 @@ class TestHolds:
         archive, head = archived([ABSENT])
         head = held(archive, head, "smith", custodians=("u:bob",))
         assert keys_planned(archive, head) == set()
-        (key,) = held_objects(archive.store, head, read_coverage(archive.store, head))
+        (key,) = held_objects(archive.store, head, read_coverage(archive.store, head), executor=InlineExecutor())
         assert key.startswith("events/")
 
     def test_of_other_messages_do_not_cover_one_that_goes_with_its_own(self) -> None:
         archive, head = archived([CARRIED])
         head = held(archive, head, "smith", custodians=("u:bob",))
-        assert held_objects(archive.store, head, read_coverage(archive.store, head)) == frozenset()
+        assert (
+            held_objects(archive.store, head, read_coverage(archive.store, head), executor=InlineExecutor())
+            == frozenset()
+        )
 
 
 def test_applying_removes_it_and_nothing_else() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,15 +17,24 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import files_of
 from archiver.archive.schema import MESSAGES
 from archiver.archive.tables import ROW_GROUP_ROWS, encode, rows_to_table, split_by_day
 from archiver.clock import DAY_MS
-from archiver.errors import DamageFoundError
+from archiver.errors import DamageFoundError, StoreFullError
 from archiver.retention.matching import Targets, uids_carried
-from archiver.retention.rewrite import find_events, find_messages, read_going, read_staying, rewrite
+from archiver.retention.rewrite import (
+    Touched,
+    find_events,
+    find_messages,
+    find_users,
+    read_going,
+    read_staying,
+    rewrite,
+)
 from archiver.retention.storing import Storing
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
@@ -249,6 +262,119 @@ def test_damage_is_not_given_a_new_digest(tmp_path: Any, damage: str) -> None:
     with pytest.raises(DamageFoundError, match=record.key):
         rewrite(store, touched, NEW_KEY, storing=Storing(store, None))
     assert [info.key for info in store.list("")] == ([record.key] if damage != "gone" else [])
+
+
+NEXT_STEP = "run `archiver verify` for a full list, then restore the object from a copy; nothing was changed"
+
+
+def damage(action: Callable[[], object]) -> str:
+    with pytest.raises(DamageFoundError) as caught:
+        action()
+    assert (caught.value.next_step, caught.value.exit_code) == (NEXT_STEP, 4)
+    return caught.value.what
+
+
+@pytest.mark.parametrize("in_memory_bytes_max", [0, 1 << 30], ids=["on disk", "in memory"])
+def test_what_is_damaged_is_named_with_what_the_ledger_says_of_it(in_memory_bytes_max: int) -> None:
+    store = MemoryStore()
+    record, data = stored(store, many(50))
+    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
+    targets = targets_of([(first["chat_id"], first["message_uid"])])
+    touched = find_messages(store, record, targets)
+    assert touched is not None
+
+    def anew(of: Touched) -> Callable[[], object]:
+        return lambda: rewrite(
+            store, of, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=in_memory_bytes_max
+        )
+
+    where = f"{record.key} in memory:"
+    whole = store.read(record.key)
+    other = structs.replace(record, rows=51)
+    assert damage(lambda: find_messages(store, other, targets)) == f"{where} has 50 rows, the ledger says 51"
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(data.drop_columns(["text"]), sink)
+    bare = sink.getvalue().to_pybytes()
+    store.replace(record.key, bare)
+    digest = sha256(bare).hexdigest()
+    assert damage(anew(touched)) == f"{where} has SHA-256 {digest}, the ledger says {record.sha256}"
+    narrower = replace(touched, record=structs.replace(record, sha256=digest))
+    assert damage(anew(narrower)) == f"{where} does not have the columns of table messages"
+
+    cut = whole[:-20]
+    store.replace(record.key, cut)
+    shorter = replace(touched, record=structs.replace(record, sha256=sha256(cut).hexdigest()))
+    for action in (anew(shorter), lambda: find_messages(store, record, targets)):
+        assert damage(action).startswith(f"{where} cannot be read as Parquet: ")
+
+    store.delete(record.key)
+    for action in (
+        anew(touched),
+        lambda: find_messages(store, record, targets),
+        lambda: list(read_going(store, touched, ["text"])),
+        lambda: list(read_staying(store, record, None, ["text"])),
+    ):
+        assert damage(action) == f"{where} is missing, the ledger names it"
+    assert list(store.list("")) == []
+
+
+def test_a_folder_for_temporary_files_that_takes_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    record, data = stored(store, many(5))
+    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
+    touched = find_messages(store, record, targets_of([(first["chat_id"], first["message_uid"])]))
+    assert touched is not None
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
+    with pytest.raises(StoreFullError) as caught:
+        rewrite(store, touched, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=0)
+    assert (caught.value.what, caught.value.next_step) == (
+        f"{nowhere} does not take {record.key} while it is written anew: No such file or directory",
+        f"make some {2 * record.bytes:,} bytes of space for each task there, or name another folder with TMPDIR",
+    )
+
+
+def test_an_object_of_just_the_size_that_memory_takes_no_more_is_written_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    record, data = stored(store, many(5))
+    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
+    touched = find_messages(store, record, targets_of([(first["chat_id"], first["message_uid"])]))
+    assert touched is not None
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(StoreFullError):
+        rewrite(store, touched, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=record.bytes)
+    fresh = rewrite(store, touched, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=record.bytes + 1)
+    assert (fresh.table, fresh.key, fresh.rows) == ("messages", NEW_KEY, record.rows - len(touched.items))
+
+
+def test_users_are_found_by_their_ids_and_nobody_is_asked_for_none() -> None:
+    archive = found(MemoryStore())
+    rows = [
+        {
+            "user_id": user_id,
+            "valid_from": at,
+            "state": "listed",
+            "captured_by": "u:0",
+            "raw": "{}",
+            "state_digest": f"{at}",
+        }
+        for at, user_id in enumerate(["u:1", "u:2", "u:1"])
+    ]
+    head = add(archive, archive.founding_head(), {"users": rows})
+    [record] = files_of(head, "users")
+    stored_ids = pa.concat_tables(read_staying(archive.store, record, None, ["user_id"])).column(0).to_pylist()
+    touched = find_users(archive.store, record, Targets(strings(["u:3", "u:1"])))
+    assert touched is not None
+    assert touched.goes.to_pylist() == [user_id == "u:1" for user_id in stored_ids]
+    assert (touched.items.to_pylist(), touched.is_whole) == ([1, 1], False)
+    assert find_users(archive.store, record, Targets(strings(["u:3"]))) is None
+    archive.store.delete(record.key)
+    assert find_users(archive.store, record, Targets(strings([]))) is None
 
 
 def test_events_are_found_by_their_uid_and_by_what_their_bodies_carry() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from archiver.custody.verify import verify
 from archiver.errors import DamageFoundError, StoreRefusedError
 from archiver.retention.policy import Policy
 from archiver.retention.policy_file import read_policy
-from archiver.retention.tiers import Moved, due_moves, move_all
-from archiver.store import Store
+from archiver.retention.tiers import Due, Move, Moved, due_moves, move_all
+from archiver.store import ObjectLock, Store
 from archiver.store.memory import MemoryStore
-from tests.archive.archive_steps import AT_MS, InlineExecutor
-from tests.retention.disposing import FILED, SHARED, apply, build, every_row, objects_of, plan_for
+from tests.archive.archive_steps import AT_MS, InlineExecutor, add
+from tests.retention.disposing import FILED, SHARED, apply, build, every_row, file_row, objects_of, plan_for
+from tests.retention.locking import LockingStore
 from tests.store.test_store_versions import Versioned, versioned
 
 __all__ = ["versioned"]
@@ -140,3 +142,65 @@ def test_a_store_without_classes_refuses_before_anything_changes(tmp_path: Path)
     with pytest.raises(StoreRefusedError, match="no storage classes"):
         moved(archive.store, archive, head, policy(tmp_path, EVERYTHING), AT_MS + 100 * DAY_MS)
     assert objects_of(archive.store) == before
+
+
+def test_what_moves_is_listed_by_table_and_day_and_the_blobs_after_it(tmp_path: Path) -> None:
+    archive, head = build(MemoryStore(), tmp_path)
+    own, both = (sha256(content).hexdigest() for content in (b"the peony's own file", b"a file of two messages"))
+    later = {"files": [file_row(("g:1", "late"), 0, b"the peony's own file", sent_at=AT_MS + 9 * DAY_MS)]}
+    head = add(archive, head, later)
+    rules = policy(
+        tmp_path, "  - {name: some, match: {kind: direct}, tier: {after: 1d, to: DEEP_ARCHIVE}}\n" + EVERYTHING
+    )
+    due = due_moves(archive.store, head, rules, as_of_ms=MIDNIGHT_MS + 11 * DAY_MS)
+    day = day_of(AT_MS)
+    of_day = [
+        Move(record.key, "GLACIER_IR", record.sha256)
+        for table in ("messages", "events", "files")
+        for record in files_of(head, table, days=frozenset({day}))
+    ]
+    # The peony's file is named again by a row of a later day.
+    assert due == Due((*of_day, Move(layout.blob_key(both), "GLACIER_IR", both)), ("some",))
+    assert list(dict.fromkeys(move.key.partition("/")[0] for move in due.moves)) == [
+        "messages",
+        "events",
+        "files",
+        "blobs",
+    ]
+    everything = due_moves(archive.store, head, rules, as_of_ms=MIDNIGHT_MS + 900 * DAY_MS)
+    assert [move.key for move in everything.moves[-2:]] == [layout.blob_key(digest) for digest in sorted([own, both])]
+    only_messages = policy(tmp_path, "  - {name: m, on: messages, tier: {after: 1d, to: GLACIER}}\n")
+    found = due_moves(archive.store, head, only_messages, as_of_ms=MIDNIGHT_MS + 900 * DAY_MS)
+    assert {move.key.partition("/")[0] for move in found.moves} == {"messages", "events"}
+
+
+class TestMoving:
+    """Over a store in memory that has classes and locks."""
+
+    def test_counts_what_moved_what_lay_there_and_names_what_is_locked(self, tmp_path: Path) -> None:
+        store = LockingStore()
+        archive, head = build(store, tmp_path)
+        moves = due_moves(store, head, policy(tmp_path, EVERYTHING), as_of_ms=MIDNIGHT_MS + 900 * DAY_MS).moves
+        there, locked = moves[0].key, moves[1].key
+        store.classes = {there: "GLACIER_IR"}
+        store.locks = {locked: ObjectLock(None, legal_hold=True), there: ObjectLock(None, legal_hold=True)}
+        store.done.clear()
+        told: list[tuple[int, int]] = []
+        done = move_all(store, moves, executor=InlineExecutor(), progress=lambda *step: told.append(step))
+        assert done == Moved(moved=len(moves) - 2, there=1, locked=(locked,))
+        assert told == [(number, len(moves)) for number in range(1, len(moves) + 1)]
+        assert store.done == [f"move {move.key}" for move in moves[2:]]
+        assert archive.head() == head
+
+    def test_ends_at_an_object_that_is_not_what_its_digest_says(self, tmp_path: Path) -> None:
+        store = LockingStore()
+        _, head = build(store, tmp_path)
+        (move, *_) = due_moves(store, head, policy(tmp_path, EVERYTHING), as_of_ms=MIDNIGHT_MS + 900 * DAY_MS).moves
+        store.replace(move.key, b"something else")
+        with pytest.raises(DamageFoundError) as caught:
+            move_all(store, [move], executor=InlineExecutor(), progress=lambda *_: None)
+        assert (caught.value.what, caught.value.next_step) == (
+            f"{move.key} in memory: has SHA-256 {sha256(b'something else').hexdigest()} after it moved to GLACIER_IR, and must have "
+            f"{move.sha256}",
+            "run `archiver verify` for a full list, then restore the object from a copy",
+        )
