@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from operator import add
 from pathlib import Path
 from typing import Any, Final
@@ -226,6 +227,14 @@ def read_redaction(path: Path, membership: Membership) -> Redaction:
         withholds_files=files == "withhold",
         is_active=True,
     )
+
+
+def digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a redaction file, None if it cannot be read: reading it for what it says tells what is the matter."""
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _word_rules(document: Document) -> list[Rule]:
