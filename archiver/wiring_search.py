@@ -16,11 +16,13 @@ from archiver.clock import to_ms
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from datetime import date
 
     from archiver.archive.reader import Archive, Head
     from archiver.discovery.index import Index, IndexState
     from archiver.discovery.search_around import Reply
     from archiver.discovery.search_facts import Key, LabelMeaning
+    from archiver.expression import Directory, Expression
     from archiver.settings import Settings
 
 # Reading rows is a few requests for each object, and waits for answers if the archive is in a bucket.
@@ -101,6 +103,35 @@ def index_standing(settings: Settings, archive: Archive, head: Head) -> IndexSta
     """Return how the index on this machine stands to a head, None if there is none."""
     index = index_of(settings, archive)
     return index.state(head) if index.exists() else None
+
+
+def likely_days(
+    settings: Settings, archive: Archive, *, executor: Executor, warn: Callable[[str], None]
+) -> Callable[[Head, Expression, Directory], frozenset[date] | None]:
+    """Return what tells exports under which days hits may lie, by the index that is there; None, which is any, where it cannot tell.
+
+    What a message says of itself is asked for and no more: what else is known of it (its files, whether it was edited or comes back)
+    narrows nothing, because an export knows that of a message together with what it turned out to be.
+    """
+    from archiver.discovery.index_shard import ShardBrokenError  # noqa: PLC0415 - see the module's docstring
+    from archiver.discovery.search_candidates import likely_days as days_of  # noqa: PLC0415 - see the module's docstring
+    from archiver.discovery.search_facts import Knowledge  # noqa: PLC0415 - see the module's docstring
+    from archiver.discovery.search_places import Places  # noqa: PLC0415 - see the module's docstring
+
+    index = index_of(settings, archive)
+
+    def likely(head: Head, expression: Expression, directory: Directory) -> frozenset[date] | None:
+        if not index.exists():
+            return None
+        opened = index.open(head, reads_all=True)
+        places = Places(archive.store, head, opened, Knowledge(directory=directory), executor)
+        try:
+            return days_of(places, expression)
+        except ShardBrokenError as error:
+            warn(f"archiver: warning: {error}; every message is read")
+            return None
+
+    return likely
 
 
 def forget_disposed(settings: Settings, archive: Archive) -> None:

@@ -113,6 +113,7 @@ def command() -> None:
 @click.option(
     "--head", "sequence", type=click.IntRange(min=1), help="As of this entry of the ledger.  [default: the newest]"
 )
+@click.option("--no-index", "no_index", is_flag=True, help="Read every message; slower, and finds the same.")
 @click.option("--preview", is_flag=True, help="Count what would be in it, and write nothing.")
 @config_options
 def make(
@@ -121,6 +122,7 @@ def make(
     matter: str | None,
     to: str | None,
     sequence: int | None,
+    no_index: bool,
     preview: bool,
     **asked: Any,
 ) -> int | None:
@@ -134,7 +136,7 @@ def make(
     given again. When it is whole it is entered in the ledger, once; --preview is not. Exit code 3: done, and something is
     missing or may be. `archiver export check PACKAGE` checks a package.
     """
-    from archiver import wiring_export  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from archiver import wiring_export, wiring_search  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
     from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.discovery.export import verb  # noqa: PLC0415 - as above
@@ -147,11 +149,14 @@ def make(
         )
     settings = invocation.settings()
     with wiring_export.exporting(settings, clock=SystemClock()) as parts:
-        archive = parts.archive
-        with _watched(invocation.output) as progress:
+        archive, output = parts.archive, invocation.output
+        likely = None
+        if wanted.asked.scope.expression is not None and not no_index:
+            likely = wiring_search.likely_days(settings, archive, executor=parts.executor, warn=output.warn)
+        with _watched(output) as progress:
             if preview:
                 head = archive.head() if sequence is None else archive.head_at(sequence)
-                opened = verb.open_export(archive, head, wanted, executor=parts.executor)
+                opened = verb.open_export(archive, head, wanted, executor=parts.executor, likely=likely)
                 foreseen = foresee(opened, progress=progress)
             else:
                 assert to is not None
@@ -166,6 +171,7 @@ def make(
                     sequence=sequence,
                     executor=parts.executor,
                     replies=parts.replies,
+                    likely=likely,
                     progress=progress,
                 )
         if preview:

@@ -114,14 +114,17 @@ class Index:
         live = _live(head)
         return not all(live.keys() >= set(shard.keys) for shard in self._read().shards)
 
-    def open(self, head: Head) -> OpenIndex:
-        """Open what of the index can be used for a head; a shard that cannot be read is left out, and made anew by `refresh`."""
+    def open(self, head: Head, *, reads_all: bool = False) -> OpenIndex:
+        """Open what of the index can be used for a head; a shard that cannot be read is left out, and made anew by `refresh`.
+
+        With ``reads_all`` every byte of it is held against its digest first, about a second for a gigabyte.
+        """
         live = _live(head)
         shards = []
         for record in self._read().shards:
             if live.keys() >= set(record.keys):
                 try:
-                    shards.append(Shard(self.folder / record.name, record))
+                    shards.append(Shard(self.folder / record.name, record, reads_all=reads_all))
                 except ShardBrokenError:
                     continue
         return OpenIndex(tuple(shards), tuple(_missing(head, [shard.record for shard in shards])))

@@ -7,8 +7,9 @@ is not used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a shard is: its folder, the keys of its data objects by their number in it, and the size and time of each of its files.
 
     ``rows`` counts documents, ``odd`` those that every search has to look at; ``first_ms`` and ``last_ms`` are the least and the
-    greatest instant a message of it was sent at, None without messages.
+    greatest instant a message of it was sent at, None without messages. ``digest`` is a SHA-256 over all that its files hold.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_ms: int | None
     last_ms: int | None
     files: dict[str, tuple[int, int]]
+    digest: str
 
     @property
     def bytes(self) -> int:
@@ -82,6 +84,7 @@ def build(store: Store, folder: Path, records: Sequence[FileRecord], *, advance:
     except ValueError as error:  # so does tantivy tell of a full disk
         raise OSError(f"the index cannot be written: {error}") from error
     sent = [record.ranges["sent_at"] for record in records if record.table == "messages" and record.rows]
+    files = _files_of(folder)
     return ShardRecord(
         name=folder.name,
         keys=tuple(record.key for record in records),
@@ -89,19 +92,25 @@ def build(store: Store, folder: Path, records: Sequence[FileRecord], *, advance:
         odd=odd,
         first_ms=min((int(first) for first, _ in sent), default=None),
         last_ms=max((int(last) for _, last in sent), default=None),
-        files=_files_of(folder),
+        files=files,
+        digest=_digest_of(folder, files),
     )
 
 
 class Shard:
-    """A shard that can be asked. Raises `ShardBrokenError` if its files are not as they were when it was made."""
+    """A shard that can be asked. Raises `ShardBrokenError` if its files are not as they were when it was made.
 
-    def __init__(self, folder: Path, record: ShardRecord) -> None:
+    Their size and time are looked at, and with ``reads_all`` every byte: for whoever takes what a shard does not find for absent.
+    """
+
+    def __init__(self, folder: Path, record: ShardRecord, *, reads_all: bool = False) -> None:
         self.record = record
         self.schema = words.schema()
         try:
             if _files_of(folder) != record.files:
                 raise ShardBrokenError(f"the files of {folder} changed")
+            if reads_all and _digest_of(folder, record.files) != record.digest:
+                raise ShardBrokenError(f"the files of {folder} are damaged")
             index = tantivy.Index.open(str(folder))
             words.register_tokenizer(index)
             self.searcher = index.searcher()
@@ -173,3 +182,12 @@ def _files_of(folder: Path) -> dict[str, tuple[int, int]]:
             stat = path.stat()
             found[path.name] = (stat.st_size, stat.st_mtime_ns)
     return found
+
+
+def _digest_of(folder: Path, names: Iterable[str]) -> str:
+    """Return a digest of what files hold, each under its name."""
+    digest = sha256()
+    for name in sorted(names):
+        with (folder / name).open("rb") as file:
+            digest.update(f"{name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

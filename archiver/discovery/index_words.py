@@ -22,7 +22,7 @@ from archiver.expression.columns import TEXT_COLUMNS
 from archiver.ids import is_bot
 
 # Raised whenever what is indexed, or how, changes; an index of another number is thrown away.
-INDEX_VERSION: Final = 1
+INDEX_VERSION: Final = 2
 
 # Tantivy leaves out what is longer than 65,530 bytes, and nobody looks for a word by more than its beginning.
 WORD_CHARACTERS_MAX: Final = 256

@@ -3,20 +3,23 @@
     found = candidates(places, expression)
     rows = None if found is None else found.rows_of(record.key)
 
-It is never too few and may be too many: whoever uses it still asks `archiver.expression.matching_rows`.
+It is never too few and may be too many: whoever uses it still asks `archiver.expression.matching_rows`. Who reads whole days asks for
+those (`likely_days`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
+from archiver.archive.layout import partition_of
 from archiver.discovery.search_places import Places
 from archiver.expression import Expression
 
-# What more rows than these could be true of is better read as a whole.
-ROWS_MAX: Final = 2_000_000
+# What more rows than these could be true of is better read as a whole: it is said on most days, and each row takes 200 bytes of memory.
+ROWS_MAX: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,14 @@ def candidates(places: Places, expression: Expression) -> Candidates | None:
         return None
     unread = frozenset(record.key for record in places.others("messages", expression))
     return Candidates({key: sorted(found) for key, found in rows.items()}, unread)
+
+
+def likely_days(places: Places, expression: Expression) -> frozenset[date] | None:
+    """Return the days under which rows lie of which an expression could be true, None if it could be of any; raises `ShardBrokenError`.
+
+    Of a message under one of them rows may lie under other days, if any of its rows is astray (`archiver.archive.home`).
+    """
+    found = candidates(places, expression)
+    if found is None:
+        return None
+    return frozenset(partition_of(key)[1] for key in (*found.rows, *found.unread))

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from archiver.expression import fold
 from archiver.expression.prefilter import characters_that_fold, code_ranges
 
@@ -23,6 +26,8 @@ from archiver.expression.prefilter import characters_that_fold, code_ranges
 _APART: Final = r"[\W_]{1,8}"
 # Letters in a row that are each a part of a ligature or a unit; longer rows are looked for letter by letter.
 _ROW_LETTERS_MAX: Final = 8
+# So many are looked for by one expression, which must stay small enough to be run without turning back.
+_PARTS_AT_ONCE: Final = 500
 
 
 class Spellings:
@@ -38,6 +43,11 @@ class Spellings:
     def may_be_in(self, folded: str) -> bool:
         """Tell quickly whether a text could be found in another one that was folded; of what it cannot be, that is certain."""
         return any(all(part in folded for part in parts) for parts in self._texts)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Of each text the longest part, folded: one of these is in every text that was folded and in which any could be found."""
+        return tuple(max(parts, key=len) for parts in self._texts)
 
     def replaced(self, text: str, by: str) -> tuple[str, int]:
         """Return a text with something else in every place that was found, and how many those are."""
@@ -121,3 +131,19 @@ def _forms() -> _Forms:
         elif folded != character:
             of[folded].append(character)
     return _Forms({folded: "".join(found) for folded, found in of.items()}, _class(unseen), max(map(len, of)))
+
+
+def places_to_look(spellings: Iterable[Spellings], folded: pa.Array) -> list[int]:
+    """Return where in folded texts any of several could be found at all: all of them are looked for at once, in linear time."""
+    needed = sorted({part for each in spellings for part in each.needed})
+    found: pa.Array | None = None
+    for first in range(0, len(needed), _PARTS_AT_ONCE):
+        pattern = "|".join(map(_literal, needed[first : first + _PARTS_AT_ONCE]))
+        could = pc.match_substring_regex(folded, pattern=pattern)
+        found = could if found is None else pc.or_(found, could)
+    return [] if found is None else pc.indices_nonzero(pc.fill_null(found, fill_value=False)).to_pylist()
+
+
+def _literal(text: str) -> str:
+    """Return the expression of RE2 for a text as it stands."""
+    return "".join(sign if sign.isalnum() else f"\\x{{{ord(sign):x}}}" for sign in text)

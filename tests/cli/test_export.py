@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,27 @@ class TestMake:
         out = capsys.readouterr().out
         assert "messages       4, 2 of them only for context" in out
         assert "entered now" in out
+
+    def test_an_index_makes_no_difference_to_the_package_and_a_damaged_one_neither(
+        self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        head = str(Archive.open(LocalStore(folder / "archive")).head().sequence)  # each export adds an entry
+        asked = ("--matter", "narrowed", "--search", "merger OR 稀有語", "--context", "1msgs", "--head", head)
+        made = {"without": document(capsys, *asked, "--no-index", "--to", str(tmp_path / "without"))}
+        assert main(["search", "merger"]) == 0
+        capsys.readouterr()
+        shards = list((folder / "state" / "search").rglob("*.idx"))
+        assert shards
+        made["with"] = document(capsys, *asked, "--to", str(tmp_path / "with"))
+        for path in shards:
+            stat, data = path.stat(), bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 255
+            path.write_bytes(data)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        made["damaged"] = document(capsys, *asked, "--to", str(tmp_path / "damaged"))
+        assert len({each["package_sha256"] for each in made.values()}) == 1
+        foreseen = document(capsys, *asked, "--preview")
+        assert foreseen["totals"]["messages"] == made["with"]["totals"]["messages"] == 4
 
     def test_nothing_found_is_said_and_nothing_written(
         self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.expression import fold
-from archiver.expression.spelling import Spellings
+from archiver.expression.spelling import Spellings, places_to_look
 from tests.expression.expressions import WORDS
 
 BLACK = "█"
@@ -18,6 +19,7 @@ def blackened(text: str, asked: str) -> str:
     shown, count = found.replaced(text, BLACK)
     assert shown.count(BLACK) == count
     assert not count or found.may_be_in(fold.fold(text))
+    assert not count or places_to_look([Spellings(["elsewhere"]), found], pa.array(["", fold.fold(text)])) == [1]
     return shown
 
 

@@ -1,7 +1,8 @@
 """Holds a bag against RFC 8493: every file is there once, is the one that the manifests name, and nothing lies beside them.
 
 The library `bagit` does the same with all paths in memory, which a package of twenty million documents has no room for; the tests hold this
-reading against that one. It is stricter: of a package of ours both manifests name every file, and no file is fetched or a link.
+reading against that one. It is stricter: of a package of ours both manifests name every file, and no file is fetched or a link. Nothing
+names the tag manifests themselves, so of these every line must be written as it was made: then no byte of a package can change unseen.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ALGORITHMS: Final = {"sha256": 64, "md5": 32}
 _NAMED_BY_NONE: Final = frozenset(f"tagmanifest-{algorithm}.txt" for algorithm in _ALGORITHMS)
 _CHUNK_BYTES: Final = 1024 * 1024
 _DECLARATION: Final = re.compile(rb"BagIt-Version: (0\.9[3-7]|1\.0)\r?\nTag-File-Character-Encoding: UTF-8(\r?\n)?")
+_TAG_LINE: Final = re.compile(rb"[0-9a-f]+  [^\r\n]+\n")
 _OXUM: Final = re.compile(r"(?mi)^Payload-Oxum[ \t]*:[ \t]*(\d{1,20})\.(\d{1,20})[ \t]*$")
 
 
@@ -171,7 +173,7 @@ def _small(path: Path) -> bytes | None:
 def _read_manifest(folder: Path, name: str, algorithm: str, *, manifest: Manifest) -> Iterator[Finding]:
     try:
         with (folder / name).open("rb") as stream:
-            number = 0
+            number, before = 0, b""
             while line := stream.readline(LINE_BYTES_MAX + 1):
                 number += 1
                 if len(line) > LINE_BYTES_MAX:
@@ -179,11 +181,18 @@ def _read_manifest(folder: Path, name: str, algorithm: str, *, manifest: Manifes
                     return
                 if not line.endswith(b"\n"):
                     yield Finding(name, f"line {number}", "path", "its end is missing, and perhaps more")
+                elif name in _NAMED_BY_NONE and not (_TAG_LINE.fullmatch(line) and before < _path_in(line)):
+                    yield Finding(name, f"line {number}", "path", "is not written, or does not stand, as it was made")
+                before = _path_in(line)
                 what = _take(line.decode("utf-8").rstrip("\r\n"), name, algorithm, manifest)
                 if what is not None:
                     yield Finding(name, f"line {number}", "path", what)
     except (OSError, UnicodeDecodeError):
         yield Finding(name, None, "missing", "is not there or cannot be read")
+
+
+def _path_in(line: bytes) -> bytes:
+    return line.rstrip(b"\r\n").partition(b"  ")[2]
 
 
 def _take(line: str, name: str, algorithm: str, manifest: Manifest) -> str | None:

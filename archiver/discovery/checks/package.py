@@ -5,7 +5,7 @@ Memory does not grow with the files and messages of a package, only with its con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,9 @@ VOLUMES_PATH: Final = "volumes.json"
 FINDINGS_MAX: Final = 10_000
 """In each bag; what else is wrong is not looked for."""
 _NATIVES: Final = "natives"
+# What the list of volumes repeats from their reports, and what it says of each.
+_SAID_BY_ALL: Final = ("format", "export_id", "matter", "archive", "head", "software", "asked")
+_VOLUME_FIELDS: Final = ["folder", "tagmanifest_sha256", "messages"]
 _ADDED: Final = (
     "captures",
     "messages",
@@ -120,6 +123,8 @@ def _check_volumes(folder: Path, told: Progress) -> Checked:
         found.append(checked)
         if checked.digest != digest or checked.messages != messages:
             own.find(VOLUMES_PATH, "digest", f"the volume {name} is not the one that the list names")
+    if not own.findings and not _is_made_of(document, folder, [name for name, _, _ in volumes]):
+        own.find(VOLUMES_PATH, "digest", "is not the list that is made of these volumes, byte by byte")
     listed = {name for name, _, _ in volumes if isinstance(name, str)}
     for path in sorted(folder.iterdir()):
         if path.name not in listed and path.name != VOLUMES_PATH:
@@ -135,6 +140,32 @@ def _check_volumes(folder: Path, told: Progress) -> Checked:
         files=sum(checked.files for checked in found),
         formats=found[0].formats if found else (),
         volumes=len(volumes),
+    )
+
+
+def _is_made_of(document: Mapping[str, Any], folder: Path, names: Sequence[str]) -> bool:
+    """Tell whether a list of volumes says what their reports say together, and is written as it was made: nothing else names it."""
+    try:
+        reports = [msgspec.json.decode((folder / name / REPORT_PATH).read_bytes()) for name in names]
+        chats = {each["chat_id"] for report in reports for each in report["conversations"]}
+        totals = {
+            name: sum(report["totals"][name] for report in reports)
+            for name, value in reports[0]["totals"].items()
+            if isinstance(value, int)
+        }
+        expected = {
+            **{name: reports[0][name] for name in _SAID_BY_ALL},
+            "totals": {**totals, "conversations": len(chats)},
+            "volumes": document["volumes"],
+        }
+        entries = [list(volume) for volume in document["volumes"]]
+    except (OSError, msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError):
+        return False
+    written = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return (
+        document == expected
+        and all(entry == _VOLUME_FIELDS for entry in entries)
+        and written == (folder / VOLUMES_PATH).read_bytes()
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,8 +60,8 @@ class _Counting:
     def run(self) -> dict[str, list[Span]]:
         selection, reach = self._selection, self._selection.question.reach
         waiting, hits_waiting = self._scattered()
-        for stretch in selection.source.stretches(selection.columns, from_ms=reach.from_at_ms, until_ms=reach.until_ms):
-            hits = _by_chat(selection.hits_of(stretch))
+        for stretch, may_have_hits in self._days_asked_for():
+            hits = _by_chat(selection.hits_of(stretch)) if may_have_hits else {}
             end_ms = (stretch.last_on - _EPOCH).days * DAY_MS + DAY_MS
             for chat_id, instants in _by_chat(selection.identities.apply(stretch.messages)).items():
                 due = [at_ms for at_ms in waiting.get(chat_id, ()) if at_ms < end_ms]
@@ -74,6 +75,15 @@ class _Counting:
         if reach.from_at_ms is not None:
             self._before(reach.from_at_ms // DAY_MS * DAY_MS)
         return self._spans
+
+    def _days_asked_for(self) -> Iterator[tuple[Stretch, bool]]:
+        """Yield the stretches of the days asked for in their order; of days without hits only what counting needs."""
+        source, reach, likely = self._selection.source, self._selection.question.reach, self._selection.likely
+        span = (reach.from_at_ms, reach.until_ms)
+        for is_likely, days in groupby(source.days_between(*span), lambda on: likely is None or on in likely):
+            columns = self._selection.columns if is_likely else _PLACES
+            for stretch in source.stretches(columns, from_ms=span[0], until_ms=span[1], among=frozenset(days)):
+                yield stretch, is_likely
 
     def _scattered(self) -> tuple[_By, _By]:
         """Return the instants of the scattered messages by chat that were sent in the days asked for, and those of their hits."""
@@ -148,7 +158,9 @@ def _stretches(selection: Selection) -> Iterator[Stretch]:
     reach = selection.question.reach
     if len(selection.source.scattered):
         yield selection.source.scattered_stretch(selection.columns)
-    yield from selection.source.stretches(selection.columns, from_ms=reach.from_at_ms, until_ms=reach.until_ms)
+    yield from selection.source.stretches(
+        selection.columns, from_ms=reach.from_at_ms, until_ms=reach.until_ms, among=selection.likely
+    )
 
 
 def _by_chat(rows: pa.Table) -> _By:

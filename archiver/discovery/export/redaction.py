@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import add
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from archiver.document import Document, Location, data_of, parse, unknown_key
 from archiver.errors import DocumentError
 from archiver.expression import Directory
 from archiver.expression.fold import fold
-from archiver.expression.spelling import Spellings
+from archiver.expression.spelling import Spellings, places_to_look
 from archiver.ids import parties_of
 from archiver.scope.membership import Membership
 from archiver.scope.regex import check_regex
@@ -45,6 +45,8 @@ MARK: Final = "black:"
 HAS_NO_DIGESTS: Final = "has_no_digests"
 # The counts of what is left out because of redaction begin so.
 REDACTED: Final = "redacted_"
+# A text that is done and how often something was found in it.
+_DONE: Final = (pa.string(), pa.int32())
 _SOME_TEXT: Final = pa.array([""], type=pa.string())
 
 
@@ -55,15 +57,21 @@ class Rule:
     name: str
     looked_for: Spellings | str
 
-    def apply(self, texts: list[str | None], folded: Sequence[str]) -> list[int]:
-        """Make black what is found in texts, which are here also folded, and return how often it was found in each."""
+    def apply(self, texts: pa.Array, suspects: Sequence[tuple[int, str]]) -> tuple[pa.Array, pa.Array | None]:
+        """Return texts with what is found made black, and how often it was found in each, None if nowhere.
+
+        ``suspects`` are the places where something written in whatever way could be found, each with its text folded.
+        """
         if isinstance(self.looked_for, str):
             return _by_regex(self.looked_for, texts)
-        counts = [0] * len(texts)
-        for place, text in enumerate(texts):
-            if text and self.looked_for.may_be_in(folded[place]):
-                texts[place], counts[place] = self.looked_for.replaced(text, BLACK)
-        return counts
+        looked_for = self.looked_for
+        places = [place for place, folded in suspects if looked_for.may_be_in(folded)]
+        done = [looked_for.replaced(text, BLACK) for text in texts.take(pa.array(places, pa.int64())).to_pylist()]
+        if not any(count for _, count in done):
+            return texts, None
+        is_here = pc.is_in(pa.arange(0, len(texts)), value_set=pa.array(places, pa.int64()))
+        black, counts = (pa.array(column, kind) for column, kind in zip(zip(*done, strict=True), _DONE, strict=True))
+        return pc.replace_with_mask(texts, is_here, black), pc.replace_with_mask(_nowhere(len(texts)), is_here, counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +115,46 @@ class Redaction:
         rows = _with(
             rows, "sender_name", pc.if_else(is_theirs, pa.scalar(None, pa.string()), rows.column("sender_name"))
         )
-        counts = [[0] * rows.num_rows for _ in self.rules]
+        nowhere = _nowhere(rows.num_rows)
+        counts = [nowhere for _ in self.rules]
         for name in _TEXTS:
-            found = self._blacken(texts := rows.column(name).to_pylist())
-            if any(map(any, found)):
-                rows = _with(rows, name, pa.array(texts, pa.string()))
+            texts, found = self._blacken_often(_whole(rows.column(name)))
+            if any(of_rule is not None for of_rule in found):
+                rows = _with(rows, name, texts)
                 # A sender's name is that of the directory in every row, and counts once, where it is shown.
                 if name != "sender_name":
-                    counts = [list(map(add, *both)) for both in zip(counts, found, strict=True)]
+                    counts = [
+                        of_rule if more is None else pc.add(of_rule, more)
+                        for of_rule, more in zip(counts, found, strict=True)
+                    ]
         for place, of_rule in enumerate(counts):
-            of_rows = pa.array(of_rule, pa.int32())
-            rows = rows.append_column(f"{MARK}{place}", of_rows)
-            is_guessable = pc.or_(is_guessable, pc.greater(of_rows, 0))
+            rows = rows.append_column(f"{MARK}{place}", of_rule)
+            if of_rule is not nowhere:
+                is_guessable = pc.or_(is_guessable, pc.greater(of_rule, 0))
         return rows.append_column(HAS_NO_DIGESTS, is_guessable)
 
-    def _blacken(self, texts: list[str | None]) -> list[list[int]]:
-        """Make texts black, and return for each rule how often it found something in each."""
-        folded = ["" if text is None else fold(text) for text in texts]
-        return [rule.apply(texts, folded) for rule in self.rules]
+    def _blacken(self, texts: pa.Array) -> tuple[pa.Array, list[pa.Array | None]]:
+        """Return texts made black, and for each rule how often it found something in each, None if nowhere."""
+        if texts.null_count == len(texts):
+            return texts, [None for _ in self.rules]
+        folded = _folded(texts)
+        spellings = [rule.looked_for for rule in self.rules if isinstance(rule.looked_for, Spellings)]
+        places = places_to_look(spellings, folded)
+        suspects = list(zip(places, folded.take(pa.array(places, pa.int64())).to_pylist(), strict=True))
+        found: list[pa.Array | None] = []
+        for rule in self.rules:
+            texts, counts = rule.apply(texts, suspects)
+            found.append(counts)
+        return texts, found
+
+    def _blacken_often(self, texts: pa.Array) -> tuple[pa.Array, list[pa.Array | None]]:
+        """Do the same for texts of which many may be the same, such as names: each different one once."""
+        encoded = texts.dictionary_encode()
+        if 2 * len(encoded.dictionary) > len(texts):
+            return self._blacken(texts)
+        black, found = self._blacken(encoded.dictionary)
+        counts = [None if of_rule is None else pc.fill_null(of_rule.take(encoded.indices), 0) for of_rule in found]
+        return black.take(encoded.indices), counts
 
     def leaves_out(self, rows: pa.Table) -> dict[str, int]:
         """Return by its name in the report how many rows have something that a redacted export leaves out."""
@@ -147,9 +177,8 @@ class Redaction:
         """Return a name or another text of its own with what is to be black."""
         if not self.is_active:
             return text
-        texts: list[str | None] = [text]
-        self._blacken(texts)
-        return texts[0] or ""
+        black, _ = self._blacken(pa.array([text], pa.string()))
+        return black[0].as_py() or ""
 
     def shown_chat(self, chat_id: str) -> str:
         """Return the id of a chat, in which nobody is named who is hidden."""
@@ -228,6 +257,14 @@ def read_redaction(path: Path, membership: Membership) -> Redaction:
     )
 
 
+def digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a redaction file, None if it cannot be read: reading it for what it says tells what is the matter."""
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def _word_rules(document: Document) -> list[Rule]:
     rules = []
     for number, word in enumerate(_texts(document, "words")):
@@ -287,13 +324,26 @@ def _known(directory: Directory, user_id: str) -> list[str]:
     return [word for word in (*about.names, *about.emails) if len(fold(word).strip()) >= NAME_CHARACTERS_MIN]
 
 
-def _by_regex(regex: str, texts: list[str | None]) -> list[int]:
-    """Make black what a regular expression of RE2 finds, and return how often."""
-    said = pa.array(texts, pa.string())
-    counts: list[int] = pc.fill_null(pc.count_substring_regex(said, regex), 0).to_pylist()
-    if any(counts):
-        texts[:] = pc.replace_substring_regex(said, regex, BLACK).to_pylist()
-    return counts
+def _nowhere(rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(0, pa.int32()), rows)
+
+
+def _by_regex(regex: str, texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """Return texts with what a regular expression of RE2 finds made black, and how often it found it, None if nowhere."""
+    counts = pc.fill_null(pc.count_substring_regex(texts, regex), 0)
+    if not pc.any(pc.greater(counts, 0)).as_py():
+        return texts, None
+    return pc.replace_substring_regex(texts, regex, BLACK), counts
+
+
+def _folded(texts: pa.Array) -> pa.Array:
+    """Return texts folded as `fold` does it; those of ASCII alone, which are most in many languages, all at once."""
+    folded = pc.ascii_lower(texts)
+    others = pc.fill_null(pc.invert(pc.string_is_ascii(texts)), fill_value=False)
+    if not others.true_count:
+        return folded
+    written = [fold(text) for text in texts.filter(others).to_pylist()]
+    return pc.replace_with_mask(folded, others, pa.array(written, pa.string()))
 
 
 def _texts(document: Document, key: str) -> list[str]:

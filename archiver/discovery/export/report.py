@@ -57,7 +57,7 @@ def report_document(terms: Terms, told: Told, tally: Tally, written: Mapping[str
             name: {
                 "messages": found.messages,
                 "files": found.files,
-                "paths": len(found.paths),
+                "paths": found.path_count,
                 "replaced": dict(found.replaced),
                 "remarks": list(found.remarks),
             }

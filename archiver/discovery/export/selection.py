@@ -8,25 +8,34 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive.reader import Head
+from archiver.clock import DAY_MS
 from archiver.discovery.export.absences import Absences
 from archiver.discovery.export.asked import Question
 from archiver.discovery.export.identities import Identities
 from archiver.discovery.export.stretches import Source, Stretch
-from archiver.expression import Directory, Facts, matching_rows
-from archiver.scope.membership import Span
+from archiver.expression import Directory, Expression, Facts, matching_rows
+from archiver.scope.membership import Span, merged
 from archiver.scope.reach import CUSTODIAN_COLUMNS, View, constant, item_keys, or_within, reached
 
 # Beside the rows: whether their message was asked for or only stands around such a one.
 IS_CONTEXT: Final = "is_context"
 # What must be known of every row, whatever is asked.
 KEY_COLUMNS: Final = ("chat_id", "message_uid", "version", "sent_at", "observed_at", "source", "content_digest")
+
+# Returns the days under which what an expression is true of may lie, None if any; it may be too many, and never too few.
+Likely = Callable[[Head, Expression, Directory], frozenset[date] | None]
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,8 @@ class Selection:
 
     ``windows`` are by chat the spans around hits (instants in milliseconds since 1970 UTC, the end not included), None where no context
     is asked for. ``unnamed`` counts, by the message that they turned out to be, the rows without a uid of what `chosen` has taken.
+    ``likely`` are the days under which a hit may lie, None if any: what narrows how much is read, and nothing of what is taken.
+    Of the scattered messages it says nothing; those are always looked at.
     """
 
     question: Question
@@ -44,6 +55,7 @@ class Selection:
     identities: Identities = field(default_factory=Identities)
     windows: Mapping[str, tuple[Span, ...]] | None = None
     unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    likely: frozenset[date] | None = None
 
     @property
     def first_ms(self) -> int | None:
@@ -57,7 +69,7 @@ class Selection:
 
     def rows(self) -> int:
         """Return how many rows are looked at, for progress."""
-        return self.source.rows_between(self.first_ms, self.until_ms)
+        return self.source.rows_between(self.first_ms, self.until_ms, among=self._days())
 
     def chosen(self, columns: tuple[str, ...]) -> Iterator[tuple[Stretch, int]]:
         """Yield what is taken of each stretch, `IS_CONTEXT` beside its messages, and how many rows of messages were looked at.
@@ -86,7 +98,15 @@ class Selection:
     def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
         if len(self.source.scattered):
             yield self.source.scattered_stretch(columns)
-        yield from self.source.stretches(columns, from_ms=self.first_ms, until_ms=self.until_ms)
+        yield from self.source.stretches(columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days())
+
+    def _days(self) -> frozenset[date] | None:
+        """Return the days under which something may be taken, None if any: those of hits, and those that a window reaches into."""
+        if self.likely is None:
+            return None
+        there = self.source.days_between(self.first_ms, self.until_ms)
+        spans = merged(span for of_chat in (self.windows or {}).values() for span in of_chat)
+        return self.likely | _days_of(spans, within=(there[0], there[-1])) if there else self.likely
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -131,6 +151,13 @@ def _overlapping(spans: tuple[Span, ...], first_ms: int, last_ms: int) -> tuple[
     begin = bisect_right([end for _, end in spans], first_ms)
     end = bisect_left([start for start, _ in spans], last_ms + 1)
     return spans[begin:end]
+
+
+def _days_of(spans: Iterable[Span], *, within: tuple[date, date]) -> frozenset[date]:
+    """Return the UTC days that spans reach into, of those from one to another, both included."""
+    first, last = (on.toordinal() - _EPOCH for on in within)
+    numbers = (range(max(start // DAY_MS, first), min((end - 1) // DAY_MS, last) + 1) for start, end in spans)
+    return frozenset(date.fromordinal(_EPOCH + number) for number in chain.from_iterable(numbers))
 
 
 def _widest(bound: int | None, others: Iterator[int], choose: Callable[..., int]) -> int | None:

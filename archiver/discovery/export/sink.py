@@ -26,12 +26,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a writer wrote: its files, how many messages and files of messages are in them, and what its readers must be told.
+    """What a writer wrote: how many files, how many messages and files of messages are in them, and what its readers must be told.
 
+    Only counts, because a form that has a file for each message may have as many as an archive has; which they are tells the manifest.
     ``replaced`` counts by name what the format could not hold and was put in another way (delimiters in a load file, say).
     """
 
-    paths: tuple[str, ...]
+    path_count: int
     messages: int
     files: int
     replaced: Mapping[str, int] = field(default_factory=dict)

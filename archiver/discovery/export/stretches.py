@@ -7,7 +7,7 @@ of the stretches, and all of them together are one more (`Source.scattered_stret
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -100,13 +100,14 @@ class Source:
         *,
         from_ms: int | None = None,
         until_ms: int | None = None,
+        among: Container[date] | None = None,
         backwards: bool = False,
     ) -> Iterator[Stretch]:
         """Yield the stretches of what was sent between two instants (the second not included), the earliest or the latest first.
 
-        Whole days are read, so that rows of a little before and after are among them.
+        Whole days are read, so that rows of a little before and after are among them; with ``among`` only those.
         """
-        inside = [on for on in self._days if is_day_within(on, from_ms, until_ms)]
+        inside = self.days_between(from_ms, until_ms, among=among)
         for found in self._ahead(self._grouped(inside[::-1] if backwards else inside), columns):
             apart = pc.is_in(item_keys(found.messages), value_set=self.scattered)
             files_apart = pc.is_in(item_keys(found.files), value_set=self.scattered)
@@ -126,14 +127,16 @@ class Source:
         parts = parts or [(self._empty(columns), _empty_files())]
         return Stretch(pa.concat_tables([part for part, _ in parts]), pa.concat_tables([part for _, part in parts]))
 
-    def rows_between(self, from_ms: int | None, until_ms: int | None) -> int:
+    def days_between(
+        self, from_ms: int | None, until_ms: int | None, *, among: Container[date] | None = None
+    ) -> list[date]:
+        """Return the days that `stretches` reads, in their order."""
+        return [on for on in self._days if is_day_within(on, from_ms, until_ms) and (among is None or on in among)]
+
+    def rows_between(self, from_ms: int | None, until_ms: int | None, *, among: Container[date] | None = None) -> int:
         """Return how many rows of messages `stretches` looks at, as the ledger says."""
-        return sum(
-            record.rows
-            for on, (records, _) in self._days.items()
-            if is_day_within(on, from_ms, until_ms)
-            for record in records
-        )
+        days = self.days_between(from_ms, until_ms, among=among)
+        return sum(record.rows for on in days for record in self._days[on][0])
 
     def _grouped(self, days: Sequence[date]) -> list[_Group]:
         """Return days put together in their order, so that only a single day has more than `STRETCH_ROWS` rows."""

@@ -36,12 +36,12 @@ from archiver.discovery.export.package import (
 )
 from archiver.discovery.export.people import People, read_people
 from archiver.discovery.export.record import GapNote, Slice, Terms
-from archiver.discovery.export.redaction import Redaction, read_redaction
+from archiver.discovery.export.redaction import Redaction, digest_of, read_redaction
 from archiver.discovery.export.replies import Asked as AskedReplies
 from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import Runs
-from archiver.discovery.export.selection import Selection
+from archiver.discovery.export.selection import Likely, Selection
 from archiver.discovery.export.stretches import open_source
 from archiver.discovery.export.targets import Target
 from archiver.errors import DamageFoundError, KeyMissingError, RefusedError
@@ -87,7 +87,9 @@ class Opened:
         return self.gaps.touching(named, self.question.custodians, from_ms=reach.from_at_ms, until_ms=reach.until_ms)
 
 
-def open_export(archive: Archive, head: Head, wanted: Wanted, *, executor: Executor | None = None) -> Opened:
+def open_export(
+    archive: Archive, head: Head, wanted: Wanted, *, executor: Executor | None = None, likely: Likely | None = None
+) -> Opened:
     """Read what an export must know; raises `UsageError` for what cannot be asked, `DamageFoundError` for what cannot be read."""
     store = archive.store
     membership = read_membership(store, head)
@@ -96,6 +98,8 @@ def open_export(archive: Archive, head: Head, wanted: Wanted, *, executor: Execu
     identities = read_identities(store, head)
     source = open_source(store, head, also_scattered=identities.over_days, executor=executor)
     selection = Selection(question, source, membership.directory, read_absences(store, head), identities)
+    if likely is not None and question.expression is not None:
+        selection = replace(selection, likely=likely(head, question.expression, membership.directory))
     if wanted.asked.context is not None:
         selection = replace(selection, windows=windows_of(selection, wanted.asked.context))
     scope = wanted.asked.scope
@@ -122,13 +126,15 @@ def make(
     sequence: int | None = None,
     executor: Executor | None = None,
     replies: AskedReplies | None = None,
+    likely: Likely | None = None,
     progress: Progress | None = None,
 ) -> tuple[Made | None, Head]:
     """Make a package in a place, or go on with one; return it with the head that it is of. None is: there is no message to export.
 
     ``folder`` is one for temporary files. A package that was begun is of the head that it was begun with, whatever came since; a new one is
     of the newest, or of the entry ``sequence``. Raises `RefusedError` if something else is in the place, and `StorageError` if either
-    store cannot: then the same call goes on. ``replies`` is asked what messages reply to; without it nothing tells.
+    store cannot: then the same call goes on. ``replies`` is asked what messages reply to; without it nothing tells. ``likely`` is asked
+    where hits may lie; without it all that was asked for is read, and the package is the same.
     """
     found = begun_in(target)
     head = _head(archive, found, sequence)
@@ -138,7 +144,7 @@ def make(
         whole = whole_package(target)
         if whole is not None:
             return whole, head
-    opened = open_export(archive, head, wanted, executor=executor)
+    opened = open_export(archive, head, wanted, executor=executor, likely=likely)
     runs = Runs(folder)
     said = Replies(folder)
     chats, messages = _gather(opened, runs, said, progress)
@@ -309,9 +315,7 @@ def _begun(archive: Archive, head: Head, wanted: Wanted, software: str) -> tuple
             "head": head.digest,
             "asked": said,
             **(
-                {}
-                if wanted.redaction is None
-                else {"redaction": _digest_of(wanted.redaction), "files": _files_of(head)}
+                {} if wanted.redaction is None else {"redaction": digest_of(wanted.redaction), "files": _files_of(head)}
             ),
         }
     )
@@ -376,7 +380,7 @@ def record(
             "formats": " ".join(wanted.formats),
             "versions": asked.versions,
             "files": "in" if asked.with_files else "out",
-            **({} if wanted.redaction is None else {"redaction_sha256": _digest_of(wanted.redaction) or ""}),
+            **({} if wanted.redaction is None else {"redaction_sha256": digest_of(wanted.redaction) or ""}),
         },
     )
     record_act(archive, newest, "export", act, author=author, now_ms=now_ms)
@@ -390,10 +394,3 @@ def _day(at_ms: int, asked: Asked) -> str:
 def _files_of(head: Head) -> str:
     """Return a digest that only who has the archive can make, so that nobody finds out what is black by making export ids of guesses."""
     return sha256("".join(sorted(record.sha256 for record in head.files.values())).encode()).hexdigest()
-
-
-def _digest_of(path: Path) -> str | None:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None  # reading it for what it says tells what is the matter

@@ -30,7 +30,7 @@ def bag_of(folder: Path, payload: dict[str, bytes]) -> Path:
         files[f"manifest-{name}.txt"] = "".join(lines).encode()
     tags = {path: data for path, data in files.items() if path not in payload}
     for name, algorithm in (("sha256", sha256), ("md5", md5)):
-        lines = [f"{algorithm(data).hexdigest()}  {path}\n" for path, data in tags.items()]
+        lines = [f"{algorithm(data).hexdigest()}  {path}\n" for path, data in sorted(tags.items())]
         files[f"tagmanifest-{name}.txt"] = "".join(lines).encode()
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,18 @@ STRICTER: dict[str, tuple[str, Callable[[Path], object]]] = {
         "unnamed",
         lambda folder: (folder / "manifest-md5.txt").write_text(
             "".join((folder / "manifest-md5.txt").read_text().splitlines(keepends=True)[:-1])
+        ),
+    ),
+    "a tag manifest has other line ends": (
+        "path",
+        lambda folder: (folder / "tagmanifest-md5.txt").write_bytes(
+            (folder / "tagmanifest-md5.txt").read_bytes().replace(b"\n", b"\r\n")
+        ),
+    ),
+    "a tag manifest has its lines in another order": (
+        "path",
+        lambda folder: (folder / "tagmanifest-sha256.txt").write_text(
+            "".join(reversed((folder / "tagmanifest-sha256.txt").read_text().splitlines(keepends=True)))
         ),
     ),
 }

@@ -26,7 +26,7 @@ Rows = list[list[str]]
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackageFacts]:
     package = tmp_path_factory.mktemp("dat")
     written = slices.write(DatWriter, package)
-    return package, slices.facts("dat", written, slices.with_natives(package))
+    return package, slices.facts("dat", package, written, slices.with_natives(package))
 
 
 def test_a_package_as_it_was_written_is_clean(good: tuple[Path, PackageFacts]) -> None:

@@ -24,7 +24,7 @@ XML_FILE = "data/edrm/edrm.xml"
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackageFacts]:
     package = tmp_path_factory.mktemp("edrm")
     written = slices.write(EdrmWriter, package)
-    return package, slices.facts("edrm", written, slices.with_natives(package))
+    return package, slices.facts("edrm", package, written, slices.with_natives(package))
 
 
 def test_a_package_as_it_was_written_is_clean(good: tuple[Path, PackageFacts]) -> None:

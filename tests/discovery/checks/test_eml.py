@@ -29,7 +29,7 @@ _PAGE = re.compile(rb"(text/html; charset=utf-8\r\nContent-Transfer-Encoding: ba
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackageFacts]:
     package = tmp_path_factory.mktemp("eml")
     written = slices.write(EmlWriter, package)
-    return package, slices.facts("eml", written, {})
+    return package, slices.facts("eml", package, written, {})
 
 
 def test_a_package_as_it_was_written_is_clean(good: tuple[Path, PackageFacts]) -> None:

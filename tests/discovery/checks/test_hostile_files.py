@@ -70,7 +70,7 @@ def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     name = request.param
     package = tmp_path_factory.mktemp(name)
     written = slices.write(writer_class(name), package)
-    return name, package, slices.facts(name, written, slices.with_natives(package))
+    return name, package, slices.facts(name, package, written, slices.with_natives(package))
 
 
 def damaged(data: bytes, damage: list[tuple[float, int, bytes]]) -> bytes:

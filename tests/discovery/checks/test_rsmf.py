@@ -26,7 +26,7 @@ SECOND = "data/rsmf/general/2026-11-20_part-0002-of-0002.rsmf"
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackageFacts]:
     package = tmp_path_factory.mktemp("rsmf")
     written = slices.write(RsmfWriter, package)
-    return package, slices.facts("rsmf", written, slices.with_natives(package))
+    return package, slices.facts("rsmf", package, written, slices.with_natives(package))
 
 
 def codes(package: Path, facts: PackageFacts) -> set[str]:

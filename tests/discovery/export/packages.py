@@ -43,6 +43,7 @@ def package(name: str, folder: Path, *, terms: Terms = TERMS, slices: tuple[Slic
     chats = [part.conversation.chat_id for part in slices]
     told = facts(
         name,
+        folder,
         written,
         natives,
         messages=len(messages),

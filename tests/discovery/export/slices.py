@@ -301,7 +301,13 @@ def write(writer_class: Any, package: Path, *, terms: Terms = TERMS, slices: tup
     return written
 
 
-def facts(name: str, written: Written, natives: dict[str, str], **further: Any) -> PackageFacts:
+def paths_of(name: str, folder: Path) -> list[str]:
+    """The files of a format in a package, relative to its payload."""
+    data = folder / "data"
+    return sorted(path.relative_to(data).as_posix() for path in (data / name).rglob("*") if path.is_file())
+
+
+def facts(name: str, folder: Path, written: Written, natives: dict[str, str], **further: Any) -> PackageFacts:
     """What the report of such a package says."""
     return PackageFacts(
         **{
@@ -319,7 +325,9 @@ def facts(name: str, written: Written, natives: dict[str, str], **further: Any) 
                 for chat in dict.fromkeys(part.conversation.chat_id for part in SLICES)
             },
             "formats": {
-                name: FormatFacts(written.messages, written.files, tuple(f"data/{path}" for path in written.paths))
+                name: FormatFacts(
+                    written.messages, written.files, tuple(f"data/{path}" for path in paths_of(name, folder))
+                )
             },
             "natives": natives,
             **further,

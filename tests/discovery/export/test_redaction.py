@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from archiver.archive.reader import Archive
 from archiver.cli import main
 from archiver.cli.export import FORMAT_NAMES
+from archiver.discovery.export.redaction import BLACK, MARK, Redaction, Rule
+from archiver.expression.spelling import Spellings
 from archiver.store.local import LocalStore
 from tests.discovery.export.lived import at_ms, channel, file_row, gap, member, said, user
+from tests.expression.expressions import PHRASES, TEXTS
 from tests.small_archive import add, found
 
 SECRETS = ("merger", "price is 1", "u:kenji", "健二", "kenji@acme.com", "ＭＥＲＧＥＲ", "mérger", "me\u200brger")  # noqa: RUF001 - as written
@@ -136,3 +143,34 @@ def test_which_file_made_it_black_stands_in_the_ledger_alone(folder: Path, packa
     assert entries[0].matter is not None
     assert entries[0].matter.detail["redaction_sha256"] == digest
     assert digest not in (package / "report.json").read_text("utf-8")
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.lists(PHRASES, min_size=1, max_size=3))
+def test_looking_only_where_something_could_be_found_misses_nothing(texts: list[str], asked: list[str]) -> None:
+    """Against each rule applied to each text in turn."""
+    rules = [*(Rule(f"word {number}", Spellings([text])) for number, text in enumerate(asked)), Rule("digit", "[0-9]")]
+    names = (
+        "plain_text",
+        "notification",
+        "send_as_name",
+        "sender_name",
+        "flockml",
+        "attachments",
+        "raw",
+        "captured_by",
+        "sender_id",
+    )
+    rows = pa.table(
+        {name: pa.array(texts if name == "plain_text" else [None] * len(texts), pa.string()) for name in names}
+    )
+    black = Redaction(rules=rules, is_active=True).apply(rows)
+    for place, written in enumerate(texts):
+        text = written
+        for number, rule in enumerate(rules):
+            if isinstance(rule.looked_for, str):
+                text, count = re.subn(rule.looked_for, BLACK, text)
+            else:
+                text, count = rule.looked_for.replaced(text, BLACK)
+            assert black.column(f"{MARK}{number}")[place].as_py() == count
+        assert black.column("plain_text")[place].as_py() == text

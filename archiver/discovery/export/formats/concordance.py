@@ -108,7 +108,7 @@ class DatWriter:
         with self._sink.open(GAPS_FILE) as out:
             out.write(self._gaps.text())
         return Written(
-            (LOAD_FILE, *self._texts.paths, GAPS_FILE),
+            self._texts.count + len((LOAD_FILE, GAPS_FILE)),
             self._counts["messages"],
             self._counts["files"],
             replaced={f"dat: {name}": count for name, count in sorted(self._replaced.items())},

@@ -123,7 +123,7 @@ class CsvWriter:
             f"{self._long} cells are whole here, but longer than the {_CELL_CHARACTERS_MAX:,} characters that spreadsheets show",
         )
         return Written(
-            paths=tuple(path for table in tables for path in table.paths),
+            path_count=sum(len(table.paths) for table in tables),
             messages=self._count,
             files=self._file_count,
             replaced=replaced,

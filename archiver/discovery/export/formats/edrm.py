@@ -87,7 +87,7 @@ class EdrmWriter:
         with self._sink.open(GAPS_FILE) as gaps:
             gaps.write(self._gaps.text())
         return Written(
-            (XML_FILE, *self._texts.paths, GAPS_FILE),
+            self._texts.count + len((XML_FILE, GAPS_FILE)),
             self._counts["messages"],
             self._counts["files"],
             replaced={"edrm: characters that XML cannot hold, as U+FFFD": self._replaced} if self._replaced else {},

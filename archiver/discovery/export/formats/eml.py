@@ -42,7 +42,6 @@ class EmlWriter:
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
         self._sink = sink
-        self._paths: list[str] = []
         self._counts: Counter[str] = Counter()
         self._is_by_message = terms.options.get(OPTION) == "message"
 
@@ -50,7 +49,7 @@ class EmlWriter:
         """Write the mails of a slice; one with neither messages nor gaps has none."""
         for stem, portion in self._portions(part):
             path = f"{self.format}/{part.conversation.path_name}/{stem}.eml"
-            self._paths.append(path)
+            self._counts["paths"] += 1
             self._counts["messages"] += len(portion.piece.messages)
             for file in portion.piece.files:
                 self._counts["files"] += 1
@@ -67,7 +66,7 @@ class EmlWriter:
             remarks.append(f"eml: {too_large} files are too large for a mail; a placeholder names where they lie")
         renamed = {"eml: names of files that could be paths or move a cursor": self._counts["renamed"]}
         return Written(
-            tuple(self._paths),
+            self._counts["paths"],
             self._counts["messages"],
             self._counts["files"],
             replaced=renamed if self._counts["renamed"] else {},

@@ -86,7 +86,7 @@ class HtmlWriter:
         self._entries: list[_Entry] = []
         self._page: _Page | None = None
         self._recent: dict[str, tuple[int, str, str, str]] = {}
-        self._paths: list[str] = []
+        self._path_count = 0
 
     def add(self, part: Slice) -> None:
         """Take the next slice."""
@@ -129,7 +129,7 @@ class HtmlWriter:
         )
         self._write("html/index.html", text)
         return Written(
-            tuple(self._paths), sum(entry.messages for entry in entries), sum(entry.files for entry in entries)
+            self._path_count, sum(entry.messages for entry in entries), sum(entry.files for entry in entries)
         )
 
     def close(self) -> None:
@@ -236,7 +236,7 @@ class HtmlWriter:
     def _write(self, path: str, text: str) -> None:
         with self._sink.open(path) as stream:
             stream.write(text.encode())
-        self._paths.append(path)
+        self._path_count += 1
 
     def _offsets(self, items: list[Message | GapNote]) -> str:
         """Return the zone as a day's heading names it, with the offset of its first message."""

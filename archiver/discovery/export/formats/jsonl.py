@@ -69,7 +69,7 @@ class JsonlWriter:
         tables = (self._messages, self._conversations, self._gaps)
         for table in tables:
             table.finish()
-        return Written(tuple(path for table in tables for path in table.paths), self._count, self._files)
+        return Written(sum(len(table.paths) for table in tables), self._count, self._files)
 
     def close(self) -> None:
         """Let go of open files."""

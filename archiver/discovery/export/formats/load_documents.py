@@ -164,16 +164,16 @@ class TextFiles:
     def __init__(self, sink: Sink, format_name: str) -> None:
         self._sink = sink
         self._format = format_name
-        self.paths: list[str] = []
+        self.count = 0
 
     def put(self, document: LoadDocument) -> str | None:
         """Write a document's text, if it has one; returns its path relative to the format's folder."""
         if document.text is None:
             return None
-        folder = len(self.paths) // TEXTS_A_FOLDER + 1
+        folder = self.count // TEXTS_A_FOLDER + 1
         relative = f"text/{folder:06}/{safe_name(document.control_number)}.txt"
         path = f"{self._format}/{relative}"
-        self.paths.append(path)
+        self.count += 1
         if not self._sink.has(path):
             with self._sink.open(path) as out:
                 out.write(document.text)

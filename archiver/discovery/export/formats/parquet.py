@@ -146,7 +146,7 @@ class ParquetWriter:
         tables = (self._messages, self._files, self._conversations, self._gaps)
         for table in tables:
             table.finish()
-        return Written(tuple(path for table in tables for path in table.paths), self._count, self._file_count)
+        return Written(sum(len(table.paths) for table in tables), self._count, self._file_count)
 
     def close(self) -> None:
         """Let go of open files."""

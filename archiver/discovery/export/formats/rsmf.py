@@ -52,7 +52,6 @@ class RsmfWriter:
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
         self._sink = sink
-        self._paths: list[str] = []
         self._counts: Counter[str] = Counter()
 
     def add(self, part: Slice) -> None:
@@ -62,7 +61,7 @@ class RsmfWriter:
         for piece in pieces_of(part, messages_max=_MESSAGES_MAX):
             portion = Portion(self._terms, part, piece)
             path = f"{self.format}/{part.conversation.path_name}/{portion.stem}.rsmf"
-            self._paths.append(path)
+            self._counts["paths"] += 1
             self._counts["messages"] += len(piece.messages)
             for file in piece.files:
                 self._counts["files"] += 1
@@ -76,7 +75,7 @@ class RsmfWriter:
         remarks = []
         if too_large := self._counts["too large"]:
             remarks.append(f"rsmf: {too_large} files are too large for an RSMF; a placeholder names where they lie")
-        return Written(tuple(self._paths), self._counts["messages"], self._counts["files"], remarks=tuple(remarks))
+        return Written(self._counts["paths"], self._counts["messages"], self._counts["files"], remarks=tuple(remarks))
 
     def close(self) -> None:
         """Do nothing: no file stays open between slices."""

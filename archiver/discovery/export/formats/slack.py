@@ -88,9 +88,7 @@ class SlackWriter:
             "times moved by microseconds, so that a ts is unique in its conversation": self._moved,
             "replies without thread_ts, because what they reply to is not here or too far back": self._untied,
         }
-        return Written(
-            (self._held.path,), self._count, self._files, {name: count for name, count in replaced.items() if count}
-        )
+        return Written(1, self._count, self._files, {name: count for name, count in replaced.items() if count})
 
     def close(self) -> None:
         """Let go of the zip."""

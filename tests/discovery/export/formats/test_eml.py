@@ -54,8 +54,8 @@ def text_of(mail: EmailMessage, kind: str) -> str:
 
 def written(folder: Path, *messages: Any, **terms: Any) -> EmailMessage:
     parts = (Slice(GENERAL, "2026-11-20", 1, 1, messages),)
-    paths = slices.write(EmlWriter, folder, terms=replace(TERMS, **terms), slices=parts).paths
-    return read(folder / "data" / paths[-1])
+    slices.write(EmlWriter, folder, terms=replace(TERMS, **terms), slices=parts)
+    return read(folder / "data" / slices.paths_of("eml", folder)[-1])
 
 
 def test_a_mail_is_a_conversation_on_a_day(data: Path) -> None:

@@ -39,7 +39,9 @@ def sized(name: str, number: str, size: int) -> File:
 
 def write(folder: Path, *parts: Slice, **terms: Any) -> list[Path]:
     written = slices.write(RsmfWriter, folder, terms=replace(TERMS, **terms), slices=parts)
-    return [folder / "data" / path for path in written.paths]
+    paths = [folder / "data" / path for path in slices.paths_of("rsmf", folder)]
+    assert len(paths) == written.path_count
+    return paths
 
 
 def test_a_file_is_a_mail_with_one_attachment_and_a_transcript(data: Path) -> None:
@@ -266,4 +268,4 @@ def test_files_are_read_in_chunks(tmp_path: Path) -> None:
 def test_everything_that_was_handed_over_is_counted(tmp_path: Path) -> None:
     written = slices.write(RsmfWriter, tmp_path)
     assert (written.messages, written.files) == (slices.MESSAGES, slices.FILES)
-    assert len(written.paths) == len(SLICES)
+    assert written.path_count == len(SLICES)
