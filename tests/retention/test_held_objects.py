@@ -95,7 +95,7 @@ def shown(keys: frozenset[str]) -> set[str]:
         ({"expression": "mime:image/png", "chats": ("g:random",)}, {"events 2 of 6"}),
         ({"expression": "nobody"}, {"events 2 of 6", "files 2 of 7", "blob minutes"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )  # fmt: skip
 def test_each_object_with_a_row_of_a_held_item_and_no_other(
     built: tuple[Archive, Head], scope: dict[str, Any], expected: set[str]
