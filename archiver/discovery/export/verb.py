@@ -139,7 +139,7 @@ def make(
         if whole is not None:
             return whole, head
     opened = open_export(archive, head, wanted, executor=executor)
-    runs = Runs(folder)
+    runs = Runs(folder, executor)
     said = Replies(folder)
     chats, messages = _gather(opened, runs, said, progress)
     if not messages:
