@@ -256,6 +256,7 @@ def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
         gaps=opened.touching(chats),
         is_redacted=opened.redaction.is_active,
         options={"control_prefix": control_prefix(opened.wanted.asked.matter), **opened.wanted.options},
+        executor=opened.selection.source.executor,
     )
 
 
