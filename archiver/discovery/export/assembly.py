@@ -28,7 +28,7 @@ from archiver.discovery.export.selection import IS_CONTEXT
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
 SLICE_MESSAGES_MAX: Final = 10_000
 # Slices are made of so many rows at once, or of one slice more: enough that a day of a few messages costs no more than they do.
-BLOCK_ROWS: Final = 8_192
+BLOCK_ROWS: Final = 4_096
 FILE_DIGITS: Final = 3
 WITHHELD: Final = "withheld"
 
