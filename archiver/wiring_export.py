@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from archiver.discovery.export.targets import Target
     from archiver.settings import Settings
 
-# One reads and sorts ahead while another hashes and writes what was made.
-THREADS = 2
+# One reads and sorts ahead, one makes lines, another hashes and writes them, and a fourth waits for the disk.
+THREADS = 4
 # An export has 500 MB at any size. What a question about replies needs beyond this goes to the disk.
 REPLIES_BYTES_MAX = 200_000_000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,7 +18,7 @@ from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.order import DAY, FIRST, Part, bounds_ms, in_order, parts_of, starts_of
 from archiver.discovery.export.people import People, path_name
-from archiver.discovery.export.plain import CONTROL_DIGITS, Block, Columns, block_of, plain_messages
+from archiver.discovery.export.plain import Block, Columns, Messages
 from archiver.discovery.export.record import Conversation, File, Message, Slice
 from archiver.discovery.export.redaction import REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
@@ -109,16 +109,29 @@ class Assembly:
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
         number = 0
-        conversation: Conversation | None = None
+        known: dict[str, Conversation] = {}
         for messages, files in self._ahead(self._ordered(runs)):
-            for block, parts in self._blocks(messages):
-                for row, part in parts:
-                    if conversation is None or conversation.chat_id != part.chat_id:
-                        kind = messages.column("chat_kind")[row].as_py()
-                        conversation = self.people.conversation(part.chat_id, kind)
-                    beside = self._beside(messages, row, part, block, files)
-                    yield self._slice(conversation, part, block, beside=beside, number=number)
-                    number += part.end - part.first
+            for rows, starts, parts in self._blocks(messages):
+                # They come in order, so that of the conversations before these none comes again.
+                chats = {part.chat_id: rows.column("chat_kind")[starts[part.first]].as_py() for part in parts}
+                known = {
+                    chat_id: known.get(chat_id) or self.people.conversation(chat_id, kind)
+                    for chat_id, kind in chats.items()
+                }
+                block = Block(
+                    self.redaction.apply(rows),
+                    starts,
+                    keys=self.keys,
+                    person=self.people.person,
+                    shown_id=self.redaction.shown_id,
+                    prefix=self.prefix,
+                    numbered_from=number,
+                    parts=[(known[part.chat_id], part.day.isoformat(), part.end) for part in parts],
+                )
+                yield from self._slices(
+                    block, [(part, self._beside(rows, part, block, files)) for part in parts], known
+                )
+                number += parts[-1].end
 
     def _ahead(self, rows: Iterator[tuple[pa.Table, _Files]]) -> Iterator[tuple[pa.Table, _Files]]:
         """Yield what is given, the next one made while this one is worked on."""
@@ -157,8 +170,8 @@ class Assembly:
                 rest_files, files = files.filter(is_open_file), files.filter(pc.invert(is_open_file))
             yield ordered, _by_message(files)
 
-    def _blocks(self, rows: pa.Table) -> Iterator[tuple[Block, list[tuple[int, Part]]]]:
-        """Yield rows that are in order as blocks, each with its slices as parts of it; beside a part its first row among all rows."""
+    def _blocks(self, rows: pa.Table) -> Iterator[tuple[pa.Table, list[int], list[Part]]]:
+        """Yield rows that are in order as those of a few slices at once, each with the starts of its messages and its slices."""
         starts = starts_of(rows)
         ends = [*starts, rows.num_rows]
         waiting: list[Part] = []
@@ -167,67 +180,62 @@ class Assembly:
             first, end = waiting[0].first, part.end
             if ends[end] - ends[first] < self.block_rows and end < len(starts):
                 continue
-            table = self.redaction.apply(rows.slice(ends[first], ends[end] - ends[first]))
-            block = block_of(
-                table,
-                [row - ends[first] for row in ends[first : end + 1]],
-                keys=self.keys,
-                person=self.people.person,
-                shown_id=self.redaction.shown_id,
-            )
             yield (
-                block,
-                [(ends[each.first], replace(each, first=each.first - first, end=each.end - first)) for each in waiting],
+                rows.slice(ends[first], ends[end] - ends[first]),
+                [row - ends[first] for row in ends[first : end + 1]],
+                [replace(each, first=each.first - first, end=each.end - first) for each in waiting],
             )
             waiting = []
 
-    def _beside(self, rows: pa.Table, row: int, part: Part, block: Block, files: _Files) -> _Beside:
-        """Return what belongs to the messages of a part of a block, whose first row is that one of all rows."""
-        of_block = range(block.starts[part.first], block.starts[part.end])
+    def _beside(self, rows: pa.Table, part: Part, block: Block, files: _Files) -> _Beside:
+        """Return what belongs to the messages of a part of a block; ``rows`` are the block's before anything was made black."""
+        of_part = range(block.starts[part.first], block.starts[part.end])
         true_chat = self.redaction.true_chat(part.chat_id)
-        left_out = Counter(self.redaction.leaves_out(rows.slice(row, len(of_block))))
+        left_out = Counter(self.redaction.leaves_out(rows.slice(of_part.start, len(of_part))))
         if self.redaction.is_active:
-            left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_block)
+            left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_part)
         uids = block.of(block.columns["message_uid"], part.first, part.end)
         if self.unnamed:
             left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
         originals = {} if self.replies is None else self.replies.of(true_chat, uids)
         return _Beside(part.chat_id, true_chat, uids, files, originals, left_out)
 
-    def _slice(self, conversation: Conversation, part: Part, block: Block, *, beside: _Beside, number: int) -> Slice:
-        """Return the slice of a part of a block; ``number`` messages came before it."""
-        numbers = range(number + 1, number + 1 + part.end - part.first)
-        control_numbers = [f"{self.prefix}-{each:0{CONTROL_DIGITS}d}" for each in numbers]
-        messages = plain_messages(
-            block, part.first, part.end, chat_id=conversation.chat_id, control_numbers=control_numbers
-        )
-        for place in self._odd(block, part, beside):
-            messages[place] = self._message(block, part.first + place, control_numbers[place], beside)
-        rows = block.starts[part.end] - block.starts[part.first]
-        left_out = beside.left_out
-        return Slice(
-            conversation,
-            part.day.isoformat(),
-            part.part,
-            part.parts,
-            tuple(messages),
-            self.gaps.of(beside.true_chat_id, *bounds_ms(part.day, self.zone)),
-            rows + left_out[WITHOUT_UID],
-            +left_out,
-        )
+    def _slices(
+        self, block: Block, parts: Sequence[tuple[Part, _Beside]], conversations: Mapping[str, Conversation]
+    ) -> Iterator[Slice]:
+        """Yield the slices of a block."""
+        odd = [self._odd(block, part, beside) for part, beside in parts]
+        few = block.only([place for places in odd for place in places])
+        made = 0
+        for (part, beside), places in zip(parts, odd, strict=True):
+            messages = {}
+            for place in places:
+                messages[place - part.first] = self._message(few, made, block.control_number(place), beside)
+                made += 1
+            left_out = beside.left_out
+            yield Slice(
+                conversations[part.chat_id],
+                part.day.isoformat(),
+                part.part,
+                part.parts,
+                Messages(block, part.first, part.end, chat_id=part.chat_id, odd=messages),
+                self.gaps.of(beside.true_chat_id, *bounds_ms(part.day, self.zone)),
+                block.starts[part.end] - block.starts[part.first] + left_out[WITHOUT_UID],
+                +left_out,
+            )
 
-    def _odd(self, block: Block, part: Part, beside: _Beside) -> Iterable[int]:
-        """Return the places of the messages of a slice that are not plain, in order."""
-        uids = beside.uids
+    def _odd(self, block: Block, part: Part, beside: _Beside) -> Sequence[int]:
+        """Return the places in their block of the messages of a part that are not plain, in order."""
+        uids, places = beside.uids, range(part.first, part.end)
         if self.redaction.is_active:
-            return range(len(uids))
-        odd = {place - part.first for place in block.odd if part.first <= place < part.end}
+            return places
+        odd = {place for place in block.odd if place in places}
         for known in (beside.files, self.absences.answers):
             if known:
                 chat_id = beside.chat_id if known is beside.files else beside.true_chat_id
-                odd.update(place for place, uid in enumerate(uids) if (chat_id, uid) in known)
+                odd.update(place for place, uid in zip(places, uids, strict=True) if (chat_id, uid) in known)
         if beside.originals:
-            odd.update(place for place, uid in enumerate(uids) if uid in beside.originals)
+            odd.update(place for place, uid in zip(places, uids, strict=True) if uid in beside.originals)
         return sorted(odd)
 
     def _message(self, block: Block, place: int, control_number: str, beside: _Beside) -> Message:
@@ -239,14 +247,14 @@ class Assembly:
         attached = beside.files.get((beside.chat_id, uid))
         principal, visible_to = columns["on_behalf_of"][last], columns["visible_to"][last]
         if self.redaction.is_active:
-            self.redaction.note(control_number, beside.chat_id, [columns.row(row) for row in kept])
+            self.redaction.note(control_number, beside.chat_id, [columns.logged(row) for row in kept])
         return Message(
             beside.chat_id,
             uid,
             control_number,
             columns[FIRST][first],
             columns["sent_at_basis"][first],
-            block.senders[last],
+            block.people[last],
             tuple([block.versions[row] for row in kept]),
             () if attached is None else self._files(attached, columns, kept, control_number, beside.left_out),
             columns["send_as_name"][last],

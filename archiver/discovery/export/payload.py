@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from hashlib import md5, sha256
@@ -17,6 +18,7 @@ import msgspec
 from archiver.archive import layout
 from archiver.discovery.export.assembly import WITHHELD
 from archiver.discovery.export.journal import FileLine, Journal, LostLine
+from archiver.discovery.export.plain import changed, made_of
 from archiver.discovery.export.record import File, GapNote, Message, Slice
 from archiver.discovery.export.targets import Target, written_error
 from archiver.errors import DamageFoundError, KeyMissingError, StorageError
@@ -29,7 +31,11 @@ NATIVES: Final = "natives"
 LOST: Final = "lost"
 STORED: Final = "stored"
 _CHUNK_BYTES: Final = 1024 * 1024
-BESIDE_BYTES: Final = 4 * 1024 * 1024
+# What is hashed beside who writes: so much at once at least, and so much may wait.
+BESIDE_BYTES: Final = 1024 * 1024
+WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
+# After so much of a file the disk is asked for what it has not yet, so that nobody waits long for it when the file ends.
+FLUSH_BYTES: Final = 16 * 1024 * 1024
 # What every file system and every store takes, and no more: a store's keys are ASCII.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 
@@ -89,7 +95,7 @@ class _Hashing(io.RawIOBase):
     """Writes to a file, or nowhere, and hashes what passes. It cannot be gone back in, so that what is hashed is what is there.
 
     Hashing a package twice over takes as long as making its texts, so that of a long file it is done beside: with an ``executor``, up to
-    `BESIDE_BYTES` wait while as many are hashed and written. An error is told by the write after it, or at the end.
+    `WAITING_BYTES_MAX` wait while others are hashed and written. An error is told by the write after it, or at the end.
     """
 
     def __init__(self, path: Path | None, *, place: str, executor: Executor | None = None) -> None:
@@ -101,6 +107,8 @@ class _Hashing(io.RawIOBase):
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._beside: Future[None] | None = None
+        self._flushing: Future[None] | None = None
+        self._unflushed_bytes = 0
         self._file: BinaryIO | None = None
         if path is not None:
             with self._translated():
@@ -115,10 +123,10 @@ class _Hashing(io.RawIOBase):
         if self._executor is None:
             self._take([view])
             return len(view)
-        # Who writes may go on to change what is not bytes.
-        self._waiting.append(data if isinstance(data, bytes) else bytes(view))
+        # Who writes may go on to change what can be changed.
+        self._waiting.append(view if view.readonly else bytes(view))
         self._waiting_bytes += len(view)
-        if self._waiting_bytes >= BESIDE_BYTES:
+        if self._waiting_bytes >= (BESIDE_BYTES if self._is_idle() else WAITING_BYTES_MAX):
             self._wait()
             self._beside = self._executor.submit(self._take, self._waiting)
             self._waiting, self._waiting_bytes = [], 0
@@ -133,13 +141,15 @@ class _Hashing(io.RawIOBase):
     def finish(self) -> None:
         self._wait()
         self._take(self._waiting)
+        self._wait_for_disk()
         if self._file is not None:
             with self._translated():
                 self._file.close()
 
     def abandon(self) -> None:
-        with contextlib.suppress(StorageError):
-            self._wait()
+        for wait in (self._wait, self._wait_for_disk):
+            with contextlib.suppress(StorageError):
+                wait()
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -151,11 +161,28 @@ class _Hashing(io.RawIOBase):
             if self._file is not None:
                 with self._translated():
                     self._file.write(piece)
+                self._unflushed_bytes += len(piece)
+        if self._executor is not None and self._file is not None and self._unflushed_bytes >= FLUSH_BYTES:
+            self._wait_for_disk()
+            self._unflushed_bytes = 0
+            self._flushing = self._executor.submit(self._flush, self._file.fileno())
+
+    def _flush(self, number: int) -> None:
+        with self._translated():
+            os.fdatasync(number)
+
+    def _is_idle(self) -> bool:
+        return self._beside is None or self._beside.done()
 
     def _wait(self) -> None:
         beside, self._beside = self._beside, None
         if beside is not None:
             beside.result()
+
+    def _wait_for_disk(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -175,15 +202,15 @@ class Enclosing:
 
     def enclose(self, part: Slice) -> Slice:
         """Return a slice whose stored files lie in the package; of one that is lost it says why, and that files are missing."""
-        if not any(message.files for message in part.messages):
+        if not any(message.files for message in made_of(part.messages)):
             return part
-        messages = tuple(
-            msgspec.structs.replace(message, files=tuple(map(self._enclosed, message.files)))
-            if message.files
-            else message
-            for message in part.messages
-        )
-        return replace(part, messages=messages, gaps=(*part.gaps, *_missing_files(messages, part.day)))
+        messages = changed(part.messages, self._with_enclosed)
+        return replace(part, messages=messages, gaps=(*part.gaps, *_missing_files(made_of(messages), part.day)))
+
+    def _with_enclosed(self, message: Message) -> Message:
+        if not message.files:
+            return message
+        return msgspec.structs.replace(message, files=tuple(map(self._enclosed, message.files)))
 
     def _enclosed(self, file: File) -> File:
         digest = file.sha256
@@ -222,7 +249,7 @@ def _lost(file: File, reason: str) -> File:
     return msgspec.structs.replace(file, status=LOST, reason=reason)
 
 
-def _missing_files(messages: Sequence[Message], day: str) -> tuple[GapNote, ...]:
+def _missing_files(messages: Iterable[Message], day: str) -> tuple[GapNote, ...]:
     """Return the note that files of these messages are missing; none if all are there that are wanted."""
     missing = [
         message for message in messages for file in message.files if file.path is None and file.status != WITHHELD

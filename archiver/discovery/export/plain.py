@@ -1,25 +1,26 @@
-"""Messages made of rows column by column: nearly all are plain, and so a message costs a fifth of the time.
+"""Messages as rows: nearly all are plain, and are made of their rows only where somebody asks for one of them.
 
 A plain message is all in one row: it was captured once, and has no files, nobody for whom alone it was or on whose behalf. Of a *block*,
-which is the rows of a few slices, each column becomes one list, and the messages are made of the lists without a line of Python for each.
-Whatever is out of the ordinary, however little, is *odd*: `archiver.discovery.export.assembly` makes it by itself and with care, and what
-is made here is exactly what that would make.
+which is the rows of a few slices, each column that is asked for becomes one list, and the messages are made of the lists without a line of
+Python for each. Who writes the rows themselves, as JSON lines are, makes no message at all. Whatever is out of the ordinary, however
+little, is *odd*: `archiver.discovery.export.assembly` makes it by itself and with care, and what is made here is exactly what that would
+make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise, repeat
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.discovery.export.order import DAY, FIRST
-from archiver.discovery.export.record import Message, Person, Version
+from archiver.discovery.export.order import FIRST
+from archiver.discovery.export.record import Conversation, Message, Person, Version
 from archiver.discovery.export.redaction import HAS_NO_DIGESTS, MARK
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
@@ -27,49 +28,168 @@ from archiver.discovery.export.stretches import OBJECT
 CONTROL_DIGITS: Final = 8
 # A message that has any of these is not plain.
 _ODD: Final = ("visible_to", "on_behalf_of")
-# What no message needs of its row: all rows of a slice have it in common, or the order was all that it was for.
-_UNNEEDED: Final = frozenset({"chat_id", "chat_kind", "sent_at", "text", "client_id", DAY})
-
 
 T = TypeVar("T")
 
 
 class Columns:
-    """Rows as lists by column, instants in milliseconds: quicker than a mapping for each row."""
+    """Rows as lists by column, each made when it is first asked for, instants in milliseconds: quicker than a mapping for each row."""
 
     def __init__(self, rows: pa.Table) -> None:
-        self._columns: dict[str, list[Any]] = {
-            name: (pc.cast(rows.column(name), pa.int64()) if name == "observed_at" else rows.column(name)).to_pylist()
-            for name in rows.column_names
-            if name not in _UNNEEDED
-        }
-        marks = [found for name, found in self._columns.items() if name.startswith(MARK)]
-        self.black = [sum(found) for found in zip(*marks, strict=True)]
-        """How many places of each row are black; empty where nothing is to be."""
-        self.without_digests: list[bool] = self._columns.get(HAS_NO_DIGESTS, [])
-        """Of which rows digests are left out; empty where nothing is to be black."""
+        self._rows = rows
+        self._lists: dict[str, list[Any]] = {}
 
     def __getitem__(self, name: str) -> list[Any]:
-        return self._columns[name]
+        found = self._lists.get(name)
+        if found is None:
+            column = self._rows.column(name)
+            is_instant = pa.types.is_timestamp(column.type)
+            found = self._lists[name] = (pc.cast(column, pa.int64()) if is_instant else column).to_pylist()
+        return found
 
-    def row(self, place: int) -> dict[str, Any]:
-        """Return one row as a mapping."""
-        return {name: found[place] for name, found in self._columns.items()}
+    @cached_property
+    def black(self) -> list[int]:
+        """How many places of each row are black; empty where nothing is to be."""
+        marks = [self[name] for name in self._rows.column_names if name.startswith(MARK)]
+        return [sum(found) for found in zip(*marks, strict=True)]
+
+    @cached_property
+    def without_digests(self) -> list[bool]:
+        """Of which rows digests are left out; empty where nothing is to be black."""
+        return self[HAS_NO_DIGESTS] if HAS_NO_DIGESTS in self._rows.column_names else []
+
+    def logged(self, place: int) -> dict[str, Any]:
+        """Return what the log of what is black tells of a row."""
+        marks = [name for name in self._rows.column_names if name.startswith(MARK)]
+        return {name: self[name][place] for name in ("message_uid", "version", *marks)}
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """The rows of a few slices: columns, and beside each row its version and its sender.
+class Senders:
+    """Who sent the messages of a block: each of the ``people`` once, and for each message which of them."""
 
-    ``starts`` are the first rows of its messages, and behind them the number of rows. ``odd`` are the messages, by their places among
-    those, that are not plain as far as their rows tell.
+    people: list[Person]
+    which: pa.Array
+
+
+class Block:
+    """The rows of a few slices. ``keys`` are the data objects that `OBJECT` counts.
+
+    ``starts`` are the first rows of its messages, and behind them the number of rows. ``numbered_from`` is how many messages came before,
+    and ``prefix`` what control numbers begin with. ``parts`` are its slices: conversation, day, and behind which message each ends.
     """
 
-    columns: Columns
-    versions: list[Version]
-    senders: list[Person]
-    starts: list[int]
-    odd: frozenset[int]
+    def __init__(
+        self,
+        rows: pa.Table,
+        starts: Sequence[int],
+        *,
+        keys: Sequence[str],
+        person: Callable[[str, str | None], Person],
+        shown_id: Callable[[str], str],
+        prefix: str = "",
+        numbered_from: int = 0,
+        parts: Sequence[tuple[Conversation, str, int]] = (),
+    ) -> None:
+        self.rows = rows
+        self.starts = starts
+        self.columns = Columns(rows)
+        self.keys = keys
+        self.prefix = prefix
+        self.numbered_from = numbered_from
+        self.parts = parts
+        self._person = person
+        self._shown_id = shown_id
+
+    @cached_property
+    def people(self) -> list[Person]:
+        """The sender of each row."""
+        called = list(zip(self.columns["sender_id"], self.columns["sender_name"], strict=True))
+        found = {each: self._person(*each) for each in set(called)}
+        return [found[each] for each in called]
+
+    @cached_property
+    def mentions(self) -> list[tuple[str, ...]]:
+        """Whom each row names, as they are shown."""
+        return [() if listed is None else tuple(map(self._shown_id, listed)) for listed in self.columns["mentions"]]
+
+    @cached_property
+    def versions(self) -> list[Version]:
+        """The version that each row is."""
+        columns = self.columns
+        digests, raw_digests = columns["content_digest"], columns["raw_digest"]
+        if columns.without_digests:
+            digests, raw_digests = (
+                [
+                    "" if is_left_out else digest
+                    for digest, is_left_out in zip(of_rows, columns.without_digests, strict=True)
+                ]
+                for of_rows in (digests, raw_digests)
+            )
+        objects = columns[OBJECT]
+        commits = {place: layout.sequence_of_data(self.keys[place]) for place in set(objects)}
+        return list(
+            map(
+                Version,
+                *(columns[name] for name in ("version", "observed_at", "plain_text", "source", "captured_by")),
+                digests,
+                raw_digests,
+                *(columns[name] for name in ("flockml", "notification", "attachments")),
+                self.mentions,
+                columns["raw"],
+                [self.keys[place] for place in objects],
+                [commits[place] for place in objects],
+            )
+        )
+
+    @cached_property
+    def odd(self) -> frozenset[int]:
+        """Which messages, by their places, have several rows, or something in their row that no plain message has."""
+        rows, starts = self.rows, self.starts
+        odd: set[int] = set()
+        if len(starts) - 1 < rows.num_rows:
+            odd.update(place for place, (start, end) in enumerate(pairwise(starts)) if end - start > 1)
+        further = [name for name in _ODD if rows.column(name).null_count < rows.num_rows]
+        if further:
+            place_of = {start: place for place, start in enumerate(starts)}
+            for name in further:
+                has_any = pc.indices_nonzero(pc.is_valid(rows.column(name))).to_pylist()
+                # A row that is not the first of its message is of one that is odd already.
+                odd.update(place_of[row] for row in has_any if row in place_of)
+        return frozenset(odd)
+
+    @cached_property
+    def firsts(self) -> pa.RecordBatch:
+        """The first row of each message: of a plain one all there is."""
+        rows = pa.concat_batches(self.rows.to_batches())
+        return rows if len(self.starts) - 1 == self.starts[-1] else rows.take(pa.array(self.starts[:-1], pa.int64()))
+
+    @cached_property
+    def senders(self) -> Senders:
+        """Who sent the first row of each message."""
+        ids, names = (
+            self.firsts.column(name).dictionary_encode(null_encoding="encode") for name in ("sender_id", "sender_name")
+        )
+        user_ids, called, many = ids.dictionary.to_pylist(), names.dictionary.to_pylist(), len(names.dictionary)
+        pairs = pc.add(pc.multiply(pc.cast(ids.indices, pa.int64()), many), names.indices).dictionary_encode()
+        people = [self._person(user_ids[pair // many], called[pair % many]) for pair in pairs.dictionary.to_pylist()]
+        return Senders(people, pairs.indices)
+
+    @property
+    def is_context(self) -> pa.BooleanArray:
+        """Which messages are context."""
+        return self.firsts.column(IS_CONTEXT)
+
+    @cached_property
+    def is_edited(self) -> pa.BooleanArray:
+        """Which messages, if they are plain, are not in their first version."""
+        return pc.greater(self.firsts.column("version"), 1)
+
+    @cached_property
+    def is_by_app(self) -> pa.BooleanArray:
+        """Which messages, if they are plain, are by an app."""
+        is_bot = pc.take(pa.array([person.is_bot for person in self.senders.people], pa.bool_()), self.senders.which)
+        return pc.or_(pc.is_valid(self.firsts.column("app_id")), is_bot)
 
     def of(self, column: list[T], first: int, end: int) -> list[T]:
         """Return of a column the values of the first rows of messages from one to before another: of a plain one all there is."""
@@ -77,90 +197,145 @@ class Block:
             return column[first:end]
         return [column[row] for row in self.starts[first:end]]
 
+    def only(self, places: Sequence[int]) -> Block:
+        """Return the rows of some messages, given in order, as a block of these alone."""
+        if len(places) == len(self.starts) - 1:
+            return self
+        rows: list[int] = []
+        starts = [0]
+        for place in places:
+            rows.extend(range(self.starts[place], self.starts[place + 1]))
+            starts.append(len(rows))
+        few = self.rows.take(pa.array(rows, pa.int64()))
+        return Block(few, starts, keys=self.keys, person=self._person, shown_id=self._shown_id)
 
-def block_of(
-    rows: pa.Table,
-    starts: list[int],
-    *,
-    keys: Sequence[str],
-    person: Callable[[str, str | None], Person],
-    shown_id: Callable[[str], str],
-) -> Block:
-    """Return rows as a block; ``starts`` as it has them, ``keys`` the data objects that `OBJECT` counts."""
-    columns = Columns(rows)
-    called = list(zip(columns["sender_id"], columns["sender_name"], strict=True))
-    people = {each: person(*each) for each in set(called)}
-    return Block(
-        columns, _versions(columns, keys, shown_id), [people[each] for each in called], starts, _odd(rows, starts)
-    )
+    def control_number(self, place: int) -> str:
+        """Return the control number of a message."""
+        return f"{self.prefix}-{self.numbered_from + place + 1:0{CONTROL_DIGITS}d}"
 
-
-def plain_messages(
-    block: Block, first: int, end: int, *, chat_id: str, control_numbers: Sequence[str]
-) -> list[Message]:
-    """Return the messages of a block from one to before another as if all of them were plain."""
-    of, columns = partial(block.of, first=first, end=end), block.columns
-    return list(
-        map(
-            Message,
-            repeat(chat_id),
-            of(columns["message_uid"]),
-            control_numbers,
-            of(columns[FIRST]),
-            of(columns["sent_at_basis"]),
-            of(block.senders),
-            zip(of(block.versions), strict=True),
-            repeat(()),
-            of(columns["send_as_name"]),
-            repeat(None),
-            of(columns["app_id"]),
-            repeat(()),
-            repeat(None),
-            repeat(None),
-            of(columns[IS_CONTEXT]),
+    def plain_messages(self, first: int, end: int, *, chat_id: str) -> list[Message]:
+        """Return the messages from one to before another as if all of them were plain."""
+        of, columns = partial(self.of, first=first, end=end), self.columns
+        return list(
+            map(
+                Message,
+                repeat(chat_id),
+                of(columns["message_uid"]),
+                map(self.control_number, range(first, end)),
+                of(columns[FIRST]),
+                of(columns["sent_at_basis"]),
+                of(self.people),
+                zip(of(self.versions), strict=True),
+                repeat(()),
+                of(columns["send_as_name"]),
+                repeat(None),
+                of(columns["app_id"]),
+                repeat(()),
+                repeat(None),
+                repeat(None),
+                of(columns[IS_CONTEXT]),
+            )
         )
-    )
 
 
-def _versions(columns: Columns, keys: Sequence[str], shown_id: Callable[[str], str]) -> list[Version]:
-    """Return a version for each row."""
-    objects = columns[OBJECT]
-    found: Mapping[int, str] = {place: keys[place] for place in set(objects)}
-    commits = {place: layout.sequence_of_data(key) for place, key in found.items()}
-    digests, raw_digests = columns["content_digest"], columns["raw_digest"]
-    if columns.without_digests:
-        digests, raw_digests = (
-            [
-                "" if is_left_out else digest
-                for digest, is_left_out in zip(of_rows, columns.without_digests, strict=True)
-            ]
-            for of_rows in (digests, raw_digests)
-        )
-    return list(
-        map(
-            Version,
-            *(columns[name] for name in ("version", "observed_at", "plain_text", "source", "captured_by")),
-            digests,
-            raw_digests,
-            *(columns[name] for name in ("flockml", "notification", "attachments")),
-            [() if listed is None else tuple(map(shown_id, listed)) for listed in columns["mentions"]],
-            columns["raw"],
-            [found[place] for place in objects],
-            [commits[place] for place in objects],
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What the plain messages of a slice come to: how many, how many of them are context, are edited, are by an app."""
+
+    messages: int = 0
+    context: int = 0
+    edited: int = 0
+    by_app: int = 0
 
 
-def _odd(rows: pa.Table, starts: list[int]) -> frozenset[int]:
-    """Return which messages have several rows, or something in their row that no plain message has."""
-    if len(starts) - 1 == rows.num_rows and not any(rows.column(name).null_count < rows.num_rows for name in _ODD):
-        return frozenset()
-    odd = {place for place, (start, end) in enumerate(pairwise(starts)) if end - start > 1}
-    further = [name for name in _ODD if rows.column(name).null_count < rows.num_rows]
-    if further:
-        place_of = {start: place for place, start in enumerate(starts)}
-        for name in further:
-            has_any = pc.indices_nonzero(pc.is_valid(rows.column(name))).to_pylist()
-            # A row that is not the first of its message is of one that is odd already.
-            odd.update(place_of[row] for row in has_any if row in place_of)
-    return frozenset(odd)
+class Messages(Sequence[Message]):
+    """The messages of a slice, which are those of a block from one to before another: the odd ones are made, by their places in the slice.
+
+    The plain ones are made, all at once, when one of them is first asked for.
+    """
+
+    __slots__ = ("_made", "block", "chat_id", "end", "first", "odd")
+
+    def __init__(self, block: Block, first: int, end: int, *, chat_id: str, odd: Mapping[int, Message]) -> None:
+        self.block = block
+        self.first = first
+        self.end = end
+        self.chat_id = chat_id
+        self.odd = odd
+        self._made: tuple[Message, ...] | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    @overload
+    def __getitem__(self, place: int) -> Message: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Message, ...]: ...
+    def __getitem__(self, place: int | slice) -> Message | tuple[Message, ...]:
+        return self.made[place]
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.made)
+
+    def __eq__(self, other: object) -> bool:
+        return self.made == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.made)
+
+    @property
+    def made(self) -> tuple[Message, ...]:
+        """All of them."""
+        if self._made is None:
+            messages = self.block.plain_messages(self.first, self.end, chat_id=self.chat_id)
+            for place, message in self.odd.items():
+                messages[place] = message
+            self._made = tuple(messages)
+        return self._made
+
+    @property
+    def bounds_ms(self) -> tuple[int, int]:
+        """When the first and the last of them were sent."""
+        sent = self.block.columns[FIRST]
+        return sent[self.block.starts[self.first]], sent[self.block.starts[self.end - 1]]
+
+    @property
+    def plain(self) -> Plain:
+        """What those that are not odd come to."""
+        block, count = self.block, len(self) - len(self.odd)
+        if not count:
+            return Plain()
+        return Plain(count, *(self._plain_of(marks) for marks in (block.is_context, block.is_edited, block.is_by_app)))
+
+    def with_odd(self, odd: Mapping[int, Message]) -> Messages:
+        """Return these messages with others in the places of the odd ones."""
+        return Messages(self.block, self.first, self.end, chat_id=self.chat_id, odd=odd)
+
+    def _plain_of(self, marks: pa.BooleanArray) -> int:
+        """Return how many of those that are not odd are marked."""
+        found = marks.slice(self.first, len(self))
+        return int(found.true_count - sum(found[place].as_py() for place in self.odd))
+
+
+def made_of(messages: Sequence[Message]) -> Collection[Message]:
+    """Return the messages of a slice that are made: of one of rows those that are odd."""
+    return messages.odd.values() if isinstance(messages, Messages) else messages
+
+
+def plain_of(messages: Sequence[Message]) -> Plain:
+    """Return what those messages of a slice come to that are not made."""
+    return messages.plain if isinstance(messages, Messages) else Plain()
+
+
+def changed(messages: Sequence[Message], change: Callable[[Message], Message]) -> Sequence[Message]:
+    """Return the messages of a slice with what changes of those that are made."""
+    if isinstance(messages, Messages):
+        return messages.with_odd({place: change(message) for place, message in messages.odd.items()})
+    return tuple(map(change, messages))
+
+
+def bounds_ms(messages: Sequence[Message]) -> tuple[int, int]:
+    """Return when the first and the last of the messages of a slice were sent; there is at least one."""
+    if isinstance(messages, Messages):
+        return messages.bounds_ms
+    return messages[0].sent_at_ms, messages[-1].sent_at_ms

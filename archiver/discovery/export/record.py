@@ -7,7 +7,8 @@ they were captured, which means hostile: a writer escapes every one of them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 from zoneinfo import ZoneInfo
@@ -149,7 +150,7 @@ class Slice:
     day: str
     part: int
     parts: int
-    messages: tuple[Message, ...]
+    messages: Sequence[Message]
     gaps: tuple[GapNote, ...] = ()
     captures: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -160,7 +161,8 @@ class Terms:
     """What every writer of one export is told: whose export it is, of which head, in which zone, and how to have a file's bytes.
 
     ``made_at_ms`` is the instant of the head's commit, never the clock's: the same head gives the same bytes. ``open_blob`` opens the bytes
-    of a stored file for reading and checks them against their digest as they are read.
+    of a stored file for reading and checks them against their digest as they are read. ``executor`` is for what a writer does beside, and
+    decides no byte; None where everything is done in one thread.
     """
 
     matter: str
@@ -176,3 +178,4 @@ class Terms:
     gaps: tuple[GapNote, ...] = ()
     is_redacted: bool = False
     options: dict[str, str] = field(default_factory=dict)
+    executor: Executor | None = None

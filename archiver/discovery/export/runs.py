@@ -6,8 +6,9 @@ export of them takes, and no file of a message is ever among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,26 +37,42 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows of a run that are written and read at once: from where to where, and of which chats they are, from the first to the last."""
+
+    start: int
+    end: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
-    """A sorted run, in memory or as a file: its rows' chats batch by batch, and when the first of them was sent."""
+    """A sorted run, in memory or as a file: its rows batch by batch, and when the first of them was sent."""
 
     messages: pa.Table | Path
     files: pa.Table | Path
-    chats: tuple[tuple[str, str], ...]
-    file_chats: tuple[tuple[str, str], ...]
+    batches: tuple[_Batch, ...]
+    file_batches: tuple[_Batch, ...]
     first_ms: int
 
 
 @dataclass(slots=True)
 class Runs:
-    """Takes rows by day, and gives them by conversation. ``folder`` exists, is ours alone, and is removed by who made it."""
+    """Takes rows by day, and gives them by conversation. ``folder`` exists, is ours alone, and is removed by who made it.
+
+    ``executor`` sorts and writes beside what chooses the rows, where one is given.
+    """
 
     folder: Path
+    executor: Executor | None = None
     memory_bytes_max: int = MEMORY_BYTES_MAX
     group_bytes_max: int = GROUP_BYTES_MAX
     _waiting: list[tuple[pa.Table, pa.Table]] = field(default_factory=list)
     _waiting_bytes: int = 0
     _runs: list[_Run] = field(default_factory=list)
+    _spilled: int = 0
+    _spilling: Future[_Run] | None = None
     _last: _Run | None = None
     _bytes_by_chat: dict[str, int] = field(default_factory=dict)
 
@@ -86,13 +103,15 @@ class Runs:
 
     def pieces(self, first: str, last: str) -> Iterator[Piece]:
         """Yield the rows of the chats from one to another: all at once, but of a single large chat by and by."""
+        self._settle()
         if self._waiting and self._last is None:
-            self._last = _run_of(*self._joined())
+            self._waiting = [_joined(self._waiting)]
+            self._last = _run_of(*self._waiting[0])
         runs = [*self._runs, *([] if self._last is None else [self._last])]
         is_large = self._bytes_by_chat.get(first, 0) > self.group_bytes_max
         found = (
             [
-                (_read(run.messages, run.chats, first, last), _read(run.files, run.file_chats, first, last))
+                (_read(run.messages, run.batches, first, last), _read(run.files, run.file_batches, first, last))
                 for run in runs
             ]
             if not is_large
@@ -106,49 +125,71 @@ class Runs:
         for place, run in enumerate(runs):
             later = [other.first_ms for other in runs[place + 1 :]]
             yield Piece(
-                _read(run.messages, run.chats, first, last),
-                _read(run.files, run.file_chats, first, last),
+                _read(run.messages, run.batches, first, last),
+                _read(run.files, run.file_batches, first, last),
                 min(later) if later else None,
             )
 
-    def _joined(self) -> tuple[pa.Table, pa.Table]:
-        # Rows in one piece are sorted several times as quickly as rows in many.
-        messages = pa.concat_tables([part for part, _ in self._waiting]).combine_chunks().sort_by(_ORDER)
-        files = pa.concat_tables([part for _, part in self._waiting]).combine_chunks().sort_by(_ORDER)
-        self._waiting = [(messages, files)]
-        return messages, files
-
     def _spill(self) -> None:
-        messages, files = self._joined()
-        run = _run_of(messages, files)
-        number = len(self._runs)
-        paths = self.folder / f"{number:06d}-messages", self.folder / f"{number:06d}-files"
-        _write(paths[0], messages)
-        _write(paths[1], files)
-        self._runs.append(_Run(paths[0], paths[1], run.chats, run.file_chats, run.first_ms))
+        """Write what waits as a run, beside what goes on if there is an executor, but never two at once."""
+        self._settle()
+        waiting, number = self._waiting, self._spilled
         self._waiting, self._waiting_bytes, self._last = [], 0, None
+        self._spilled += 1
+        if self.executor is None:
+            self._runs.append(self._spill_of(waiting, number))
+        else:
+            self._spilling = self.executor.submit(self._spill_of, waiting, number)
+
+    def _settle(self) -> None:
+        """Wait for the run that is being written."""
+        spilling, self._spilling = self._spilling, None
+        if spilling is not None:
+            self._runs.append(spilling.result())
+
+    def _spill_of(self, waiting: list[tuple[pa.Table, pa.Table]], number: int) -> _Run:
+        run = _run_of(*_joined(waiting))
+        assert isinstance(run.messages, pa.Table)
+        paths = self.folder / f"{number:06d}-messages", self.folder / f"{number:06d}-files"
+        _write(paths[0], run.messages, run.batches)
+        _write(paths[1], run.files, run.file_batches)
+        return replace(run, messages=paths[0], files=paths[1])
+
+
+def _joined(waiting: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    """Return rows sorted and in one piece, since those are sorted several times as quickly as rows in many."""
+    messages, files = (pa.concat_tables(parts).combine_chunks().sort_by(_ORDER) for parts in zip(*waiting, strict=True))
+    return messages, files
 
 
 def _run_of(messages: pa.Table, files: pa.Table) -> _Run:
     first = pc.min(pc.cast(messages.column("sent_at"), pa.int64())).as_py()
-    return _Run(messages, files, _chats(messages), _chats(files), first)
+    return _Run(messages, files, _batches(messages), _batches(files), first)
 
 
-def _chats(rows: pa.Table) -> tuple[tuple[str, str], ...]:
-    """Return the first and the last chat of each batch of sorted rows."""
-    chats = rows.column("chat_id")
-    return tuple(
-        (chats[start].as_py(), chats[min(start + BATCH_ROWS, len(chats)) - 1].as_py())
-        for start in range(0, len(chats), BATCH_ROWS)
-    )
+def _batches(rows: pa.Table) -> tuple[_Batch, ...]:
+    """Return sorted rows as batches: those of a chat that has many are by themselves, so that a chat is read without its neighbours."""
+    found: list[_Batch] = []
+    start = 0
+    for item in pc.value_counts(rows.column("chat_id")).to_pylist():
+        chat_id, count = item["values"], item["counts"]
+        if found and found[-1].end - found[-1].start + count <= BATCH_ROWS:
+            found[-1] = replace(found[-1], end=start + count, last=chat_id)
+        else:
+            found.extend(
+                _Batch(place, min(place + BATCH_ROWS, start + count), chat_id, chat_id)
+                for place in range(start, start + count, BATCH_ROWS)
+            )
+        start += count
+    return tuple(found)
 
 
-def _write(path: Path, rows: pa.Table) -> None:
+def _write(path: Path, rows: pa.Table, batches: Sequence[_Batch]) -> None:
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     try:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=options) as writer:
-            for start in range(0, rows.num_rows, BATCH_ROWS):
-                writer.write_table(rows.slice(start, BATCH_ROWS).combine_chunks())
+            for batch in batches:
+                writer.write_table(rows.slice(batch.start, batch.end - batch.start))
     except OSError as error:
         raise StoreFullError(
             f"the folder for temporary files, {path.parent.parent}, takes no more: {error.strerror or error}",
@@ -156,15 +197,16 @@ def _write(path: Path, rows: pa.Table) -> None:
         ) from None
 
 
-def _read(rows: pa.Table | Path, chats: tuple[tuple[str, str], ...], first: str, last: str) -> pa.Table:
-    wanted = [place for place, (least, greatest) in enumerate(chats) if least <= last and greatest >= first]
+def _read(rows: pa.Table | Path, batches: Sequence[_Batch], first: str, last: str) -> pa.Table:
+    wanted = [place for place, batch in enumerate(batches) if batch.first <= last and batch.last >= first]
     if isinstance(rows, Path):
         with pa.OSFile(str(rows), "rb") as source:
             reader = pa.ipc.open_file(source)
             parts = pa.Table.from_batches([reader.get_batch(place) for place in wanted], reader.schema)
     else:
-        parts = rows.slice(0, 0)
-        if wanted:
-            parts = rows.slice(wanted[0] * BATCH_ROWS, (wanted[-1] - wanted[0] + 1) * BATCH_ROWS)
+        start = batches[wanted[0]].start if wanted else 0
+        parts = rows.slice(start, batches[wanted[-1]].end - start if wanted else 0)
+    if not wanted or (batches[wanted[0]].first >= first and batches[wanted[-1]].last <= last):
+        return parts
     chat_ids = parts.column("chat_id")
     return parts.filter(pc.and_(pc.greater_equal(chat_ids, first), pc.less_equal(chat_ids, last)))

@@ -82,7 +82,7 @@ class Selection:
             files = self.identities.apply(stretch.files)
             keys = item_keys(messages)
             hits = self._hits(messages, keys, files)
-            is_hit = pc.is_in(keys, value_set=hits)
+            is_hit = constant(len(keys), value=True) if hits is keys else pc.is_in(keys, value_set=hits)
             around = pc.and_not(self._around(messages, keys), is_hit)
             taken = pc.or_(is_hit, around)
             # What came without a uid says nothing that the message which it turned out to be does not say too.
@@ -91,8 +91,10 @@ class Selection:
             if own.false_count:
                 unnamed = messages.select(["chat_id", "message_uid"]).filter(pc.and_not(taken, own))
                 self.unnamed.update(zip(*(column.to_pylist() for column in unnamed.columns), strict=True))
-            found = found.filter(pc.and_(taken, own))
-            files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
+            kept = pc.and_(taken, own)
+            found = found.filter(kept) if kept.false_count else found
+            if files.num_rows:
+                files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
             yield Stretch(found, files, stretch.first_on, stretch.last_on), messages.num_rows
 
     def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
@@ -132,7 +134,8 @@ class Selection:
             facts = Facts(directory=self.directory, files=files, missing=self.absences.missing(rows))
             found = pc.replace_with_mask(asked, asked, matching_rows(expression, rows, facts))
             mask = pc.and_(mask, found)
-        return pc.unique(keys.filter(mask))
+        # Nothing need be looked up where everything is asked for.
+        return pc.unique(keys.filter(mask)) if mask.false_count else keys
 
     def _around(self, messages: pa.Table, keys: pa.Array) -> pa.BooleanArray:
         if not self.windows or not messages.num_rows:

@@ -109,6 +109,9 @@ class Source:
         """
         inside = self.days_between(from_ms, until_ms, among=among)
         for found in self._ahead(self._grouped(inside[::-1] if backwards else inside), columns):
+            if not len(self.scattered):
+                yield found
+                continue
             apart = pc.is_in(item_keys(found.messages), value_set=self.scattered)
             files_apart = pc.is_in(item_keys(found.files), value_set=self.scattered)
             yield replace(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from archiver.discovery.export.assembly import WITHHELD
+from archiver.discovery.export.plain import bounds_ms, made_of, plain_of
 from archiver.discovery.export.record import Conversation, Slice
 
 
@@ -31,11 +32,11 @@ class Counted:
     def add(self, part: Slice) -> None:
         """Count the one slice that this is of; `join` adds up."""
         self.captures += part.captures
-        messages = part.messages
-        self.messages += len(messages)
-        self.context += sum([message.is_context for message in messages])
-        self.versions += sum([len(message.versions) for message in messages])
-        self.edited += sum([message.versions[-1].number > 1 for message in messages])
+        messages, plain = made_of(part.messages), plain_of(part.messages)
+        self.messages += len(part.messages)
+        self.context += sum([message.is_context for message in messages]) + plain.context
+        self.versions += sum([len(message.versions) for message in messages]) + plain.messages
+        self.edited += sum([message.versions[-1].number > 1 for message in messages]) + plain.edited
         self.not_returned += sum([message.not_returned_since_ms is not None for message in messages])
         self.redactions += sum([message.redactions for message in messages])
         for file in [file for message in messages if message.files for file in message.files]:
@@ -43,8 +44,8 @@ class Counted:
             self.files_stored += file.path is not None
             self.files_withheld += file.status == WITHHELD
             self.files_missing += file.path is None and file.status != WITHHELD
-        if messages:
-            self.first_sent_at_ms, self.last_sent_at_ms = messages[0].sent_at_ms, messages[-1].sent_at_ms
+        if part.messages:
+            self.first_sent_at_ms, self.last_sent_at_ms = bounds_ms(part.messages)
 
     def join(self, other: Counted) -> None:
         """Add what was counted elsewhere."""
@@ -79,13 +80,15 @@ class Tally:
         counted.join(of_slice)
         self.total.join(of_slice)
         self.left_out.update(part.left_out)
-        by_app = sum(message.sender.is_bot or message.app_id is not None for message in part.messages)
+        messages = made_of(part.messages)
+        by_app = sum(message.sender.is_bot or message.app_id is not None for message in messages)
+        by_app += plain_of(part.messages).by_app
         for by, count in (("an app", by_app), ("a person", len(part.messages) - by_app)):
             if count:
                 self.by_kind[f"{part.conversation.kind}, by {by}"] += count
         if not of_slice.files_missing:
             return
-        for message in part.messages:
+        for message in messages:
             for file in message.files:
                 if file.path is None and file.status != WITHHELD:
                     self.missing_by_reason[file.reason or file.status] += 1

@@ -145,7 +145,7 @@ def make(
         if whole is not None:
             return whole, head
     opened = open_export(archive, head, wanted, executor=executor, likely=likely)
-    runs = Runs(folder)
+    runs = Runs(folder, executor)
     said = Replies(folder)
     chats, messages = _gather(opened, runs, said, progress)
     if not messages:
@@ -262,6 +262,7 @@ def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
         gaps=opened.touching(chats),
         is_redacted=opened.redaction.is_active,
         options={"control_prefix": control_prefix(opened.wanted.asked.matter), **opened.wanted.options},
+        executor=opened.selection.source.executor,
     )
 
 

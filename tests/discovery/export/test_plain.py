@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from archiver.archive.schema import TABLES
 from archiver.discovery.export.assembly import BLOCK_ROWS, MESSAGE_COLUMNS, Assembly
+from archiver.discovery.export.order import DAY, FIRST, in_order
 from archiver.discovery.export.record import Message, Slice
 from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.selection import IS_CONTEXT
@@ -39,49 +42,68 @@ def some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), of)
 
 
+def row(number: int, **further: Any) -> dict[str, Any]:
+    """A row of a plain message, the only one of it."""
+    return {
+        "chat_id": "g:deal",
+        "chat_kind": "channel",
+        "message_uid": f"m-{number}",
+        "version": 1,
+        "sent_at": at_ms(20) + number,
+        "sent_at_basis": "timestampInMillis",
+        "observed_at": at_ms(23) + number,
+        "source": "webhook",
+        "captured_by": "general",
+        "sender_id": PEOPLE[0],
+        "plain_text": f"text {number}",
+        "raw": "{}",
+        "raw_digest": f"raw {number}",
+        "content_digest": f"content {number}",
+        OBJECT: 0,
+        IS_CONTEXT: False,
+        **further,
+    }
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     """One row for each message, in a few conversations and days."""
     return [
-        {
-            "chat_id": draw(st.sampled_from(["g:deal", "g:lunch", "g:unknown"])),
-            "chat_kind": "channel",
-            "message_uid": f"m-{number}",
-            "version": draw(st.integers(1, 2)),
-            "sent_at": at_ms(20) + draw(st.integers(-3_000, 3_000)) * MINUTE_MS,
-            "sent_at_basis": "timestampInMillis",
-            "observed_at": at_ms(23) + number,
-            "source": draw(st.sampled_from(["webhook", "fetch"])),
-            "captured_by": "general",
-            "sender_id": draw(st.sampled_from(PEOPLE)),
-            "sender_name": draw(some(TEXTS)),
-            "send_as_name": draw(some(TEXTS)),
-            "on_behalf_of": draw(some(st.sampled_from(PEOPLE))),
-            "app_id": draw(some(st.just("app-1"))),
-            "flockml": draw(some(TEXTS)),
-            "notification": draw(some(TEXTS)),
-            "plain_text": draw(TEXTS),
-            "mentions": draw(some(st.lists(st.sampled_from(PEOPLE), max_size=2))),
-            "visible_to": draw(some(st.lists(st.sampled_from(PEOPLE), max_size=2))),
-            "attachments": draw(some(TEXTS)),
-            "raw": draw(TEXTS),
-            "raw_digest": f"raw {number}",
-            "content_digest": f"content {number}",
-            OBJECT: 0,
-            IS_CONTEXT: draw(st.booleans()),
-        }
+        row(
+            number,
+            chat_id=draw(st.sampled_from(["g:deal", "g:lunch", "g:unknown"])),
+            version=draw(st.integers(1, 2)),
+            sent_at=at_ms(20) + draw(st.integers(-3_000, 3_000)) * MINUTE_MS,
+            source=draw(st.sampled_from(["webhook", "fetch"])),
+            sender_id=draw(st.sampled_from(PEOPLE)),
+            sender_name=draw(some(TEXTS)),
+            send_as_name=draw(some(TEXTS)),
+            on_behalf_of=draw(some(st.sampled_from(PEOPLE))),
+            app_id=draw(some(st.just("app-1"))),
+            flockml=draw(some(TEXTS)),
+            notification=draw(some(TEXTS)),
+            plain_text=draw(TEXTS),
+            mentions=draw(some(st.lists(st.sampled_from(PEOPLE), max_size=2))),
+            visible_to=draw(some(st.lists(st.sampled_from(PEOPLE), max_size=2))),
+            attachments=draw(some(TEXTS)),
+            raw=draw(TEXTS),
+            **{IS_CONTEXT: draw(st.booleans())},
+        )
         for number in range(draw(st.integers(1, 6)))
     ]
 
 
 def slices(assembly: Assembly, given_rows: list[dict[str, Any]], block_rows: int = BLOCK_ROWS) -> list[Slice]:
-    fields = [TABLES["messages"].schema.field(name) for name in MESSAGE_COLUMNS]
-    schema = pa.schema([*fields, pa.field(OBJECT, pa.int32()), pa.field(IS_CONTEXT, pa.bool_())])
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(Path(folder))
-        table = pa.Table.from_pylist(given_rows, schema=schema)
-        runs.add(table, TABLES["files"].schema.empty_table())
+        runs.add(table(given_rows), TABLES["files"].schema.empty_table())
         return list(replace(assembly, block_rows=block_rows).slices(runs))
+
+
+def table(given_rows: list[dict[str, Any]]) -> pa.Table:
+    fields = [TABLES["messages"].schema.field(name) for name in MESSAGE_COLUMNS]
+    schema = pa.schema([*fields, pa.field(OBJECT, pa.int32()), pa.field(IS_CONTEXT, pa.bool_())])
+    return pa.Table.from_pylist(given_rows, schema=schema)
 
 
 def messages(parts: list[Slice]) -> Iterator[Message]:
@@ -123,3 +145,25 @@ def test_all_are_there_once_in_order_and_numbered_by_it(assembly: Assembly, draw
     assert {message.message_uid for message in messages(parts)} == {row["message_uid"] for row in drawn}
     numbers = [message.control_number for message in messages(parts)]
     assert numbers == [f"SMITH-V-ACME-{number:08d}" for number in range(1, len(drawn) + 1)]
+
+
+@settings(max_examples=20)
+@given(drawn=rows(), order=st.randoms(use_true_random=False), zone=st.sampled_from(["UTC", "America/New_York"]))
+def test_rows_are_in_the_same_order_however_they_came(drawn: list[dict[str, Any]], order: Random, zone: str) -> None:
+    ordered = in_order(table(drawn), ZoneInfo(zone))
+    order.shuffle(drawn)
+    assert in_order(table(drawn), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
+    # Those that are in order stay as they are.
+    assert in_order(ordered.drop_columns([FIRST, DAY]), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
+
+
+def test_rows_that_went_through_files_written_beside_come_back_as_they_were(assembly: Assembly, tmp_path: Path) -> None:
+    chats = ["g:deal", "g:lunch", "g:unknown"]
+    drawn = [row(number, chat_id=chats[number * 7 % 3], sent_at=at_ms(20) + number * MINUTE_MS) for number in range(90)]
+    no_files = TABLES["files"].schema.empty_table()
+    with ThreadPoolExecutor(1) as executor:
+        runs = Runs(tmp_path, executor, memory_bytes_max=1, group_bytes_max=1)
+        for start in range(0, len(drawn), 20):
+            runs.add(table(drawn[start : start + 20]), no_files)
+        assert list(assembly.slices(runs)) == slices(assembly, drawn)
+    assert len(list(tmp_path.iterdir())) == 10

@@ -7,18 +7,24 @@ of files of their own.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from archiver.discovery.export.formats.jsonl_lines import PlainLines, opening
 from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned, zoned_each
-from archiver.discovery.export.record import Conversation, GapNote, Slice, Terms
+from archiver.discovery.export.plain import Messages, made_of
+from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
 
 _encoder = msgspec.json.Encoder()
 _encode = _encoder.encode
 _encode_into = _encoder.encode_into
 _COMMA = ord(",")
+# Where more messages of a slice are out of the ordinary, making all of them costs less than what their rows would.
+ODD_SHARE_MAX: Final = 0.5
 
 
 class JsonlWriter:
@@ -31,6 +37,7 @@ class JsonlWriter:
         self._messages = PartFiles(sink, "jsonl/messages", "jsonl")
         self._conversations = PartFiles(sink, "jsonl/conversations", "jsonl")
         self._gaps = PartFiles(sink, "jsonl/gaps", "jsonl")
+        self._plain = PlainLines(terms.zone, terms.executor)
         self._places = GapPlaces()
         self._current: Conversation | None = None
         self._count = 0
@@ -46,21 +53,9 @@ class JsonlWriter:
             self._gaps.write(self._gap_line(gap, {"told_in": conversation.chat_id, "day": part.day}))
         if not part.messages:
             return
-        head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": part.day}
-        # Each line begins with the end of the one before it: the fewer pieces, the quicker.
-        opening = "\n" + _encode(head)[:-1].decode() + ',"sent_at":"'
-        instants = zoned_each([message.sent_at_ms for message in part.messages], self._terms.zone)
-        lines = bytearray()
-        for message, instant in zip(part.messages, instants, strict=True):
-            lines += f'{opening}{instant}"'.encode()
-            # The object of a message is never empty, so its brace becomes the comma after what stands before it.
-            place = len(lines)
-            _encode_into(message, lines, place)
-            lines[place] = _COMMA
-        lines += b"\n"
-        self._messages.write(memoryview(lines)[1:])
+        self._messages.write(*self._lines(part))
         self._count += len(part.messages)
-        self._files += sum(len(message.files) for message in part.messages if message.files)
+        self._files += sum(len(message.files) for message in made_of(part.messages) if message.files)
 
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""
@@ -76,6 +71,19 @@ class JsonlWriter:
         for table in (self._messages, self._conversations, self._gaps):
             table.abandon()
 
+    def _lines(self, part: Slice) -> Iterator[bytes | memoryview]:
+        """Yield the lines of a slice in order, those of plain messages out of their rows."""
+        messages, begins = part.messages, opening(part.conversation, part.day)
+        if not isinstance(messages, Messages) or len(messages.odd) > len(messages) * ODD_SHARE_MAX:
+            yield _lines_of(messages, begins, self._terms.zone)
+            return
+        place = 0
+        for odd, message in messages.odd.items():
+            yield from self._plain.between(messages, place, odd)
+            yield _lines_of([message], begins, self._terms.zone)
+            place = odd + 1
+        yield from self._plain.between(messages, place, len(messages))
+
     def _gap_line(self, gap: GapNote, where: dict[str, str | None]) -> bytes:
         zone = self._terms.zone
         times = {
@@ -83,6 +91,21 @@ class JsonlWriter:
             for name, at_ms in (("from_at", gap.from_at_ms), ("to_at", gap.to_at_ms))
         }
         return _encode({**where, **times})[:-1] + b"," + _line(gap)[1:]
+
+
+def _lines_of(messages: Sequence[Message], begins: str, zone: ZoneInfo) -> bytes:
+    # Each line begins with the end of the one before it: the fewer pieces, the quicker.
+    begins = f"\n{begins}"
+    instants = zoned_each([message.sent_at_ms for message in messages], zone)
+    lines = bytearray()
+    for message, instant in zip(messages, instants, strict=True):
+        lines += f'{begins}{instant}"'.encode()
+        # The object of a message is never empty, so its brace becomes the comma after what stands before it.
+        place = len(lines)
+        _encode_into(message, lines, place)
+        lines[place] = _COMMA
+    lines += b"\n"
+    return bytes(memoryview(lines)[1:])
 
 
 def _line(fact: Any) -> bytes:

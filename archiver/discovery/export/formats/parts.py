@@ -75,15 +75,15 @@ class PartFiles:
         self._bytes = 0
         self._held: Held | None = None
 
-    def write(self, block: bytes | bytearray | memoryview) -> None:
-        """Write whole lines."""
+    def write(self, *blocks: bytes | bytearray | memoryview) -> None:
+        """Write whole lines, all of them into one file."""
         if self._held is not None and self._bytes >= self._bytes_max:
             self._held.close()
             self._held = None
         if self._held is None:
             self._open()
         assert self._held is not None
-        if block:
+        for block in filter(len, blocks):
             self._held.write(block)
             self._bytes += len(block)
 
@@ -170,30 +170,30 @@ def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
     start = until = 0
     for at_ms in instants_ms:
         if not start <= at_ms < until:
-            block = at_ms // _BLOCK_MS
-            start, until = block * _BLOCK_MS, block * _BLOCK_MS + _BLOCK_MS
-            hour, first, offset = _clock_of(block, zone)
+            block = at_ms // BLOCK_MS
+            start, until = block * BLOCK_MS, block * BLOCK_MS + BLOCK_MS
+            hour, first, offset = clock_of(block, zone)
         rest = at_ms - start
         if hour:
-            found.append(f"{hour}{_SECONDS[first + rest // 1000]}.{_MILLISECONDS[rest % 1000]}{offset}")
+            found.append(f"{hour}{SECONDS[first + rest // 1000]}.{MILLISECONDS[rest % 1000]}{offset}")
         else:
             text = _in_zone(at_ms - at_ms % 1000, zone)
-            found.append(f"{text[:19]}.{_MILLISECONDS[at_ms % 1000]}{text[19:]}")
+            found.append(f"{text[:19]}.{MILLISECONDS[at_ms % 1000]}{text[19:]}")
     return found
 
 
 # Clocks are changed at quarters of an hour, and so all messages of one share date, hour and offset; where they do not, as in the local
 # times of long ago, each instant is worked out for itself.
-_BLOCK_MS: Final = 15 * 60_000
-_SECONDS: Final = tuple(f"{number // 60:02d}:{number % 60:02d}" for number in range(3600))
-_MILLISECONDS: Final = tuple(f"{number:03d}" for number in range(1000))
+BLOCK_MS: Final = 15 * 60_000
+SECONDS: Final = tuple(f"{number // 60:02d}:{number % 60:02d}" for number in range(3600))
+MILLISECONDS: Final = tuple(f"{number:03d}" for number in range(1000))
 
 
 @lru_cache(maxsize=4096)
-def _clock_of(block: int, zone: ZoneInfo) -> tuple[str, int, str]:
+def clock_of(block: int, zone: ZoneInfo) -> tuple[str, int, str]:
     """Return date and hour, the second of that hour, and the offset of a quarter of an hour; an empty text if they change within it."""
-    first = _in_zone(block * _BLOCK_MS, zone)
-    last = _in_zone(block * _BLOCK_MS + _BLOCK_MS - 1000, zone)
+    first = _in_zone(block * BLOCK_MS, zone)
+    last = _in_zone(block * BLOCK_MS + BLOCK_MS - 1000, zone)
     is_one = first[:14] == last[:14] and first[19:] == last[19:] and first[17:19] == "00"
     return (first[:14] if is_one else "", 60 * int(first[14:16]), first[19:])
 

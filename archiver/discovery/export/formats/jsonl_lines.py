@@ -1,0 +1,283 @@
+"""Lines of plain messages out of their rows: whole columns at a time, so that no message is made and other threads go on meanwhile.
+
+A line is text that all of them share and, between, a value of each. What is shared is taken from how `msgspec` encodes one message, and
+every value is written as it writes it, so that nobody can tell by a line which way it was made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, Final, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver.archive import layout
+from archiver.discovery.export.formats.parts import BLOCK_MS, MILLISECONDS, SECONDS, clock_of, zoned_each
+from archiver.discovery.export.order import FIRST
+from archiver.discovery.export.plain import CONTROL_DIGITS, Block, Messages
+from archiver.discovery.export.record import Conversation, Message, Version
+from archiver.discovery.export.selection import IS_CONTEXT
+from archiver.discovery.export.stretches import OBJECT
+
+# Of so many messages at once what is made stays in the processor's cache, and memory is used again instead of asked for.
+LINES_AT_ONCE: Final = 4096
+
+# Text that all lines share, or a value of each.
+_Piece: TypeAlias = "str | pa.Array"
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+def _mark(name: str) -> Any:
+    return f"@{name}@"
+
+
+# A plain message with the names of its values in their places.
+_SAMPLE: Final = Message(
+    **{name: _mark(name) for name in ("chat_id", "message_uid", "control_number", "sent_at_ms", "sent_at_basis")},
+    sender=_mark("sender"),
+    versions=(Version(**{field.name: _mark(field.name) for field in msgspec.structs.fields(Version)}),),
+    send_as_name=_mark("send_as_name"),
+    app_id=_mark("app_id"),
+    is_context=_mark("is_context"),
+)
+# What all lines share, and between two pieces of it the name of a value.
+_SHARED: Final = re.split(r'"@(\w+)@"', encode(_SAMPLE).decode())
+_SIGNS: Final = tuple(
+    (sign, encode(sign)[1:-1].decode())
+    for sign in ("\\", '"', *map(chr, range(32)))  # the backslash comes first
+)
+
+
+_SHOWN_MIN: Final = ord(" ")
+
+
+def opening(conversation: Conversation, day: str) -> str:
+    """Return how all lines of a slice begin, as far as the instant that each was sent at."""
+    head = {"conversation": conversation.shown, "conversation_kind": conversation.kind, "day": day}
+    return encode(head)[:-1].decode() + ',"sent_at":"'
+
+
+class PlainLines:
+    """Gives the lines of the plain messages of slices.
+
+    They are made so many at once, of several slices where these are small; those of a whole block beside one another where there is an
+    ``executor``.
+    """
+
+    def __init__(self, zone: ZoneInfo, executor: Executor | None = None) -> None:
+        self._zone = zone
+        self._executor = executor
+        self._block: Block | None = None
+        self._made: dict[int, pa.Array | Future[pa.Array]] = {}
+
+    def between(self, messages: Messages, first: int, end: int) -> Iterator[memoryview]:
+        """Yield the lines of the messages of a slice from one to before another, all of them plain."""
+        if self._block is not messages.block:
+            self._begin(messages.block)
+        place, until = messages.first + first, messages.first + end
+        while place < until:
+            at = place % LINES_AT_ONCE
+            many = min(until - place, LINES_AT_ONCE - at)
+            yield _bytes_of(self._from(messages.block, place - at).slice(at, many))
+            place += many
+
+    def _begin(self, block: Block) -> None:
+        self._block, self._made = block, {}
+        if self._executor is not None:
+            # What is the same for all of them is made first, and once.
+            count = len(block.senders.which)
+            for first in range(0, count, LINES_AT_ONCE):
+                self._made[first] = self._executor.submit(_lines_of, block, first, self._zone)
+
+    def _from(self, block: Block, first: int) -> pa.Array:
+        """Return the lines of a block's messages from one on, as if all of them were plain."""
+        found = self._made.get(first)
+        if not isinstance(found, pa.Array):
+            found = _lines_of(block, first, self._zone) if found is None else found.result()
+        # Slices come in order, so that nothing before these is asked for again.
+        self._made = {first: found, **{place: made for place, made in self._made.items() if place > first}}
+        return found
+
+
+def _lines_of(block: Block, first: int, zone: ZoneInfo) -> pa.Array:
+    return _joined(_Values(block, first, zone).line())
+
+
+class _Values:
+    """The values of some lines of a block, those from the ``first``-th message on."""
+
+    def __init__(self, block: Block, first: int, zone: ZoneInfo) -> None:
+        self._block = block
+        self._first = first
+        self._rows = block.firsts.slice(first, LINES_AT_ONCE)
+        self._zone = zone
+
+    def line(self) -> Iterator[_Piece]:
+        """Yield all pieces of the lines, in order."""
+        sent = self._column(FIRST)
+        yield from self._of_slices(opening)
+        yield from _instants(sent, self._zone)
+        yield '",'
+        keys, senders = self._block.keys, self._block.senders
+        which = senders.which.slice(self._first, LINES_AT_ONCE)
+        commits = {place: layout.sequence_of_data(keys[place]) for place in pc.unique(self._column(OBJECT)).to_pylist()}
+        pieces: dict[str, Callable[[], Iterator[_Piece]]] = {
+            "chat_id": lambda: self._of_slices(lambda conversation, _: encode(conversation.chat_id).decode()),
+            "control_number": self._control_numbers,
+            "sent_at_ms": lambda: iter([_numbers(sent)]),
+            "sender": lambda: _chosen([encode(person).decode() for person in senders.people], which),
+            "number": lambda: _few(self._column("version")),
+            "observed_at_ms": lambda: iter([_numbers(self._column("observed_at"))]),
+            "text": lambda: _texts(self._column("plain_text")),
+            "mentions": self._mentions,
+            "object_key": lambda: _few(self._column(OBJECT), lambda place: keys[place]),
+            "commit": lambda: _few(self._column(OBJECT), lambda place: commits[place]),
+            **{
+                name: partial(self._few, name)
+                for name in ("sent_at_basis", "source", "captured_by", "send_as_name", "app_id", IS_CONTEXT)
+            },
+        }
+        # The object of a message is never empty, so its brace goes with the comma before it.
+        yield _SHARED[0][1:]
+        for name, shared in zip(_SHARED[1::2], _SHARED[2::2], strict=True):
+            made = pieces.get(name)
+            yield from _texts(self._column(name)) if made is None else made()
+            yield shared
+        yield "\n"
+
+    def _column(self, name: str) -> pa.Array:
+        return self._rows.column(name)
+
+    def _of_slices(self, value: Callable[[Conversation, str], str]) -> Iterator[_Piece]:
+        """Yield the piece of each line that is the same for all of its slice."""
+        ends, values = [], []
+        end_of_all = self._first + self._rows.num_rows
+        for conversation, day, end in self._block.parts:
+            if end > self._first:
+                values.append(value(conversation, day))
+                ends.append(min(end, end_of_all) - self._first)
+            if end >= end_of_all:
+                break
+        if len(set(values)) == 1:
+            yield values[0]
+        else:
+            runs = pa.RunEndEncodedArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.string()))
+            yield pc.run_end_decode(runs)
+
+    def _few(self, name: str) -> Iterator[_Piece]:
+        return _few(self._column(name))
+
+    def _control_numbers(self) -> Iterator[_Piece]:
+        number = self._block.numbered_from + self._first + 1
+        yield encode(f"{self._block.prefix}-")[:-1].decode()
+        yield pc.utf8_lpad(_numbers(pa.arange(number, number + self._rows.num_rows)), CONTROL_DIGITS, "0")
+        yield '"'
+
+    def _mentions(self) -> Iterator[_Piece]:
+        listed = self._column("mentions")
+        if listed.null_count == len(listed):
+            yield "[]"
+        else:
+            named = self._block.of(self._block.mentions, self._first, self._first + len(listed))
+            yield pa.array([encode(each).decode() for each in named], pa.string())
+
+
+def _texts(column: pa.Array) -> Iterator[_Piece]:
+    """Yield texts as JSON has them, null where there is none."""
+    if column.null_count == len(column):
+        yield "null"
+        return
+    escaped = _escaped(column)
+    if column.null_count:
+        yield pc.fill_null(_joined(['"', escaped, '"']), "null")
+    else:
+        yield from ('"', escaped, '"')
+
+
+def _escaped(texts: pa.Array) -> pa.Array:
+    """Return texts as they stand within the quotes of JSON."""
+    first, end = _ends(texts)
+    if first == end:
+        return texts
+    signs = texts.buffers()[2].slice(first, end - first)
+    least = pc.min(pa.Array.from_buffers(pa.uint8(), len(signs), [None, signs])).as_py()
+    looked_for = _SIGNS if least < _SHOWN_MIN else _SIGNS[:2]
+    said = signs.to_pybytes()
+    for sign, escape in looked_for:
+        if sign.encode() in said:
+            texts = pc.replace_substring(texts, sign, escape)
+    return texts
+
+
+def _few(column: pa.Array, value: Callable[[Any], Any] | None = None) -> Iterator[_Piece]:
+    """Yield values of which there are few different ones, each encoded once."""
+    if column.null_count == len(column):
+        yield "null"
+        return
+    encoded = column.dictionary_encode(null_encoding="encode")
+    found = encoded.dictionary.to_pylist()
+    yield from _chosen([encode(each if value is None else value(each)).decode() for each in found], encoded.indices)
+
+
+def _chosen(values: Sequence[str], which: pa.Array) -> Iterator[_Piece]:
+    """Yield for each line the one of some values that is its own."""
+    yield values[0] if len(set(values)) == 1 else pc.take(pa.array(values, pa.string()), which)
+
+
+def _numbers(numbers: pa.Array) -> pa.Array:
+    return pc.cast(pc.cast(numbers, pa.int64()), pa.string())
+
+
+def _instants(at_ms: pa.Array, zone: ZoneInfo) -> Iterator[_Piece]:
+    """Yield instants as `zoned_each` writes them, and in the same way."""
+    clocks = None
+    if pc.min(at_ms).as_py() >= 0:
+        block = pc.divide(at_ms, BLOCK_MS)
+        of_block = block.dictionary_encode()
+        clocks = [clock_of(each, zone) for each in of_block.dictionary.to_pylist()]
+    if clocks is None or not all(hour for hour, _, _ in clocks):
+        yield pa.array(zoned_each(at_ms.to_pylist(), zone), pa.string())
+        return
+    rest = pc.subtract(at_ms, pc.multiply(block, BLOCK_MS))
+    seconds = pc.divide(rest, 1000)
+    starts = pc.take(pa.array([first for _, first, _ in clocks], pa.int64()), of_block.indices)
+    yield from _chosen([hour for hour, _, _ in clocks], of_block.indices)
+    yield pc.take(_SECONDS, pc.add(starts, seconds))
+    yield "."
+    yield pc.take(_MILLISECONDS, pc.subtract(rest, pc.multiply(seconds, 1000)))
+    yield from _chosen([offset for _, _, offset in clocks], of_block.indices)
+
+
+_SECONDS: Final = pa.array(SECONDS, pa.string())
+_MILLISECONDS: Final = pa.array(MILLISECONDS, pa.string())
+
+
+def _joined(pieces: Sequence[_Piece] | Iterator[_Piece]) -> pa.Array:
+    """Return the lines that pieces make; what all of them share is put together first."""
+    merged: list[_Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    given = [pa.scalar(piece, pa.string()) if isinstance(piece, str) else piece for piece in merged]
+    return pc.binary_join_element_wise(*given, pa.scalar("", pa.string()))
+
+
+def _bytes_of(lines: pa.Array) -> memoryview:
+    """Return lines that stand one behind another, without copying them."""
+    first, end = _ends(lines)
+    return memoryview(lines.buffers()[2])[first:end].toreadonly()
+
+
+def _ends(texts: pa.Array) -> tuple[int, int]:
+    """Return where the bytes of texts begin and end in their buffer."""
+    ends = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset)
+    return ends[0].as_py(), ends[len(texts)].as_py()
