@@ -4,7 +4,7 @@ mutmut's own run collects the tests for every mutant anew, which takes longer th
 each mutant is tried in a fork of that process: first by the tests that noticed others in the same function, then by those of its own module,
 then by the rest that reach it. Three things make a mutant cheap, and each can only lower the score:
 
-- it is asked of tests for so many seconds (``--seconds``), what is nearest first; tests that need a server are not asked;
+- it is asked of tests for so many seconds (``--seconds``), what is nearest first; tests that need a server or a browser are not asked;
 - a property has so many examples (``--examples``), the same each time, and none is made smaller after it failed;
 - with ``--sample N`` so many mutants of each module are drawn by ``--seed``, always the same ones while the module stays as it is.
 
@@ -41,7 +41,7 @@ from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths, walk_mutatable_files
 
 SURVIVED, NOTICED, NOT_REACHED, TIMEOUT = 0, 1, 33, 36
-SERVERS = {"seaweedfs", "moto_server"}
+SERVERS = {"seaweedfs", "moto_server", "browser"}
 WALL_SECONDS_MAX = 300
 
 

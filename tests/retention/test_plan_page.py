@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from datetime import date
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from playwright.sync_api import Browser
 
 from archiver.retention.plan_document import DueLater, Plan, PlanLimits, SavedByHold
 from archiver.retention.plan_page import PageFacts, plan_page, weight
@@ -157,6 +159,12 @@ class TestSafe:
         assert policy_ == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
 class TestForEverybody:
     def test_a_reader_of_the_screen_finds_its_way(self) -> None:
         read = Read(plan_page(made(later=(later("2026-12", "old-chat", 5),)), FACTS))
@@ -176,16 +184,17 @@ class TestForEverybody:
             assert media in page
 
     @NEEDS_CHROMIUM
-    def test_a_browser_shows_all_of_it_on_a_phone_in_the_dark_and_fetches_nothing(self, tmp_path: Path) -> None:
+    def test_a_browser_shows_all_of_it_on_a_phone_in_the_dark_and_fetches_nothing(
+        self, browser: Browser, tmp_path: Path
+    ) -> None:
         path = tmp_path / "plan.html"
         path.write_text(plan_page(made(later=(later("2026-12", HOSTILE, 5), later("2027-03", "b", 3))), FACTS), "utf-8")
-        with chromium() as browser:
-            for how in ({"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}, {}):
-                page, seen = opened(browser, path, **how)
-                assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
-                contrast, text = page.evaluate(CONTRAST)
-                assert contrast >= 4.5, text  # WCAG 2.1, 1.4.3
-                assert seen.wrong == []
+        for how in ({"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}, {}):
+            page, seen = opened(browser, path, **how)
+            assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+            contrast, text = page.evaluate(CONTRAST)
+            assert contrast >= 4.5, text  # WCAG 2.1, 1.4.3
+            assert seen.wrong == []
 
     def test_the_picture_s_numbers_stand_in_a_table_too(self) -> None:
         text = Read(plan_page(made(later=(later("2026-12", "old-chat", 5_432),)), FACTS)).text
