@@ -302,6 +302,39 @@ class TestWhatAPlanSays:
         assert today(at, zone="Asia/Tokyo") == date(2026, 11, 28)
         assert today(at, zone="America/New_York") == date(2026, 11, 27)
 
+    @pytest.mark.parametrize(
+        ("as_of", "last"),
+        [
+            (date(2026, 11, 27), "2028-10-31T22:59:59.999Z"),
+            (date(2026, 12, 1), "2028-11-30T22:59:59.999Z"),
+            (date(2027, 1, 31), "2028-12-31T22:59:59.999Z"),
+        ],
+    )
+    def test_it_looks_ahead_to_the_last_instant_of_24_months_of_which_the_first_is_its_own(
+        self, as_of: date, last: str
+    ) -> None:
+        assert horizon_of(as_of, zone="Europe/Berlin") == from_text(last)
+
+    def test_what_it_weighs_is_told_of_what_goes_of_what_is_held_and_of_each_month_to_come(self) -> None:
+        stored = {"status": "stored", "blob_bytes": 1_000}
+        later = [(date(2026, 3, 1), "c"), (date(2026, 3, 2), "d"), (date(2026, 4, 1), "e")]
+        files = [attached("m-1", FIRST, 0, blob_digest="a" * 64, **stored)]
+        files += [attached("m-2", FIRST, 0, chat_id="g:held", blob_digest="b" * 64, **stored)]
+        files += [attached(f"m-{name}", day, 0, blob_digest=name * 64, **stored) for day, name in later]
+        archive, head = lived([{"files": files}])
+        rules = policy({"name": "all", "on": "files", "delete": "1y"}, limits={"rows_max": 7, "percent_max": 12.5})
+        header = planned(archive, held(archive, head, "case", chats=("g:held",)), rules, AS_OF).header
+        assert (header.counts, header.rows, header.bytes) == ({"file": 1}, 1, 1_000)
+        assert (header.held, header.held_bytes) == (1, 1_000)
+        assert [(one.hold, one.items, one.bytes) for one in header.saved] == [("case", 1, 1_000)]
+        assert [(one.month, one.rule, one.kind, one.items, one.bytes) for one in header.later] == [
+            ("2027-03", "all", "file", 2, 2_000),
+            ("2027-04", "all", "file", 1, 1_000),
+        ]
+        assert (header.limits.rows_max, header.limits.percent_max) == (7, 12.5)
+        nothing = planned(archive, head, rules, FIRST).header
+        assert (nothing.counts, nothing.rows, nothing.bytes) == ({}, 0, 0)
+
     def test_what_leaves_later_is_told_by_month_for_two_years(self) -> None:
         sendings = [date(2025, 11, 26), date(2025, 12, 31), date(2027, 10, 15), date(2027, 11, 15)]
         archive, head = lived([{"messages": [sent(f"m-{number}", day) for number, day in enumerate(sendings)]}])
