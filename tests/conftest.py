@@ -16,7 +16,10 @@ pytest_plugins = ["tests.servers.plugin", "tests.workers"]
 ROOT = Path(__file__).resolve().parent.parent
 
 # A busy machine is no reason to fail: the time of one example says nothing about the rule it tests.
-hypothesis.settings.register_profile("archiver", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+_EASY = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# So many that the gate is quick; `--hypothesis-profile=long` tries more of every property that does not say how many itself.
+hypothesis.settings.register_profile("archiver", _EASY, max_examples=50)
+hypothesis.settings.register_profile("long", _EASY, max_examples=1_000)
 hypothesis.settings.load_profile("archiver")
 
 

@@ -104,7 +104,7 @@ def stopped(begun: Begun, number: int, effect: Effect) -> MemoryStore:
     return store
 
 
-SOME_OR_ALL = pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.slow)])
+SOME_OR_ALL = pytest.mark.parametrize("every", [61, pytest.param(1, marks=pytest.mark.slow)])
 
 
 @SOME_OR_ALL
