@@ -22,7 +22,7 @@ def report(error: BaseException, *, wants_json: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_BUG
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        print_error("archiver: interrupted; what was committed stays, and the next run goes on from there")
+        print_error("archiver: interrupted; what was committed stays, and the same command does the rest")
         return EXIT_INTERRUPTED
     kind, what, next_step, exit_code = _facts(error)
     if exit_code == EXIT_BUG:
