@@ -312,7 +312,9 @@ def show(invocation: Invocation, *, name: str) -> int | None:
     It reads what the hold may cover, which takes a while in a large archive. Days are those of UTC. Exit code 3 says that part of
     the hold's words name nobody or nothing that the archive knows.
     """
-    from archiver import wiring  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the parts are heavy, and --help needs none of them
+
+    from archiver import wiring  # noqa: PLC0415 - as above
     from archiver.retention.coverage import Coverage  # noqa: PLC0415 - as above
     from archiver.retention.holds import unknown_hold  # noqa: PLC0415 - as above
     from archiver.retention.survey import survey  # noqa: PLC0415 - as above
@@ -324,8 +326,11 @@ def show(invocation: Invocation, *, name: str) -> int | None:
         raise unknown_hold(archive, head, name)
     hold = head.holds[name]
     coverage = Coverage({name: hold}, read_membership(archive.store, head))
-    with _watched(invocation.output, f"reading what {name} may cover") as progress:
-        found = survey(archive.store, head, coverage, progress=progress)[name]
+    with (
+        ThreadPoolExecutor(THREADS) as executor,
+        _watched(invocation.output, f"reading what {name} may cover") as progress,
+    ):
+        found = survey(archive.store, head, coverage, executor=executor, progress=progress)[name]
     document = {
         "archive": archive.store.url,
         "sequence": head.sequence,

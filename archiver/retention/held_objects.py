@@ -24,7 +24,7 @@ from archiver.retention.coverage import Coverage, any_of
 from archiver.retention.matching import Targets
 from archiver.retention.pushes import own_pushes, read_pushes
 from archiver.retention.rewrite import find_messages, read_going
-from archiver.retention.straddling import astray, found_elsewhere, read_straddling, unplaced
+from archiver.retention.straddling import Straddling, astray, found_elsewhere, read_straddling, unplaced
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
@@ -85,7 +85,7 @@ def held_objects(
     held_uids = []
     for done, day in enumerate(days, 1):
         held = _held_of(store, day, coverage, found)
-        may_straddle[_date_of(day)] = unplaced(held)
+        may_straddle[date_of(day)] = unplaced(held)
         held_uids.append(pc.unique(held.column("message_uid")))
         if progress is not None:
             progress(done, len(days))
@@ -149,20 +149,11 @@ def _held_elsewhere(
     *,
     executor: Executor,
 ) -> pa.Array:
-    """Add what holds rows of held messages that have some under several days, and return the uids of these.
-
-    ``may_straddle`` has by day the key columns of what is held there and whose uids do not tell where the rest lies.
-    """
-    stretches = day_rows.days_of(head)
-    suspects = set[day_rows.Key]().union(*executor.map(partial(astray, store), stretches))
-    held_there = {
-        place: may_straddle[on] for place, stretch in enumerate(stretches) for on in stretch.days if on in may_straddle
-    }
-    suspects |= found_elsewhere(store, stretches, held_there, executor=executor)
-    straddling = read_straddling(
+    """Add what holds rows of held messages that have some under several days, and return the uids of these."""
+    straddling = items_of_several_days(
         store,
-        stretches,
-        suspects,
+        head,
+        may_straddle,
         message_columns=(*coverage.message_columns, "version"),
         file_columns=coverage.file_columns,
         executor=executor,
@@ -187,11 +178,37 @@ def _held_elsewhere(
     return uids
 
 
+def items_of_several_days(
+    store: Store,
+    head: Head,
+    may_straddle: Mapping[date, pa.Table],
+    *,
+    message_columns: Sequence[str],
+    file_columns: Sequence[str],
+    executor: Executor,
+) -> Straddling:
+    """Return the items with rows under several days, as far as they may be held, with all their rows.
+
+    ``may_straddle`` has by day the key columns of what is held there and whose uids do not tell where the rest lies. The columns of
+    messages have their ``version`` among them.
+    """
+    stretches = day_rows.days_of(head)
+    suspects = set[day_rows.Key]().union(*executor.map(partial(astray, store), stretches))
+    held_there = {
+        place: may_straddle[on] for place, stretch in enumerate(stretches) for on in stretch.days if on in may_straddle
+    }
+    suspects |= found_elsewhere(store, stretches, held_there, executor=executor)
+    return read_straddling(
+        store, stretches, suspects, message_columns=message_columns, file_columns=file_columns, executor=executor
+    )
+
+
 def _blob_keys(files: pa.Table) -> set[str]:
     return set(map(layout.blob_key, pc.unique(files.column("blob_digest")).drop_null().to_pylist()))
 
 
-def _date_of(day: DayObjects) -> date:
+def date_of(day: DayObjects) -> date:
+    """Return the day that objects lie under."""
     return next(layout.partition_of(record.key)[1] for records in day.values() for record in records)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import pyarrow as pa
@@ -11,10 +13,20 @@ import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, latest_states
 from archiver.retention.coverage import Coverage
-from archiver.retention.held_objects import DayObjects, Progress, days_of, may_cover, read_table
+from archiver.retention.held_objects import (
+    DayObjects,
+    Progress,
+    date_of,
+    days_of,
+    items_of_several_days,
+    may_cover,
+    read_table,
+)
+from archiver.retention.straddling import unplaced
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
+_KEY: Final = ["chat_id", "message_uid"]
 _FILE_COLUMNS: Final = ("chat_id", "message_uid", "ordinal", "blob_digest", "blob_bytes")
 _MESSAGE: Final = pa.schema(
     [("chat_id", pa.string()), ("message_uid", pa.string()), ("sent_at", pa.timestamp("ms", tz="UTC"))]
@@ -72,43 +84,83 @@ class _Covered:
     unlisted: set[str]
 
 
-def survey(store: Store, head: Head, coverage: Coverage, *, progress: Progress | None = None) -> dict[str, Survey]:
+def survey(
+    store: Store, head: Head, coverage: Coverage, *, executor: Executor, progress: Progress | None = None
+) -> dict[str, Survey]:
     """Return by hold what it covers; raises `DamageFoundError` if an object cannot be read.
 
-    ``progress`` is told how many days are done, and of how many. Memory grows with what is covered and not with the archive.
+    Each day is counted by itself, and then anew the messages whose rows lie under several. ``progress`` is told how many days are done,
+    and of how many. Memory grows with what is covered and not with the archive.
     """
     found = {name: _Covered([], [], set()) for name in coverage.holds}
     days = [day for day in days_of(head) if may_cover(coverage, day)]
-    for done, (messages, files) in enumerate(_rows(store, days, coverage), 1):
-        masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages, files=files)
-        keys, file_keys = item_keys(messages), item_keys(files)
-        for name, covered in found.items():
-            # An item goes whole or not at all: one row that is covered holds all the others.
-            held = pa.concat_arrays([keys.filter(masks[name]), file_keys.filter(file_masks[name])])
-            covered.messages.append(messages.filter(pc.is_in(keys, value_set=held)).select(_MESSAGE.names))
-            covered.files.append(files.filter(pc.is_in(file_keys, value_set=held)).select(_FILE.names))
+    may_straddle: dict[date, pa.Table] = {}
+    for done, (day, messages, files) in enumerate(_rows(store, days, coverage), 1):
+        held = _count(found, coverage, messages, files)
+        may_straddle[date_of(day)] = unplaced(held)
         for name, chats in coverage.unlisted(messages).items():
             found[name].unlisted.update(chats)
         if progress is not None:
             progress(done, len(days))
+    several = items_of_several_days(
+        store,
+        head,
+        may_straddle,
+        message_columns=(*coverage.message_columns, "version"),
+        file_columns=_file_columns(coverage),
+        executor=executor,
+    )
+    if several.keys:
+        _forget(found, item_keys(pa.concat_tables([part.select(_KEY) for part in (several.messages, several.files)])))
+        _count(found, coverage, several.messages, several.files)
     names = {
         chat_id: row["name"] for (chat_id,), row in latest_states(store, head, "conversations", ("chat_id",)).items()
     }
     return {name: _counted(covered, names) for name, covered in found.items()}
 
 
-def _rows(store: Store, days: Sequence[DayObjects], coverage: Coverage) -> Iterator[tuple[pa.Table, pa.Table]]:
-    file_columns = tuple(dict.fromkeys((*_FILE_COLUMNS, *coverage.file_columns)))
+def _count(found: Mapping[str, _Covered], coverage: Coverage, messages: pa.Table, files: pa.Table) -> pa.Table:
+    """Add what each hold covers of some rows, and return the key columns of what any does."""
+    masks, file_masks = coverage.of_messages(messages, files), coverage.of_files(files, messages, files=files)
+    keys, file_keys = item_keys(messages), item_keys(files)
+    held_by_any = []
+    for name, covered in found.items():
+        # An item goes whole or not at all: one row that is covered holds all the others.
+        held = pa.concat_arrays([keys.filter(masks[name]), file_keys.filter(file_masks[name])])
+        rows = messages.filter(pc.is_in(keys, value_set=held))
+        file_rows = files.filter(pc.is_in(file_keys, value_set=held))
+        covered.messages.append(rows.select(_MESSAGE.names).cast(_MESSAGE))
+        covered.files.append(file_rows.select(_FILE.names).cast(_FILE))
+        held_by_any += [covered.messages[-1].select(_KEY), covered.files[-1].select(_KEY)]
+    return pa.concat_tables(held_by_any)
+
+
+def _forget(found: Mapping[str, _Covered], keys: pa.Array) -> None:
+    """Take back what was counted of some items."""
+    for covered in found.values():
+        for parts in (covered.messages, covered.files):
+            parts[:] = [part.filter(pc.invert(pc.is_in(item_keys(part), value_set=keys))) for part in parts]
+
+
+def _file_columns(coverage: Coverage) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*_FILE_COLUMNS, *coverage.file_columns)))
+
+
+def _rows(
+    store: Store, days: Sequence[DayObjects], coverage: Coverage
+) -> Iterator[tuple[DayObjects, pa.Table, pa.Table]]:
+    file_columns = _file_columns(coverage)
     for day in days:
         yield (
+            day,
             read_table(store, day["messages"], coverage.message_columns, table="messages"),
             read_table(store, day["files"], file_columns, table="files"),
         )
 
 
 def _counted(covered: _Covered, names: dict[str, str | None]) -> Survey:
-    rows = pa.concat_tables([_MESSAGE.empty_table(), *(part.cast(_MESSAGE) for part in covered.messages)])
-    files = pa.concat_tables([_FILE.empty_table(), *(part.cast(_FILE) for part in covered.files)])
+    rows = pa.concat_tables([_MESSAGE.empty_table(), *covered.messages])
+    files = pa.concat_tables([_FILE.empty_table(), *covered.files])
     per_item = rows.group_by(["chat_id", "message_uid"]).aggregate(
         [("sent_at", "min"), ("sent_at", "max"), ("sent_at", "count")]
     )

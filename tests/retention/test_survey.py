@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from archiver.archive.reader import PlacedHold
 from archiver.retention.coverage import Coverage
@@ -11,12 +14,16 @@ from archiver.retention.survey import ChatShare, Survey, survey
 from archiver.scope.membership import Membership
 from archiver.store.memory import MemoryStore
 from tests import small_archive
+from tests.archive.archive_steps import InlineExecutor
 from tests.retention.hold_steps import placed
+from tests.retention.lived import at_ms, attached, lived, sent, stated_uid
+
+FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 9)
 
 
 def surveyed(tmp_path: Path, hold: PlacedHold) -> Survey:
     archive, head = small_archive.build(MemoryStore(), tmp_path)
-    return survey(archive.store, head, Coverage({"h": hold}, Membership()))["h"]
+    return survey(archive.store, head, Coverage({"h": hold}, Membership()), executor=InlineExecutor())["h"]
 
 
 def test_everything_is_every_message_and_file_with_first_and_last_day(tmp_path: Path) -> None:
@@ -54,7 +61,7 @@ def test_days_outside_the_dates_are_not_read(tmp_path: Path) -> None:
     archive, head = small_archive.build(store, tmp_path)
     store.opened.clear()
     hold = placed(from_at_ms=small_archive.at_ms(21, 0), until_ms=small_archive.at_ms(22, 0))
-    found = survey(archive.store, head, Coverage({"h": hold}, Membership()))["h"]
+    found = survey(archive.store, head, Coverage({"h": hold}, Membership()), executor=InlineExecutor())["h"]
     assert (found.messages, found.files) == (2, 1)
     assert {key.split("/")[1] for key in store.opened} == {"dt=2026-11-21"}
 
@@ -67,12 +74,30 @@ def test_one_version_that_is_covered_holds_all_of_the_message(tmp_path: Path) ->
         small_archive.message("m-2", 20, "three"),
     ]
     head = small_archive.add(archive, archive.founding_head(), {"messages": rows}, attempt="aaaaaaaa")
-    found = survey(archive.store, head, Coverage({"h": placed(custodians=("u:bob",))}, Membership()))["h"]
+    found = survey(
+        archive.store, head, Coverage({"h": placed(custodians=("u:bob",))}, Membership()), executor=InlineExecutor()
+    )["h"]
     assert (found.messages, found.versions) == (1, 2)
 
 
 def test_progress_is_told_by_days(tmp_path: Path) -> None:
     archive, head = small_archive.build(MemoryStore(), tmp_path)
     told: list[tuple[int, int]] = []
-    survey(archive.store, head, Coverage({"h": placed()}, Membership()), progress=lambda *step: told.append(step))
+    coverage = Coverage({"h": placed()}, Membership())
+    survey(archive.store, head, coverage, executor=InlineExecutor(), progress=lambda *step: told.append(step))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("uid", [stated_uid(FIRST), "m-1"])
+@pytest.mark.parametrize("on", [FIRST, THIRD])
+def test_under_whichever_day_the_covered_version_lies_the_message_is_counted_once_and_whole(uid: str, on: date) -> None:
+    archive, head = lived(
+        [
+            {"messages": [sent(uid, FIRST), sent("m-2", SECOND)], "files": [attached(uid, FIRST)]},
+            {"messages": [sent(uid, THIRD, version=2)], "files": [attached(uid, THIRD, version=2)]},
+        ]
+    )
+    hold = placed(from_at_ms=at_ms(on, 0), until_ms=at_ms(on, 23))
+    found = survey(archive.store, head, Coverage({"h": hold}, Membership()), executor=InlineExecutor())["h"]
+    assert (found.messages, found.versions, found.files) == (1, 2, 1)
+    assert (found.first_on, found.last_on) == (FIRST.isoformat(), THIRD.isoformat())
