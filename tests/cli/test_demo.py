@@ -37,6 +37,7 @@ def _processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_demo_shows_both_versions_and_what_flock_no_longer_returns(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     shown = _demo(folder)

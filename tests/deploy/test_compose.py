@@ -186,6 +186,7 @@ def sleep_calls(tmp_path: Path) -> Path:
     return pipe
 
 
+@pytest.mark.slow
 def test_every_command_runs_and_a_simulated_day_is_archived(tmp_path: Path, sleep_calls: Path) -> None:
     with Machine(tmp_path / "machine") as machine:
         assert machine.run("s3-credentials").returncode == 0
