@@ -28,7 +28,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -265,7 +264,6 @@ class Mutating:
         pid = os.fork()
         if not pid:
             self.told_by = told_by
-            os.setsid()  # so that what it starts can be ended with it
             os.chdir("mutants")
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
@@ -275,10 +273,8 @@ class Mutating:
         return pid, told_by
 
     def _wait(self) -> tuple[int, int]:
-        """Return a child that ended and how, without what its tests wrote and started."""
+        """Return a child that ended and how, without what its tests wrote."""
         pid, status = os.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
         shutil.rmtree(self.scratch / str(pid), ignore_errors=True)
         return pid, os.waitstatus_to_exitcode(status)
 

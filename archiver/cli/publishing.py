@@ -70,9 +70,8 @@ def publish(settings: Settings, archive: Archive, head: Head, *, step: Callable[
     from archiver.run.publishing import catalogs_at, index_at  # noqa: PLC0415 - as above
 
     told = _Told(step)
-    with suppress(
-        ArchiverError
-    ):  # another machine may have published a commit of its own since; a store that fails does so below
+    # Another machine may have published a commit of its own since. A store that fails here fails below as well, and is told there.
+    with suppress(ArchiverError):
         head = archive.head(head)
     if not head.sequence:
         return Published(0, (), (), None)

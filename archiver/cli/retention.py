@@ -145,14 +145,16 @@ def _check(path: Path, *, archive: Archive | None, earlier: Policy | None) -> _C
 
 
 def _show(output: Output, checked: list[_Checked], document: dict[str, Any]) -> None:
+    from archiver.retention.certificate import counted  # noqa: PLC0415 - as above
+
     for one in checked:
         for finding in one.findings:
             output.line(f"{finding.severity}: {finding}")
         if one.digest is not None:
             output.line(f"{one.path}: {one.name}, {one.rules} rules, digest {one.digest}")
     where = "the archive was not looked at" if document["archive"] is None else f"matched against {document['archive']}"
-    errors, warnings = document["errors"], document["warnings"]
-    output.line(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}; {where}")
+    counts = counted({"error": document["errors"], "warning": document["warnings"]})
+    output.line(f"{counts}; {where}")
     if document["errors"]:
         output.line("  Next: correct the policy; docs/retention.md explains every code; nothing was touched")
 
