@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from archiver.discovery.export.targets import Target
     from archiver.settings import Settings
 
-# One reads and sorts ahead, one makes lines, another hashes and writes them, and a fourth waits for the disk.
+# They read and sort ahead, get blocks ready, make lines, hash and write, and wait for the disk; one of them may wait for another.
 THREADS = 4
 # An export has 500 MB at any size. What a question about replies needs beyond this goes to the disk.
 REPLIES_BYTES_MAX = 200_000_000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ from archiver.discovery.export.selection import IS_CONTEXT
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
 SLICE_MESSAGES_MAX: Final = 10_000
 # Slices are made of so many rows at once, or of one slice more: enough that a day of a few messages costs no more than they do.
-BLOCK_ROWS: Final = 4_096
+BLOCK_ROWS: Final = 8192
 FILE_DIGITS: Final = 3
 WITHHELD: Final = "withheld"
 
@@ -65,14 +66,28 @@ EARLIER_VERSIONS: Final = "earlier_versions"
 EARLIER_FILES: Final = "files_of_earlier_versions"
 FILES_WITHHELD: Final = "files_withheld"
 
+T = TypeVar("T")
+
 _Files = Mapping[tuple[str, str], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A block of which slices can be made: its rows before anything was made black, its slices, their conversations and files."""
+
+    rows: pa.Table
+    block: Block
+    parts: Sequence[Part]
+    conversations: Mapping[str, Conversation]
+    files: _Files
 
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
     """What belongs to the messages of a slice beside their rows.
 
-    The id of their chat as the rows have it and as the archive does, their uids, files and originals of replies; and what is left out.
+    The id of their chat as the rows have it and as the archive does, their uids where anything is known by them, files
+    and originals of replies; and what is left out.
     """
 
     chat_id: str
@@ -89,7 +104,7 @@ class Assembly:
 
     ``withheld`` says why no file's bytes are wanted, None if they are. A stored file has no ``path`` yet: who encloses it says where it
     lies. ``unnamed`` counts by chat and uid the rows left out before that came without a uid and turned out to be that message.
-    ``executor`` reads and sorts ahead where one is given.
+    ``executor`` reads and sorts ahead where one is given, and gets blocks ready: it has two threads at least, as one waits for the other.
     """
 
     people: People
@@ -108,6 +123,12 @@ class Assembly:
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
+        for ready in self._ahead(self._blocks_of(runs)):
+            rows, block = ready.rows, ready.block
+            parts = [(part, self._beside(rows, part, block, ready.files)) for part in ready.parts]
+            yield from self._slices(block, parts, ready.conversations)
+
+    def _blocks_of(self, runs: Runs) -> Iterator[_Ready]:
         number = 0
         known: dict[str, Conversation] = {}
         for messages, files in self._ahead(self._ordered(runs)):
@@ -128,19 +149,19 @@ class Assembly:
                     numbered_from=number,
                     parts=[(known[part.chat_id], part.day.isoformat(), part.end) for part in parts],
                 )
-                yield from self._slices(
-                    block, [(part, self._beside(rows, part, block, files)) for part in parts], known
-                )
+                if not self.redaction.is_active:
+                    block.get_ready()
+                yield _Ready(rows, block, parts, known, files)
                 number += parts[-1].end
 
-    def _ahead(self, rows: Iterator[tuple[pa.Table, _Files]]) -> Iterator[tuple[pa.Table, _Files]]:
+    def _ahead(self, source: Iterator[T]) -> Iterator[T]:
         """Yield what is given, the next one made while this one is worked on."""
         if self.executor is None:
-            yield from rows
+            yield from source
             return
-        waiting = self.executor.submit(next, rows, None)
+        waiting = self.executor.submit(next, source, None)
         while (found := waiting.result()) is not None:
-            waiting = self.executor.submit(next, rows, None)
+            waiting = self.executor.submit(next, source, None)
             yield found
 
     def _ordered(self, runs: Runs) -> Iterator[tuple[pa.Table, _Files]]:
@@ -162,9 +183,11 @@ class Assembly:
                     .astimezone(self.zone)
                     .date()
                 )
+                # They are of one conversation, and so the later days are the last rows.
                 is_open = pc.greater_equal(ordered.column(DAY), pa.scalar(open_from, pa.date32()))
-                rest = ordered.filter(is_open).drop_columns([FIRST, DAY])
-                ordered = ordered.filter(pc.invert(is_open))
+                closed = ordered.num_rows - int(pc.sum(is_open).as_py() or 0)
+                rest = ordered.slice(closed).drop_columns([FIRST, DAY])
+                ordered = ordered.slice(0, closed)
                 uids = pc.unique(rest.column("message_uid"))
                 is_open_file = pc.is_in(files.column("message_uid"), value_set=uids)
                 rest_files, files = files.filter(is_open_file), files.filter(pc.invert(is_open_file))
@@ -181,7 +204,7 @@ class Assembly:
             if ends[end] - ends[first] < self.block_rows and end < len(starts):
                 continue
             yield (
-                rows.slice(ends[first], ends[end] - ends[first]),
+                rows.slice(ends[first], ends[end] - ends[first]).combine_chunks(),
                 [row - ends[first] for row in ends[first : end + 1]],
                 [replace(each, first=each.first - first, end=each.end - first) for each in waiting],
             )
@@ -194,10 +217,13 @@ class Assembly:
         left_out = Counter(self.redaction.leaves_out(rows.slice(of_part.start, len(of_part))))
         if self.redaction.is_active:
             left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_part)
-        uids = block.of(block.columns["message_uid"], part.first, part.end)
+        has_replies = self.replies is not None and self.replies.has(true_chat)
+        # Where nothing is known by uid, which is nearly everywhere, no list of them is made.
+        is_asked = files or self.absences.answers or self.unnamed or has_replies
+        uids = block.of(block.columns["message_uid"], part.first, part.end) if is_asked else []
         if self.unnamed:
             left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
-        originals = {} if self.replies is None else self.replies.of(true_chat, uids)
+        originals = self.replies.of(true_chat, uids) if self.replies is not None and has_replies else {}
         return _Beside(part.chat_id, true_chat, uids, files, originals, left_out)
 
     def _slices(
@@ -205,7 +231,9 @@ class Assembly:
     ) -> Iterator[Slice]:
         """Yield the slices of a block."""
         odd = [self._odd(block, part, beside) for part, beside in parts]
-        few = block.only([place for places in odd for place in places])
+        many = sum(map(len, odd))
+        # Most of what is odd is so by its rows, and those were put together ahead.
+        few = block.odd_alone if many == len(block.odd) else block.only([place for places in odd for place in places])
         made = 0
         for (part, beside), places in zip(parts, odd, strict=True):
             messages = {}
@@ -229,7 +257,7 @@ class Assembly:
         uids, places = beside.uids, range(part.first, part.end)
         if self.redaction.is_active:
             return places
-        odd = {place for place in block.odd if place in places}
+        odd = set(block.odd[bisect_left(block.odd, part.first) : bisect_left(block.odd, part.end)])
         for known in (beside.files, self.absences.answers):
             if known:
                 chat_id = beside.chat_id if known is beside.files else beside.true_chat_id

@@ -22,6 +22,7 @@ from archiver.discovery.export.cover import cover_page
 from archiver.discovery.export.formats import FORMATS, writer_class
 from archiver.discovery.export.journal import Begun, FileLine, Journal, read_begun
 from archiver.discovery.export.payload import STORED, Enclosing, Payload
+from archiver.discovery.export.pdf_text import read_fonts
 from archiver.discovery.export.record import Slice, Terms
 from archiver.discovery.export.redaction import Blackened
 from archiver.discovery.export.report import Told, encoded, report_document
@@ -147,6 +148,8 @@ class Packing:
         """Write everything; raises `StorageError` if the place cannot, after which the same call goes on."""
         reports: list[dict[str, Any]] = []
         tags: list[FileLine] = []
+        if self._executor is not None:
+            self._executor.submit(read_fonts)
         for batch in self._volumes(slices):
             report, tag = self._bag(terms, batch, progress)
             reports.append(report)

@@ -8,6 +8,7 @@ itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from io import BytesIO
 from typing import Final
 
@@ -28,15 +29,21 @@ _FIRST_SHOWN: Final = " "
 _DOUBLE_BYTE_MAX: Final = 2
 
 
+@cache
+def read_fonts() -> None:
+    """Read the fonts, once in a process: it takes longer than to set a page, and may be done beside what goes on."""
+    for font in _LATIN:
+        pdfmetrics.registerFont(TTFont(font, f"{font}.ttf"))
+    for _, font in _FONTS:
+        pdfmetrics.registerFont(UnicodeCIDFont(font))
+
+
 class Page:
     """Sets lines from top to bottom, and turns the page by itself. ``footer`` stands on each page, with its number."""
 
     def __init__(self, *, footer: str, title: str) -> None:
         self.footer = footer
-        for font in _LATIN:
-            pdfmetrics.registerFont(TTFont(font, f"{font}.ttf"))
-        for _, font in _FONTS:
-            pdfmetrics.registerFont(UnicodeCIDFont(font))
+        read_fonts()
         self._buffer = BytesIO()
         self._canvas = Canvas(self._buffer, pagesize=A4, invariant=1, pageCompression=1)
         self._canvas.setTitle(title)

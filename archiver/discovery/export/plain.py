@@ -143,8 +143,8 @@ class Block:
         )
 
     @cached_property
-    def odd(self) -> frozenset[int]:
-        """Which messages, by their places, have several rows, or something in their row that no plain message has."""
+    def odd(self) -> list[int]:
+        """Which messages, by their places and in order, have several rows, or something in their row that no plain message has."""
         rows, starts = self.rows, self.starts
         odd: set[int] = set()
         if len(starts) - 1 < rows.num_rows:
@@ -156,13 +156,22 @@ class Block:
                 has_any = pc.indices_nonzero(pc.is_valid(rows.column(name))).to_pylist()
                 # A row that is not the first of its message is of one that is odd already.
                 odd.update(place_of[row] for row in has_any if row in place_of)
-        return frozenset(odd)
+        return sorted(odd)
+
+    @cached_property
+    def odd_alone(self) -> Block:
+        """The rows of those messages."""
+        return self.only(self.odd)
 
     @cached_property
     def firsts(self) -> pa.RecordBatch:
         """The first row of each message: of a plain one all there is."""
-        rows = pa.concat_batches(self.rows.to_batches())
+        (rows,) = self.rows.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], self.rows.schema)]
         return rows if len(self.starts) - 1 == self.starts[-1] else rows.take(pa.array(self.starts[:-1], pa.int64()))
+
+    def get_ready(self) -> None:
+        """Work out now what is asked of every block, so that nobody waits for it later."""
+        self.odd_alone, self.is_edited, self.is_by_app  # noqa: B018 - they are kept
 
     @cached_property
     def senders(self) -> Senders:
@@ -296,8 +305,8 @@ class Messages(Sequence[Message]):
     @property
     def bounds_ms(self) -> tuple[int, int]:
         """When the first and the last of them were sent."""
-        sent = self.block.columns[FIRST]
-        return sent[self.block.starts[self.first]], sent[self.block.starts[self.end - 1]]
+        sent = self.block.firsts.column(FIRST)
+        return sent[self.first].as_py(), sent[self.end - 1].as_py()
 
     @property
     def plain(self) -> Plain:

@@ -42,11 +42,14 @@ class Replies:
 
     def see(self, rows: pa.Table) -> None:
         """Note where rows of messages say that they are replies."""
-        says_so = pc.match_substring(rows.column("attachments"), REPLY_WORDS, ignore_case=True)
-        says_so = pc.and_(pc.fill_null(says_so, fill_value=False), pc.is_valid(rows.column("app_id")))
-        if not pc.any(says_so, min_count=0).as_py():
+        said = rows.select(["chat_id", "sent_at", "attachments", "app_id"])
+        # Most have neither, and finding that out costs next to nothing.
+        for name in ("app_id", "attachments"):
+            if said.column(name).null_count:
+                said = said.filter(pc.is_valid(said.column(name)))
+        found = said.filter(pc.match_substring(said.column("attachments"), REPLY_WORDS, ignore_case=True))
+        if not found.num_rows:
             return
-        found = rows.select(["chat_id", "sent_at"]).filter(says_so)
         self._chats.update(pc.unique(found.column("chat_id")).to_pylist())
         bounds = pc.min_max(pc.cast(found.column("sent_at"), pa.int64())).as_py()
         self._first_ms = bounds["min"] if self._first_ms is None else min(self._first_ms, bounds["min"])
@@ -70,9 +73,13 @@ class Replies:
             self._run(f"INSERT INTO replies VALUES {places}", [part for each in found for part in each])  # noqa: S608 - signs only
         self._known = frozenset(chat_id for (chat_id,) in self._run("SELECT DISTINCT chat_id FROM replies"))
 
+    def has(self, chat_id: str) -> bool:
+        """Tell whether any message of a chat replies to one."""
+        return chat_id in self._known
+
     def of(self, chat_id: str, uids: Iterable[str]) -> Mapping[str, str]:
         """Return by its uid what each of some messages of a chat replies to, of those that reply to one."""
-        if chat_id not in self._known:
+        if not self.has(chat_id):
             return {}
         found: dict[str, str] = {}
         rest = iter(uids)

@@ -6,7 +6,7 @@ export of them takes, and no file of a message is ever among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,13 +47,20 @@ class _Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """A sorted run, in memory or as a file: its rows batch by batch, and when the first of them was sent."""
+class _Sorted:
+    """Sorted rows, in memory or in a file, batch by batch."""
 
-    messages: pa.Table | Path
-    files: pa.Table | Path
+    rows: pa.Table | Path
+    schema: pa.Schema
     batches: tuple[_Batch, ...]
-    file_batches: tuple[_Batch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A sorted run: rows of messages and of their files, and when the first message was sent."""
+
+    messages: _Sorted
+    files: _Sorted
     first_ms: int
 
 
@@ -109,26 +116,14 @@ class Runs:
             self._last = _run_of(*self._waiting[0])
         runs = [*self._runs, *([] if self._last is None else [self._last])]
         is_large = self._bytes_by_chat.get(first, 0) > self.group_bytes_max
-        found = (
-            [
-                (_read(run.messages, run.batches, first, last), _read(run.files, run.file_batches, first, last))
-                for run in runs
-            ]
-            if not is_large
-            else []
-        )
         if not is_large:
-            yield Piece(
-                pa.concat_tables([part for part, _ in found]), pa.concat_tables([part for _, part in found]), None
-            )
+            messages = [_read(run.messages, first, last) for run in runs]
+            files = [_read(run.files, first, last) for run in runs]
+            yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
             return
         for place, run in enumerate(runs):
             later = [other.first_ms for other in runs[place + 1 :]]
-            yield Piece(
-                _read(run.messages, run.batches, first, last),
-                _read(run.files, run.file_batches, first, last),
-                min(later) if later else None,
-            )
+            yield Piece(_read(run.messages, first, last), _read(run.files, first, last), min(later) if later else None)
 
     def _spill(self) -> None:
         """Write what waits as a run, beside what goes on if there is an executor, but never two at once."""
@@ -149,11 +144,11 @@ class Runs:
 
     def _spill_of(self, waiting: list[tuple[pa.Table, pa.Table]], number: int) -> _Run:
         run = _run_of(*_joined(waiting))
-        assert isinstance(run.messages, pa.Table)
-        paths = self.folder / f"{number:06d}-messages", self.folder / f"{number:06d}-files"
-        _write(paths[0], run.messages, run.batches)
-        _write(paths[1], run.files, run.file_batches)
-        return replace(run, messages=paths[0], files=paths[1])
+        return replace(
+            run,
+            messages=_written(run.messages, self.folder / f"{number:06d}-messages"),
+            files=_written(run.files, self.folder / f"{number:06d}-files"),
+        )
 
 
 def _joined(waiting: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
@@ -164,7 +159,8 @@ def _joined(waiting: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Tabl
 
 def _run_of(messages: pa.Table, files: pa.Table) -> _Run:
     first = pc.min(pc.cast(messages.column("sent_at"), pa.int64())).as_py()
-    return _Run(messages, files, _batches(messages), _batches(files), first)
+    found, of_files = (_Sorted(rows, rows.schema, _batches(rows)) for rows in (messages, files))
+    return _Run(found, of_files, first)
 
 
 def _batches(rows: pa.Table) -> tuple[_Batch, ...]:
@@ -184,29 +180,36 @@ def _batches(rows: pa.Table) -> tuple[_Batch, ...]:
     return tuple(found)
 
 
-def _write(path: Path, rows: pa.Table, batches: Sequence[_Batch]) -> None:
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
+def _written(found: _Sorted, path: Path) -> _Sorted:
+    """Return sorted rows as those of a file, which is written."""
+    rows, options = found.rows, pa.ipc.IpcWriteOptions(compression="lz4")
+    assert isinstance(rows, pa.Table)
     try:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=options) as writer:
-            for batch in batches:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, found.schema, options=options) as writer:
+            for batch in found.batches:
                 writer.write_table(rows.slice(batch.start, batch.end - batch.start))
     except OSError as error:
         raise StoreFullError(
             f"the folder for temporary files, {path.parent.parent}, takes no more: {error.strerror or error}",
             next_step="make space there, or name another by TMPDIR; then give the same command again",
         ) from None
+    return replace(found, rows=path)
 
 
-def _read(rows: pa.Table | Path, batches: Sequence[_Batch], first: str, last: str) -> pa.Table:
+def _read(found: _Sorted, first: str, last: str) -> pa.Table:
+    """Return the rows of the chats from one to another."""
+    batches = found.batches
     wanted = [place for place, batch in enumerate(batches) if batch.first <= last and batch.last >= first]
-    if isinstance(rows, Path):
-        with pa.OSFile(str(rows), "rb") as source:
+    if not wanted:
+        return found.schema.empty_table()
+    if isinstance(found.rows, Path):
+        with pa.OSFile(str(found.rows), "rb") as source:
             reader = pa.ipc.open_file(source)
-            parts = pa.Table.from_batches([reader.get_batch(place) for place in wanted], reader.schema)
+            parts = pa.Table.from_batches([reader.get_batch(place) for place in wanted], found.schema)
     else:
-        start = batches[wanted[0]].start if wanted else 0
-        parts = rows.slice(start, batches[wanted[-1]].end - start if wanted else 0)
-    if not wanted or (batches[wanted[0]].first >= first and batches[wanted[-1]].last <= last):
+        start = batches[wanted[0]].start
+        parts = found.rows.slice(start, batches[wanted[-1]].end - start)
+    if batches[wanted[0]].first >= first and batches[wanted[-1]].last <= last:
         return parts
     chat_ids = parts.column("chat_id")
     return parts.filter(pc.and_(pc.greater_equal(chat_ids, first), pc.less_equal(chat_ids, last)))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from archiver.discovery.export.assembly import Assembly
 from archiver.discovery.export.formats.jsonl import JsonlWriter
-from archiver.discovery.export.formats.jsonl_lines import LINES_AT_ONCE
+from archiver.discovery.export.formats.jsonl_lines import LINES_AT_ONCE_MAX
 from archiver.discovery.export.record import Slice
 from archiver.discovery.export.tally import Tally
 from tests.discovery.export.lived import at_ms
@@ -91,7 +91,7 @@ def test_lines_of_rows_are_those_of_messages(
 
 
 def test_lines_of_many_rows_are_those_of_messages(assembly: Assembly, pool: Executor) -> None:
-    many = LINES_AT_ONCE + 100
+    many = LINES_AT_ONCE_MAX + 100
     parts = slices(
         assembly,
         [

@@ -37,8 +37,10 @@ class JsonlWriter:
         self._messages = PartFiles(sink, "jsonl/messages", "jsonl")
         self._conversations = PartFiles(sink, "jsonl/conversations", "jsonl")
         self._gaps = PartFiles(sink, "jsonl/gaps", "jsonl")
-        self._plain = PlainLines(terms.zone, terms.executor)
+        self._plain: PlainLines | None = None
         self._places = GapPlaces()
+        # Slices of the newest block, each with how its lines begin.
+        self._waiting: list[tuple[Messages, str]] = []
         self._current: Conversation | None = None
         self._count = 0
         self._files = 0
@@ -53,12 +55,23 @@ class JsonlWriter:
             self._gaps.write(self._gap_line(gap, {"told_in": conversation.chat_id, "day": part.day}))
         if not part.messages:
             return
-        self._messages.write(*self._lines(part))
+        begins = opening(part.conversation, part.day)
+        if isinstance(part.messages, Messages):
+            if self._plain is None or self._plain.block is not part.messages.block:
+                # The lines of a block are made while what comes before it is written and what comes after it is got ready.
+                plain = PlainLines(part.messages.block, self._terms.zone, self._terms.executor)
+                self._write_waiting()
+                self._plain = plain
+            self._waiting.append((part.messages, begins))
+        else:
+            self._write_waiting()
+            self._messages.write(_lines_of(part.messages, begins, self._terms.zone))
         self._count += len(part.messages)
         self._files += sum(len(message.files) for message in made_of(part.messages) if message.files)
 
     def finish(self) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""
+        self._write_waiting()
         for gap in self._terms.gaps:
             self._gaps.write(self._gap_line(gap, {"told_in": None, "day": None}))
         tables = (self._messages, self._conversations, self._gaps)
@@ -71,18 +84,24 @@ class JsonlWriter:
         for table in (self._messages, self._conversations, self._gaps):
             table.abandon()
 
-    def _lines(self, part: Slice) -> Iterator[bytes | memoryview]:
+    def _write_waiting(self) -> None:
+        """Write the slices of the newest block."""
+        if self._plain is not None:
+            for messages, begins in self._waiting:
+                self._messages.write(*self._lines(self._plain, messages, begins))
+        self._plain, self._waiting = None, []
+
+    def _lines(self, plain: PlainLines, messages: Messages, begins: str) -> Iterator[bytes | memoryview]:
         """Yield the lines of a slice in order, those of plain messages out of their rows."""
-        messages, begins = part.messages, opening(part.conversation, part.day)
-        if not isinstance(messages, Messages) or len(messages.odd) > len(messages) * ODD_SHARE_MAX:
+        if len(messages.odd) > len(messages) * ODD_SHARE_MAX:
             yield _lines_of(messages, begins, self._terms.zone)
             return
         place = 0
         for odd, message in messages.odd.items():
-            yield from self._plain.between(messages, place, odd)
+            yield from plain.between(messages, place, odd)
             yield _lines_of([message], begins, self._terms.zone)
             place = odd + 1
-        yield from self._plain.between(messages, place, len(messages))
+        yield from plain.between(messages, place, len(messages))
 
     def _gap_line(self, gap: GapNote, where: dict[str, str | None]) -> bytes:
         zone = self._terms.zone

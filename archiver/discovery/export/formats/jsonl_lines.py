@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
 
 # Of so many messages at once what is made stays in the processor's cache, and memory is used again instead of asked for.
-LINES_AT_ONCE: Final = 4096
+LINES_AT_ONCE_MAX: Final = 8192
 
 # Text that all lines share, or a value of each.
 _Piece: TypeAlias = "str | pa.Array"
@@ -65,58 +65,47 @@ def opening(conversation: Conversation, day: str) -> str:
 
 
 class PlainLines:
-    """Gives the lines of the plain messages of slices.
+    """Gives the lines of the plain messages of a block, which are asked for in order.
 
-    They are made so many at once, of several slices where these are small; those of a whole block beside one another where there is an
-    ``executor``.
+    They are made so many at once; beside what goes on, and from now on, where there is an ``executor``.
     """
 
-    def __init__(self, zone: ZoneInfo, executor: Executor | None = None) -> None:
-        self._zone = zone
-        self._executor = executor
-        self._block: Block | None = None
-        self._made: dict[int, pa.Array | Future[pa.Array]] = {}
+    def __init__(self, block: Block, zone: ZoneInfo, executor: Executor | None = None) -> None:
+        self.block = block
+        messages = len(block.starts) - 1
+        self._size = -(-messages // -(-messages // LINES_AT_ONCE_MAX))
+        making = [partial(_lines_of, block, first, self._size, zone) for first in range(0, messages, self._size)]
+        self._making: Iterator[Callable[[], pa.Array]] = iter(
+            making if executor is None else [executor.submit(each).result for each in making]
+        )
+        self._number = -1
+        self._lines: pa.Array
 
     def between(self, messages: Messages, first: int, end: int) -> Iterator[memoryview]:
         """Yield the lines of the messages of a slice from one to before another, all of them plain."""
-        if self._block is not messages.block:
-            self._begin(messages.block)
         place, until = messages.first + first, messages.first + end
         while place < until:
-            at = place % LINES_AT_ONCE
-            many = min(until - place, LINES_AT_ONCE - at)
-            yield _bytes_of(self._from(messages.block, place - at).slice(at, many))
+            number, at = divmod(place, self._size)
+            while self._number < number:
+                self._lines = next(self._making)()
+                self._number += 1
+            many = min(until - place, self._size - at)
+            yield _bytes_of(self._lines.slice(at, many))
             place += many
 
-    def _begin(self, block: Block) -> None:
-        self._block, self._made = block, {}
-        if self._executor is not None:
-            # What is the same for all of them is made first, and once.
-            count = len(block.senders.which)
-            for first in range(0, count, LINES_AT_ONCE):
-                self._made[first] = self._executor.submit(_lines_of, block, first, self._zone)
 
-    def _from(self, block: Block, first: int) -> pa.Array:
-        """Return the lines of a block's messages from one on, as if all of them were plain."""
-        found = self._made.get(first)
-        if not isinstance(found, pa.Array):
-            found = _lines_of(block, first, self._zone) if found is None else found.result()
-        # Slices come in order, so that nothing before these is asked for again.
-        self._made = {first: found, **{place: made for place, made in self._made.items() if place > first}}
-        return found
-
-
-def _lines_of(block: Block, first: int, zone: ZoneInfo) -> pa.Array:
-    return _joined(_Values(block, first, zone).line())
+def _lines_of(block: Block, first: int, many: int, zone: ZoneInfo) -> pa.Array:
+    """Return the lines of a block's messages from one on, as if all of them were plain."""
+    return _joined(_Values(block, first, many, zone).line())
 
 
 class _Values:
-    """The values of some lines of a block, those from the ``first``-th message on."""
+    """The values of some lines of a block, those of at most so many messages from the ``first``-th on."""
 
-    def __init__(self, block: Block, first: int, zone: ZoneInfo) -> None:
+    def __init__(self, block: Block, first: int, many: int, zone: ZoneInfo) -> None:
         self._block = block
         self._first = first
-        self._rows = block.firsts.slice(first, LINES_AT_ONCE)
+        self._rows = block.firsts.slice(first, many)
         self._zone = zone
 
     def line(self) -> Iterator[_Piece]:
@@ -126,7 +115,7 @@ class _Values:
         yield from _instants(sent, self._zone)
         yield '",'
         keys, senders = self._block.keys, self._block.senders
-        which = senders.which.slice(self._first, LINES_AT_ONCE)
+        which = senders.which.slice(self._first, self._rows.num_rows)
         commits = {place: layout.sequence_of_data(keys[place]) for place in pc.unique(self._column(OBJECT)).to_pylist()}
         pieces: dict[str, Callable[[], Iterator[_Piece]]] = {
             "chat_id": lambda: self._of_slices(lambda conversation, _: encode(conversation.chat_id).decode()),
@@ -279,5 +268,5 @@ def _bytes_of(lines: pa.Array) -> memoryview:
 
 def _ends(texts: pa.Array) -> tuple[int, int]:
     """Return where the bytes of texts begin and end in their buffer."""
-    ends = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset)
-    return ends[0].as_py(), ends[len(texts)].as_py()
+    ends = memoryview(texts.buffers()[1]).cast("i")
+    return ends[texts.offset], ends[texts.offset + len(texts)]
