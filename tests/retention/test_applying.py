@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,9 +13,9 @@ import pytest
 
 from archiver.archive import layout
 from archiver.archive.reader import Archive, Head
-from archiver.clock import from_text, to_text
+from archiver.clock import DAY_MS, from_text, to_text
 from archiver.errors import DamageFoundError, RefusedError
-from archiver.retention.applying import Rehearsal, apply_plan, rehearse, require_timely
+from archiver.retention.applying import Rehearsal, applied_in, apply_plan, rehearse, require_timely
 from archiver.retention.dispose import Disposed
 from archiver.retention.erasing import Erasure
 from archiver.retention.locked import Locked
@@ -20,7 +23,7 @@ from archiver.retention.plan_document import Plan
 from archiver.store import ObjectLock
 from tests.archive.archive_steps import AUTHOR, InlineExecutor
 from tests.retention.disposing import objects_of
-from tests.retention.lived import attached, held, lived, planned, sent
+from tests.retention.lived import added, attached, held, lived, planned, sent
 from tests.retention.locking import LockingStore
 from tests.retention.plans import plan_of
 from tests.retention.policies import policy
@@ -140,7 +143,75 @@ class TestARehearsal:
         )
 
 
+class TestAPlanThatWasApplied:
+    """Whoever applies it again, after a crash or by mistake, is told what was done, whatever the policy says by now."""
+
+    def test_is_told_with_its_certificate_and_nothing_is_changed(
+        self, built: tuple[Archive, Head, Plan, LockingStore]
+    ) -> None:
+        archive, head, plan, store = built
+        others = policy({"name": "random", "delete": "1y", "match": {"channel": "g:random"}}, zone="Europe/Berlin")
+        other = planned(archive, head, others, AS_OF)
+        assert applied_in(archive, plan) is None
+        first = applied(built, head)
+        assert (applied_in(archive, plan), applied_in(archive, other)) == (first.sequence, None)
+
+        before = objects_of(store)
+        again = apply_plan(
+            archive, first.head, plan, others, approved_by="Somebody Else", author=AUTHOR, attempt="00000002", now_ms=NOW_MS - 1,
+            executor=InlineExecutor(), progress=lambda *_: None,
+        )  # fmt: skip
+        assert again == replace(first, erasure=Erasure(first.sequence, 0, ()), was_applied_before=True)
+        assert rehearse(
+            archive, first.head, plan, others, now_ms=NOW_MS - 1, executor=InlineExecutor(), progress=lambda *_: None
+        ) == Rehearsal({}, 0, {}, Locked(0, 0, None, 0), applied_in=first.sequence)
+        assert objects_of(store) == before
+
+    def test_is_told_with_what_could_be_erased_of_it_now(self, built: tuple[Archive, Head, Plan, LockingStore]) -> None:
+        archive, head, _, store = built
+        (files,) = [key for key in head.files if key.startswith("files/")]
+        (recent,) = [key for key in head.files if key.startswith("messages/dt=2021")]
+        store.locks = {files: ObjectLock(None, legal_hold=True), recent: ObjectLock(None, legal_hold=True)}
+        first = applied(built, head)
+        later = planned(archive, first.head, POLICY, date(2022, 7, 1))
+        in_2022: dict[str, Any] = {"plan": later, "now_ms": from_text("2022-08-01T00:00:00.000Z")}
+        second = applied(built, first.head, **in_2022, attempt="00000002")
+        assert second.head.unerased == (first.sequence, second.sequence)
+
+        store.locks = {}
+        again = applied(built, second.head, **in_2022, attempt="00000003")
+        assert (again.sequence, again.certificate, again.head.unerased) == (second.sequence, second.certificate, ())
+        assert (again.erasure, again.was_applied_before) == (Erasure(second.sequence, 1, ()), True)
+        assert store.hidden == set()
+
+
 class TestApplying:
+    def test_stores_what_stays_side_by_side(self) -> None:
+        """A store far away answers late; what is written does not wait for what was written before it."""
+
+        class Distant(LockingStore):
+            together: threading.Barrier | None = None
+
+            def create(self, key: str, data: bytes | Path) -> None:
+                if self.together is not None and key.startswith("messages/"):
+                    self.together.wait()
+                super().create(key, data)
+
+        store = Distant()
+        rows = [sent(f"m-{number}", OLD, chat_id=f"g:{number % 2}") for number in range(2)]
+        astray = [
+            {**row, "message_uid": f"{row['message_uid']}-later", "sent_at": row["sent_at"] + DAY_MS} for row in rows
+        ]
+        archive, head = lived([{"messages": rows + astray}], store=store)
+        rules = policy({"name": "old", "delete": "1y", "match": {"channel": "g:0"}}, zone="Europe/Berlin")
+        plan = planned(archive, head, rules, AS_OF)
+        store.together = threading.Barrier(2, timeout=20)
+        done = apply_plan(
+            archive, head, plan, rules, approved_by="ann", author=AUTHOR, attempt="d15905ed", now_ms=NOW_MS,
+            executor=InlineExecutor(), progress=lambda *_: None,
+        )  # fmt: skip
+        assert (done.certificate.items, done.head.rows["messages"]) == ({"message": 2}, 2)
+
     def test_does_what_was_rehearsed(self, built: tuple[Archive, Head, Plan, LockingStore]) -> None:
         archive, head, plan, _ = built
         head = held(archive, head, "case", chats=("g:random",))
@@ -206,11 +277,14 @@ def test_the_directory_entry_of_somebody_who_is_a_custodian_since_is_not_removed
         {"kind": "user", "day": OLD, "user_id": user_id, "sent_at": 0, "due_at": 0, "rule": "erasure", "principle": "x", "rows": 1, "bytes": 1}
         for user_id in ("u:ann", "u:bob")
     ]  # fmt: skip
+    entry = {"user_id": "u:ann", "email": "ann@example.com", "valid_from": 0, "state": "listed", "captured_by": "u:0", "raw": "{}",
+             "state_digest": "00"}  # fmt: skip
+    head = added(archive, head, {"users": [entry]})
     bare = plan_of(archive, head, items)
     plan = Plan(
         msgspec.structs.replace(bare.header, policy_digest=POLICY.digest, as_of=built[2].header.as_of), bare.items
     )
-    head = held(archive, head, "theirs", custodians=("u:ann",))
+    head = held(archive, head, "theirs", custodians=("ann@example.com",))
     head = held(archive, head, "too", custodians=("u:ann", "u:eve"))
     head = held(archive, head, "others", custodians=("u:eve",))
     before = objects_of(store)

@@ -11,7 +11,7 @@ import pytest
 from archiver.archive import layout
 from archiver.archive.ledger import canonical_json
 from archiver.archive.reader import Archive, Head
-from archiver.errors import DamageFoundError, KeyMissingError, RefusedError, StoreRefusedError
+from archiver.errors import DamageFoundError, KeyMissingError, RefusedError, StoreRefusedError, StoreUnreachableError
 from archiver.retention.coverage import read_coverage
 from archiver.retention.mirror import Marks, Mirrored, mirror, read_marks
 from archiver.store import ObjectLock
@@ -23,11 +23,22 @@ from tests.retention.locking import LockingStore
 FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
 
 
+class RefusingStore(LockingStore):
+    """Lifts no mark while ``lifts_refused``."""
+
+    lifts_refused = False
+
+    def set_legal_hold(self, key: str, *, on: bool) -> bool:
+        if self.lifts_refused and not on:
+            raise StoreUnreachableError(key)
+        return super().set_legal_hold(key, on=on)
+
+
 class Built:
     """Two chats, each in an object of its own; what is done to the store after this is listed from here on."""
 
     def __init__(self) -> None:
-        self.store = LockingStore()
+        self.store = RefusingStore()
         self.archive, self.head = lived(
             [{"messages": [sent("m-1", FIRST)]}, {"messages": [sent("m-2", SECOND, chat_id="g:random")]}],
             store=self.store,
@@ -87,6 +98,19 @@ def test_new_marks_come_before_old_ones_go(built: Built) -> None:
     assert built.marks() == (built.head.sequence, {built.random}, set())
 
 
+def test_what_is_to_be_lifted_stands_in_the_list_until_it_was(built: Built) -> None:
+    built.hold("one", "g:general")
+    built.mirrored()
+    _replace_hold(built, "g:random")
+    built.store.lifts_refused = True
+    with pytest.raises(StoreUnreachableError):
+        built.mirrored()
+    assert built.marks() == (3, {built.random}, {built.general})
+    built.store.lifts_refused = False
+    assert built.mirrored() == Mirrored(objects=1, marked=0, lifted=1, by_others=0)
+    assert built.store.locks.keys() == {built.random}
+
+
 def test_what_was_to_be_lifted_when_it_broke_off_is_lifted_the_next_time(built: Built) -> None:
     built.hold("one", "g:general")
     built.mirrored()
@@ -103,6 +127,17 @@ def test_one_that_went_meanwhile_is_not_lifted_and_leaves_the_list(built: Built)
     _marks(built, lambda of: msgspec.structs.replace(of, lifting=("messages/gone",)))
     assert built.mirrored() == Mirrored(objects=1, marked=0, lifted=0, by_others=0)
     assert built.marks() == (3, {built.general}, set())
+
+
+def test_what_a_custodian_sent_is_marked_by_the_address_that_the_directory_has(built: Built) -> None:
+    entry = {"user_id": "u:bob", "email": "bob@example.com", "valid_from": 0, "state": "listed", "captured_by": "u:0", "raw": "{}",
+             "state_digest": "00"}  # fmt: skip
+    built.head = added(
+        built.archive, built.head, {"users": [entry], "messages": [sent("m-3", THIRD, sender_id="u:bob")]}
+    )
+    built.head = held(built.archive, built.head, "his", custodians=("bob@example.com",))
+    assert built.mirrored() == Mirrored(objects=1, marked=1, lifted=0, by_others=0)
+    assert [key.partition("/dt=")[2][:10] for key in built.store.locks] == ["2026-03-03"]
 
 
 def test_what_others_marked_is_counted_and_never_ours(built: Built) -> None:
@@ -122,7 +157,9 @@ class TestWhatIsLookedAtAgain:
         built.mirrored()
         built.store.locks.clear()  # somebody lifted it
         new = built.add("m-3", THIRD)
-        assert built.mirrored() == Mirrored(objects=2, marked=1, lifted=0, by_others=0)
+        told: list[tuple[int, int]] = []
+        counted = built.mirrored(progress=lambda *step: told.append(step))
+        assert (counted, told) == (Mirrored(objects=2, marked=1, lifted=0, by_others=0), [(1, 1)])
         assert (built.store.locks.keys(), built.marks()) == ({new}, (4, {built.general, new}, set()))
 
     def test_everything_where_it_is_asked_for(self, built: Built) -> None:
@@ -216,6 +253,21 @@ class TestRefusals:
             "holds are placed and released faster than they can be mirrored",
             "run `archiver hold sync` later",
         )
+
+    def test_one_that_was_placed_again_meanwhile_is_mirrored_anew_in_full(self, built: Built) -> None:
+        """What it covers is the same, but in between somebody may have lifted its marks."""
+        built.hold("one", "g:general")
+        built.mirrored()
+
+        def reading(store: Any, head: Head) -> Any:
+            if head.sequence == 3:
+                built.head = released(built.archive, built.head, "one")
+                built.hold("one", "g:general")
+            else:
+                built.store.locks.clear()
+            return read_coverage(store, head)
+
+        assert built.mirrored(read=reading) == Mirrored(objects=1, marked=1, lifted=0, by_others=0)
 
     def test_one_that_changes_once_is_mirrored_anew_in_full(self, built: Built) -> None:
         built.hold("one", "g:general")
