@@ -20,7 +20,7 @@ import jinja2
 from archiver.clock import from_text
 from archiver.retention.periods import Calendar
 from archiver.retention.plan import MONTHS_AHEAD, Group, groups_of
-from archiver.retention.plan_document import Plan, PlanHeader, breakers_passed
+from archiver.retention.plan_document import Plan, PlanHeader, breakers_passed, passes_share, share_percent
 from archiver.retention.plan_timeline import months_after, timeline
 
 # Controls, and the marks that reorder a line or take no place in it.
@@ -125,15 +125,20 @@ def rules_of(groups: Sequence[Group]) -> list[RuleRow]:
 def limits_of(header: PlanHeader) -> list[Limit]:
     """Return the breakers of the policy, held against the plan."""
     total = sum(header.totals.values())
-    share = 100 * header.rows / total if total else 0.0
     rows_max, percent_max = header.limits.rows_max, header.limits.percent_max
+    is_share_passed = passes_share(percent_max, rows=header.rows, total=total)
     return [
-        Limit("rows (rows_max)", _count(rows_max), _count(header.rows), _outcome(rows_max, header.rows)),
+        Limit(
+            "rows (rows_max)",
+            _count(rows_max),
+            _count(header.rows),
+            _outcome(rows_max, is_passed=rows_max is not None and header.rows > rows_max),
+        ),
         Limit(
             "share of all rows (percent_max)",
             "none" if percent_max is None else f"{percent_max:g} %",
-            f"{share:.2f} %",
-            _outcome(percent_max, share),
+            f"{share_percent(header.rows, total):.2f} %",
+            _outcome(percent_max, is_passed=is_share_passed),
         ),
     ]
 
@@ -165,17 +170,17 @@ def _environment() -> jinja2.Environment:
 
 def _shown(text: str) -> str:
     """Return text that shows itself and does nothing else; letters of every script stay as they are."""
-    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _count(number: int | None) -> str:
     return "none" if number is None else f"{number:,}"
 
 
-def _outcome(at_most: float | None, found: float) -> str:
+def _outcome(at_most: float | None, *, is_passed: bool) -> str:
     if at_most is None:
         return "no limit"
-    return "passed: refused" if found > at_most else "within"
+    return "passed: refused" if is_passed else "within"
 
 
 def _in_words(header: PlanHeader, now: int) -> str:
