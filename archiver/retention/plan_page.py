@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -72,9 +73,9 @@ def plan_page(plan: Plan, facts: PageFacts) -> str:
     months = months_after(day[:7], MONTHS_AHEAD)
     if header.kind == "erase" and header.later:
         months = months_after(header.later[0].month, MONTHS_AHEAD)
-    now: dict[str, int] = {}
+    now = Counter[str]()
     for row in rules:
-        now[row.rule] = now.get(row.rule, 0) + row.items
+        now[row.rule] += row.items
     folder = files(__package__)
     style = folder.joinpath("plan_page.css").read_text("utf-8")
     template = _environment().from_string(folder.joinpath("plan_page.html").read_text("utf-8"))
@@ -86,7 +87,9 @@ def plan_page(plan: Plan, facts: PageFacts) -> str:
         facts=facts,
         day=day,
         digest=plan.digest,
-        digest_parts=[plan.digest[at : at + _DIGEST_GROUP_DIGITS] for at in range(0, 64, _DIGEST_GROUP_DIGITS)],
+        digest_parts=[
+            plan.digest[at : at + _DIGEST_GROUP_DIGITS] for at in range(0, len(plan.digest), _DIGEST_GROUP_DIGITS)
+        ],
         passed=breakers_passed(header.limits, rows=header.rows, totals=header.totals),
         limits=limits_of(header),
         total=sum(header.totals.values()),

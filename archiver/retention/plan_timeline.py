@@ -6,6 +6,7 @@ the months that follow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -75,14 +76,13 @@ class Timeline:
 
 def timeline(header: PlanHeader, now: Mapping[str, int], months: Sequence[str]) -> Timeline:
     """Return the picture of a plan; ``now`` has the items that are due by rule, ``months`` are those of the second panel, in order."""
-    later: dict[str, dict[str, int]] = {month: {} for month in months}
+    later: dict[str, Counter[str]] = {month: Counter() for month in months}
     for due in header.later:
         if due.month in later:
-            later[due.month][due.rule] = later[due.month].get(due.rule, 0) + due.items
-    totals: dict[str, int] = {}
-    for found in (now, *later.values()):
-        for rule, items in found.items():
-            totals[rule] = totals.get(rule, 0) + items
+            later[due.month][due.rule] += due.items
+    totals = Counter(now)
+    for of_month in later.values():
+        totals.update(of_month)
     ordered = sorted(totals, key=lambda rule: (-totals[rule], rule))
     drawn = ordered if len(ordered) <= RULES_DRAWN_MAX else [*ordered[: RULES_DRAWN_MAX - 1], OTHERS]
     shades = {rule: min(place, len(drawn) - 1) for place, rule in enumerate(ordered)}
@@ -120,9 +120,9 @@ def _bar(
     highest: int,
     label: str,
 ) -> list[Box]:
-    by_shade: dict[int, int] = {}
+    by_shade = Counter[int]()
     for rule, items in found.items():
-        by_shade[shades[rule]] = by_shade.get(shades[rule], 0) + items
+        by_shade[shades[rule]] += items
     boxes, y = [], float(HEIGHT - _BOTTOM)
     for shade, items in sorted(by_shade.items()):
         height = items / highest * (HEIGHT - _BOTTOM - _TOP)

@@ -79,6 +79,8 @@ def test_nothing_is_drawn_of_nothing() -> None:
 def test_seven_rules_have_a_shade_each_and_of_eight_the_two_smallest_share_one() -> None:
     seven = {f"r{number}": 10 - number for number in range(7)}
     assert timeline(header(), seven, []).rules == tuple(seven)
+    (*_, last) = timeline(header(), seven | {"r7": 2}, []).boxes
+    assert (last.shade, last.rule, last.items) == (6, "other rules", 6)
     eight = timeline(header(due("2027-01", "r7", 2)), seven, ["2027-01"])
     assert eight.rules == ("r0", "r1", "r2", "r3", "r4", "r5", "other rules")
     assert [(box.shade, box.rule, box.items) for box in eight.boxes[-2:]] == [
