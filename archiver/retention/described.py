@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -147,7 +147,7 @@ class Description:
     def _ms(self, instant: datetime | date) -> int:
         if not isinstance(instant, datetime):
             instant = datetime.combine(instant, _NOON)
-        return to_ms((instant if instant.tzinfo else instant.replace(tzinfo=self._zone)).astimezone(UTC))
+        return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=self._zone))
 
     def _user(self, named: str) -> str:
         if "@" not in named:
@@ -183,23 +183,18 @@ class Description:
         return PlacedHold(scope=asked.scope, reason=asked.reason, actor="policy test", placed_at="", sequence=1)
 
     def _membership(self) -> Membership:
+        """Return what the directory would say; who takes part in a one-to-one chat stands in its id."""
         stays = [
             {"channel_id": chat, "user_id": user, "valid_from": EARLIEST_MS, "state": "member"}
             for chat, members in self._members.items()
             for user in members
         ]
-        talks: dict[str, set[str]] = {}
-        items: tuple[Item | PushItem, ...] = (*self._tests.items, *self._tests.pushes)
-        for item in items:
-            for user in map(self._user, item.between or ()):
-                talks.setdefault(user, set()).add(self._chat(item))
         return Membership(
             groups=rows_to_table(GROUPS, stays).select(["channel_id", "user_id", "valid_from", "state"]),
             addresses=_by_value(self._emails.items()),
             users=frozenset(self._emails),
             names=_by_value(self._names.items()),
-            chats=frozenset(self._names).union(*talks.values()),
-            talks={user: frozenset(chats) for user, chats in talks.items()},
+            chats=frozenset(self._names),
             directory=self._context_of_all().directory(),
         )
 

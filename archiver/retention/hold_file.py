@@ -61,24 +61,22 @@ def _placement(document: Document, name: str, facts: object) -> Placement:
             raise _mistake(document, (*at, key), "must be text; put it in quotes")
     if not isinstance(facts.get("everything", False), bool):
         raise _mistake(document, (*at, "everything"), "must be true or false")
+    zone = facts.get("zone", "UTC")
+    first, last = (_day(document, (*at, key), facts.get(key)) for key in ("from", "until"))
     try:
-        from_at_ms, until_ms = days_in_zone(
-            _day(document, (*at, "from"), facts.get("from")),
-            _day(document, (*at, "until"), facts.get("until")),
-            zone=facts.get("zone", "UTC"),
-        )
-    except DocumentError:
-        raise
+        from_at_ms, until_ms = days_in_zone(first, last, zone=zone)
     except UsageError as error:
         raise _mistake(document, (*at, "zone"), error.what, next_step=error.next_step) from None
+    custodians, channels, conversations = (
+        _words(document, (*at, key), facts.get(key, ())) for key in ("custodians", "channels", "conversations")
+    )
     scope = HoldScope(
-        custodians=_words(document, (*at, "custodians"), facts.get("custodians", ())),
-        chats=_words(document, (*at, "channels"), facts.get("channels", ()))
-        + _words(document, (*at, "conversations"), facts.get("conversations", ())),
+        custodians=custodians,
+        chats=channels + conversations,
         from_at_ms=from_at_ms,
         until_ms=until_ms,
         expression=facts.get("search"),
-        zone=facts.get("zone", "UTC"),
+        zone=zone,
     )
     asked = Placement(name, scope, facts.get("reason", ""), facts.get("everything", False), place=document.place(at))
     return checked(asked)

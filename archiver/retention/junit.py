@@ -23,8 +23,8 @@ def junit_xml(judged: Judged) -> bytes:
         _add_file(root, file)
     for path in dict.fromkeys(file.policy_path for file in judged.files):
         _add_rules(root, path, [rule for rule in judged.unreached if rule.policy_path == path])
-    root.set("tests", str(sum(int(suite.get("tests", 0)) for suite in root)))
-    root.set("failures", str(sum(int(suite.get("failures", 0)) for suite in root)))
+    root.set("tests", str(sum(int(suite.attrib["tests"]) for suite in root)))
+    root.set("failures", str(sum(int(suite.attrib["failures"]) for suite in root)))
     root.set("errors", "0")
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -64,4 +64,4 @@ def _attributes(**values: str) -> dict[str, str]:
 
 
 def _legal(text: str) -> str:
-    return _NO_CHARACTER.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _NO_CHARACTER.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

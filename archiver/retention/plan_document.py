@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -157,12 +158,21 @@ def breakers_passed(limits: PlanLimits, *, rows: int, totals: Mapping[str, int])
     if limits.rows_max is not None and rows > limits.rows_max:
         passed.append(f"{rows} rows, and the policy's limit is {limits.rows_max} (rows_max)")
     total = sum(totals.values())
-    if limits.percent_max is not None and rows * 100 > limits.percent_max * total:
-        share = 100 * rows / total if total else 100.0
+    if passes_share(limits.percent_max, rows=rows, total=total):
         passed.append(
-            f"{share:.2f} % of {total} rows, and the policy's limit is {limits.percent_max:g} % (percent_max)"
+            f"{share_percent(rows, total):.2f} % of {total} rows, and the policy's limit is {limits.percent_max:g} % (percent_max)"
         )
     return passed
+
+
+def share_percent(rows: int, total: int) -> float:
+    """Return how many of a hundred rows some are; whatever is some of none is all of it."""
+    return 100 * rows / (total or rows or 1)
+
+
+def passes_share(percent_max: float | None, *, rows: int, total: int) -> bool:
+    """Tell whether some rows of so many are a greater share than a breaker allows, whose decimal digits count as they were written."""
+    return percent_max is not None and 100 * rows > Decimal(str(percent_max)) * total
 
 
 def sorted_items(items: pa.Table) -> pa.Table:

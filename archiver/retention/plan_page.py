@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,7 +21,7 @@ import jinja2
 from archiver.clock import from_text
 from archiver.retention.periods import Calendar
 from archiver.retention.plan import MONTHS_AHEAD, Group, groups_of
-from archiver.retention.plan_document import Plan, PlanHeader, breakers_passed
+from archiver.retention.plan_document import Plan, PlanHeader, breakers_passed, passes_share, share_percent
 from archiver.retention.plan_timeline import months_after, timeline
 
 # Controls, and the marks that reorder a line or take no place in it.
@@ -72,9 +73,9 @@ def plan_page(plan: Plan, facts: PageFacts) -> str:
     months = months_after(day[:7], MONTHS_AHEAD)
     if header.kind == "erase" and header.later:
         months = months_after(header.later[0].month, MONTHS_AHEAD)
-    now: dict[str, int] = {}
+    now = Counter[str]()
     for row in rules:
-        now[row.rule] = now.get(row.rule, 0) + row.items
+        now[row.rule] += row.items
     folder = files(__package__)
     style = folder.joinpath("plan_page.css").read_text("utf-8")
     template = _environment().from_string(folder.joinpath("plan_page.html").read_text("utf-8"))
@@ -86,7 +87,9 @@ def plan_page(plan: Plan, facts: PageFacts) -> str:
         facts=facts,
         day=day,
         digest=plan.digest,
-        digest_parts=[plan.digest[at : at + _DIGEST_GROUP_DIGITS] for at in range(0, 64, _DIGEST_GROUP_DIGITS)],
+        digest_parts=[
+            plan.digest[at : at + _DIGEST_GROUP_DIGITS] for at in range(0, len(plan.digest), _DIGEST_GROUP_DIGITS)
+        ],
         passed=breakers_passed(header.limits, rows=header.rows, totals=header.totals),
         limits=limits_of(header),
         total=sum(header.totals.values()),
@@ -125,15 +128,20 @@ def rules_of(groups: Sequence[Group]) -> list[RuleRow]:
 def limits_of(header: PlanHeader) -> list[Limit]:
     """Return the breakers of the policy, held against the plan."""
     total = sum(header.totals.values())
-    share = 100 * header.rows / total if total else 0.0
     rows_max, percent_max = header.limits.rows_max, header.limits.percent_max
+    is_share_passed = passes_share(percent_max, rows=header.rows, total=total)
     return [
-        Limit("rows (rows_max)", _count(rows_max), _count(header.rows), _outcome(rows_max, header.rows)),
+        Limit(
+            "rows (rows_max)",
+            _count(rows_max),
+            _count(header.rows),
+            _outcome(rows_max, is_passed=rows_max is not None and header.rows > rows_max),
+        ),
         Limit(
             "share of all rows (percent_max)",
             "none" if percent_max is None else f"{percent_max:g} %",
-            f"{share:.2f} %",
-            _outcome(percent_max, share),
+            f"{share_percent(header.rows, total):.2f} %",
+            _outcome(percent_max, is_passed=is_share_passed),
         ),
     ]
 
@@ -165,17 +173,17 @@ def _environment() -> jinja2.Environment:
 
 def _shown(text: str) -> str:
     """Return text that shows itself and does nothing else; letters of every script stay as they are."""
-    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _count(number: int | None) -> str:
     return "none" if number is None else f"{number:,}"
 
 
-def _outcome(at_most: float | None, found: float) -> str:
+def _outcome(at_most: float | None, *, is_passed: bool) -> str:
     if at_most is None:
         return "no limit"
-    return "passed: refused" if found > at_most else "within"
+    return "passed: refused" if is_passed else "within"
 
 
 def _in_words(header: PlanHeader, now: int) -> str:

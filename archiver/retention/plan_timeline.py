@@ -6,6 +6,7 @@ the months that follow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -75,21 +76,20 @@ class Timeline:
 
 def timeline(header: PlanHeader, now: Mapping[str, int], months: Sequence[str]) -> Timeline:
     """Return the picture of a plan; ``now`` has the items that are due by rule, ``months`` are those of the second panel, in order."""
-    later: dict[str, dict[str, int]] = {month: {} for month in months}
+    later: dict[str, Counter[str]] = {month: Counter() for month in months}
     for due in header.later:
         if due.month in later:
-            later[due.month][due.rule] = later[due.month].get(due.rule, 0) + due.items
-    totals: dict[str, int] = {}
-    for found in (now, *later.values()):
-        for rule, items in found.items():
-            totals[rule] = totals.get(rule, 0) + items
+            later[due.month][due.rule] += due.items
+    totals = Counter(now)
+    for of_month in later.values():
+        totals.update(of_month)
     ordered = sorted(totals, key=lambda rule: (-totals[rule], rule))
     drawn = ordered if len(ordered) <= RULES_DRAWN_MAX else [*ordered[: RULES_DRAWN_MAX - 1], OTHERS]
     shades = {rule: min(place, len(drawn) - 1) for place, rule in enumerate(ordered)}
-    boxes, ticks, labels = [], [], [Label(_NOW_LEFT + _NOW_WIDTH / 2, "due now")]
     highest = _ceiling(sum(now.values()))
-    boxes += _bar(now, shades, drawn, x=_NOW_LEFT, width=_NOW_WIDTH, highest=highest, label="due now")
-    ticks += _ticks(highest, x1=_NOW_LEFT - 6, x2=_NOW_LEFT + _NOW_WIDTH + 6)
+    boxes = _bar(now, shades, drawn, x=_NOW_LEFT, width=_NOW_WIDTH, highest=highest, label="due now")
+    ticks = _ticks(highest, x1=_NOW_LEFT - 6, x2=_NOW_LEFT + _NOW_WIDTH + 6)
+    labels = [Label(_NOW_LEFT + _NOW_WIDTH / 2, "due now")]
     step = _MONTHS_WIDTH / max(1, len(months))
     highest = _ceiling(max((sum(found.values()) for found in later.values()), default=0))
     ticks += _ticks(highest, x1=_MONTHS_LEFT - 6, x2=WIDTH - 6)
@@ -120,9 +120,9 @@ def _bar(
     highest: int,
     label: str,
 ) -> list[Box]:
-    by_shade: dict[int, int] = {}
+    by_shade = Counter[int]()
     for rule, items in found.items():
-        by_shade[shades[rule]] = by_shade.get(shades[rule], 0) + items
+        by_shade[shades[rule]] += items
     boxes, y = [], float(HEIGHT - _BOTTOM)
     for shade, items in sorted(by_shade.items()):
         height = items / highest * (HEIGHT - _BOTTOM - _TOP)
@@ -156,7 +156,7 @@ def _ceiling(count: int) -> int:
 
 def short(count: int) -> str:
     """Return a count in three digits, as 12.5k."""
-    rounded = round(count, min(0, 3 - len(str(count))))
+    rounded = round(count, 3 - len(str(count)))
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if rounded >= size:
             return f"{rounded / size:g}{unit}"
@@ -165,5 +165,6 @@ def short(count: int) -> str:
 
 def months_after(first: str, count: int) -> list[str]:
     """Return a month and those that follow it, as YYYY-MM."""
-    start = int(first[:4]) * 12 + int(first[5:7]) - 1
-    return [f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(start, start + count)]
+    year, month = map(int, first.split("-"))
+    start = year * 12 + month - 1
+    return [f"{place // 12:04d}-{place % 12 + 1:02d}" for place in range(start, start + count)]

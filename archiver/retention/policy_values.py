@@ -160,7 +160,7 @@ class _PeriodAsText:
         if isinstance(value, Period):
             return value
         try:
-            return parse_period(value if isinstance(value, str) else "")
+            return parse_period(str(value))
         except ValueError as error:
             raise mistake("impossible-period", str(error)) from None
 

@@ -246,6 +246,12 @@ def test_which_limits_a_removal_would_pass(limits: PlanLimits, rows: int, passed
     assert breakers_passed(limits, rows=rows, totals={"messages": 150, "files": 50}) == passed
 
 
+def test_a_share_that_is_just_the_limit_passes_nothing() -> None:
+    """18.4 % of 375 rows are 69, though the number that a computer has for 18.4 is a little less."""
+    for rows, passed in ((69, []), (70, ["18.67 % of 375 rows, and the policy's limit is 18.4 % (percent_max)"])):
+        assert breakers_passed(PlanLimits(percent_max=18.4), rows=rows, totals={"messages": 375}) == passed
+
+
 def test_a_share_of_no_rows_is_all_of_them() -> None:
     assert breakers_passed(PlanLimits(percent_max=50.0), rows=1, totals={}) == [
         "100.00 % of 0 rows, and the policy's limit is 50 % (percent_max)"

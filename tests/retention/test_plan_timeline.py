@@ -60,6 +60,16 @@ def test_every_box_tick_and_word_has_its_place() -> None:
     )
 
 
+def test_places_and_sizes_are_in_hundredths() -> None:
+    """552 units of width for seven months, 228 of height for seven items."""
+    later = header(due("2026-12", "old", 1), due("2027-01", "old", 7))
+    assert timeline(later, {}, months_after("2026-11", 7)).boxes == (
+        Box(0, 284.71, 219.43, 59.14, 32.57, "old", "2026-12", 1),
+        Box(0, 363.57, 24.0, 59.14, 228.0, "old", "2027-01", 7),
+    )
+    assert timeline(later, {}, ["2026-12"]).boxes == (Box(0, 265.0, 24.0, 414.0, 228.0, "old", "2026-12", 1),)
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     empty = timeline(header(), {}, [])
     assert (empty.boxes, empty.labels, empty.rules) == ((), (Label(92.0, "due now"),), ())
@@ -69,6 +79,8 @@ def test_nothing_is_drawn_of_nothing() -> None:
 def test_seven_rules_have_a_shade_each_and_of_eight_the_two_smallest_share_one() -> None:
     seven = {f"r{number}": 10 - number for number in range(7)}
     assert timeline(header(), seven, []).rules == tuple(seven)
+    (*_, last) = timeline(header(), seven | {"r7": 2}, []).boxes
+    assert (last.shade, last.rule, last.items) == (6, "other rules", 6)
     eight = timeline(header(due("2027-01", "r7", 2)), seven, ["2027-01"])
     assert eight.rules == ("r0", "r1", "r2", "r3", "r4", "r5", "other rules")
     assert [(box.shade, box.rule, box.items) for box in eight.boxes[-2:]] == [

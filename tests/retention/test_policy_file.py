@@ -9,15 +9,16 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from archiver.document import DOCUMENT_BYTES_MAX
 from archiver.errors import PolicyError
 from archiver.retention.context import Context
 from archiver.retention.evaluate import Evaluator
 from archiver.retention.findings import ERRORS
-from archiver.retention.policy import Match, Policy
+from archiver.retention.policy import Match, Policy, SizeRange, folded_name
 from archiver.retention.policy_file import PolicyMistakesError, read_policy
-from tests.retention.policies import file, files, message, messages
+from tests.retention.policies import file, files, message, messages, policy
 
 HEAD = "name: ours\nzone: Europe/Berlin\n"
 GOOD = HEAD + "rules:\n  - name: all\n    retain: 3y\n    delete: 5y\n"
@@ -176,9 +177,34 @@ BAD = [
         "policy.yaml:7: rule 'legal': match.size.min: must be less than or equal to 1152921504606846976, not '999999999999TB' [wrong-value]",
     ),
     (
+        rule("delete: 5y\nmatch:\n  size: {min: big}"),
+        "policy.yaml:7: rule 'legal': match.size.min: must be a number of bytes, or a size such as 10MB, not 'big' [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch:\n  size: {max: yes}"),
+        "policy.yaml:7: rule 'legal': match.size.max: must be a number of bytes, or a size such as 10MB, not True [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {size: {}}"),
+        "policy.yaml:6: rule 'legal': match.size: needs a min or a max [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {sent: {}}"),
+        "policy.yaml:6: rule 'legal': match.sent: needs an after or a before [wrong-value]",
+    ),
+    (
+        rule("delete: 5y\nmatch: {sender: ' '}"),
+        "policy.yaml:6: rule 'legal': match.sender: must not be empty, not ' ' [wrong-value]",
+    ),
+    (
+        rule('delete: 5y\nmatch: {sender: "a\\0"}'),
+        "policy.yaml:6: rule 'legal': match.sender: must not hold a null character, not 'a\\x00' [wrong-value]",
+    ),
+    (
         rule("delete: 5y\nmatch: [general]"),
         "policy.yaml:6: rule 'legal': match: must be a group of keys [wrong-value]",
     ),
+    (GOOD + "labels: {deal: {}}\n", "policy.yaml:7: labels.deal: needs messages or chats [wrong-value]"),
     (GOOD + "labels: [deal]\n", "policy.yaml:7: labels: must be a group of keys [wrong-value]"),
     (
         GOOD + "departures: {u:ann: 2026-01-01T00:00:00}\n",
@@ -225,6 +251,10 @@ BAD = [
         "policy.yaml:7: departures.u:ann: must be a day such as 2026-11-22, not 3 [wrong-value]",
     ),
     (
+        GOOD + "limits: {rows_max: yes}\n",
+        "policy.yaml:7: limits.rows_max: must be a number, not yes or no, not True [wrong-value]",
+    ),
+    (
         GOOD + "limits: {percent_max: 101}\n",
         "policy.yaml:7: limits.percent_max: must be less than or equal to 100, not 101 [wrong-value]",
     ),
@@ -236,6 +266,53 @@ def test_bad_input_is_named_with_file_line_rule_and_code(tmp_path: Path, text: s
     first, *others = mistakes(tmp_path, text)
     assert first.replace(f"{tmp_path}/", "").startswith(told), first
     assert not others
+
+
+@pytest.mark.parametrize("name", ["''", "' legal'", "'legal '", '"le\\tgal"', '"le\\u202egal"', "l" * 81])
+def test_a_name_is_printable_and_as_short_as_a_line(tmp_path: Path, name: str) -> None:
+    (said,) = mistakes(tmp_path, f"{HEAD}rules:\n  - {{name: {name}, delete: 1y}}\n")
+    assert "name: must be a name of 1 to 80 printable characters, not '" in said
+    assert said.endswith(" [wrong-value]")
+
+
+def test_what_is_just_small_enough_is_read() -> None:
+    """Names of 1 and 80 characters, 500 rules, 10,000 entries of a list."""
+    many = [f"u:{number}" for number in range(10_000)]
+    rules = [{"name": f"{number}", "delete": "1y"} for number in range(498)]
+    rules += [{"name": "a", "delete": "1y"}, {"name": "l" * 80, "delete": "1y"}]
+    read = policy(*rules, labels={"a": {"messages": many}}, departures=dict.fromkeys(many, "2026-01-01"))
+    assert (len(read.rules), len(read.labels["a"].messages or ()), len(read.departures)) == (500, 10_000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [
+        ({"rules": [{"name": f"{number}", "delete": "1y"} for number in range(501)]}, "must have 1 to 500 rules"),
+        ({"labels": {"a": {"chats": [f"g:{number}" for number in range(10_001)]}}}, "must have at most 10000 entries"),
+        ({"labels": {f"{number}": {"chats": "g:1"} for number in range(10_001)}}, "labels must have at most 10000 entries"),
+        ({"departures": {f"u:{number}": "2026-01-01" for number in range(10_001)}}, "departures must have at most 10000 entries"),
+    ],
+)  # fmt: skip
+def test_what_is_just_too_much_is_refused(further: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        policy({"delete": "1y"}, **further)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {said}"]
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        (7, 7), ("7", 7), ("7B", 7), (" 7 kB ", 7_000), ("10MB", 10_000_000), ("2GB", 2 * 10**9), ("1TB", 10**12),
+        ("1KiB", 1024), ("1MiB", 1024**2), ("1GiB", 1024**3), ("1 TiB", 1024**4), (2**60, 2**60),
+    ],
+)  # fmt: skip
+def test_a_size_is_a_number_of_bytes_or_has_a_unit(written: object, size: int) -> None:
+    assert Match.model_validate({"size": {"min": written}}).size == SizeRange(min=size)
+
+
+def test_names_are_told_apart_whatever_their_case_letters_and_spaces() -> None:
+    """A full-width letter is the letter, and the long s, whose capital is S, is an s."""
+    assert folded_name(" \uff21ll  me\u017f\u017fages ") == "all messages"
 
 
 def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
@@ -298,6 +375,39 @@ class TestDigest:
         )
         again = Policy.model_validate_json(policy.canonical())
         assert again.digest == policy.digest
+
+    def test_whatever_a_policy_can_say_stands_in_it_under_the_keys_of_the_file(self, tmp_path: Path) -> None:
+        """Entries and keys in order, rules by name, days as text, letters as they are; what is said by default is left out."""
+        text = """
+zone: Europe/Berlin
+name: größe
+mode: specific
+description: all of it
+limits: {rows_max: 5, percent_max: 2.5}
+labels: {deal: {messages: [m-2, m-1], chats: g:1}}
+departures: {u:ann: 2026-01-02}
+rules:
+  - name: b
+    description: a rule
+    on: messages
+    match: {channel: [z, a], kind: channel, bot: no, sent: {after: 2020-01-01}, size: {min: 1 kB}, label: deal}
+    not: {sender: "*@acme.example", source: import}
+    from: departure
+    retain: 24m
+    locked: yes
+    tier: {after: 14d, to: GLACIER_IR}
+  - {name: a, delete: 1y, on: both, from: sent, match: {}, locked: no}
+"""
+        policy = read_policy(write(tmp_path, text))
+        assert policy.canonical().decode() == (
+            '{"departures":{"u:ann":"2026-01-02"},"description":"all of it","labels":{"deal":{"chats":["g:1"],"messages":["m-1","m-2"]}},'
+            '"limits":{"percent_max":2.5,"rows_max":5},"mode":"specific","name":"größe","rules":[{"delete":"1y","name":"a"},'
+            '{"description":"a rule","from":"departure","locked":true,'
+            '"match":{"bot":false,"channel":["a","z"],"kind":"channel","label":["deal"],"sent":{"after":"2020-01-01"},"size":{"min":1000}},'
+            '"name":"b","not":{"sender":["*@acme.example"],"source":["import"]},"on":"messages","retain":"2y",'
+            '"tier":{"after":"14d","to":"GLACIER_IR"}}],"zone":"Europe/Berlin"}'
+        )
+        assert Policy.model_validate_json(policy.canonical()).digest == policy.digest
 
 
 odd_values = st.recursive(
