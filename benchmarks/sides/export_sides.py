@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ from zoneinfo import ZoneInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import duckdb
-import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -51,6 +50,8 @@ def main(side: str, archive: Path, out: Path) -> None:
     if side in OURS:
         give_memory_back()
         writer_class(side)
+    elif side != "zip":
+        import_module(side)
     started = time.perf_counter()
     {"duckdb": _duckdb, "jinja2": _jinja2, "zip": _zip}.get(side, lambda *_: _ours(side, archive, out))(archive, out)
     seconds = time.perf_counter() - started
@@ -70,11 +71,15 @@ def _ours(form: str, place: Path, out: Path) -> None:
 
 
 def _duckdb(place: Path, out: Path) -> None:
+    import duckdb  # noqa: PLC0415 - the other sides are to be measured without it
+
     source = f"read_parquet('{place}/messages/*/*.parquet', hive_partitioning = false)"
     duckdb.execute(f"COPY (SELECT {COLUMNS} FROM {source}) TO '{out / 'messages.json'}' (FORMAT json)")
 
 
 def _jinja2(place: Path, out: Path) -> None:
+    import jinja2  # noqa: PLC0415 - as above
+
     template = jinja2.Environment(autoescape=True).from_string(PAGE)
     for number, (chat, messages) in enumerate(groupby(_rows(place), key=lambda row: row["chat_id"])):
         with (out / f"{number}.html").open("w", encoding="utf-8") as stream:

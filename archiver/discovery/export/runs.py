@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from archiver.errors import StoreFullError
 
-MEMORY_BYTES_MAX: Final = 24 * 1024 * 1024
-GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
+MEMORY_BYTES_MAX: Final = 12 * 1024 * 1024
+GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+# Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
+PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
 BATCH_ROWS: Final = 4_096
 
 _ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
@@ -75,6 +77,7 @@ class Runs:
     executor: Executor | None = None
     memory_bytes_max: int = MEMORY_BYTES_MAX
     group_bytes_max: int = GROUP_BYTES_MAX
+    piece_bytes_min: int = PIECE_BYTES_MIN
     _waiting: list[tuple[pa.Table, pa.Table]] = field(default_factory=list)
     _waiting_bytes: int = 0
     _runs: list[_Run] = field(default_factory=list)
@@ -121,9 +124,14 @@ class Runs:
             files = [_read(run.files, first, last) for run in runs]
             yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
             return
+        messages, files = [], []
         for place, run in enumerate(runs):
+            messages.append(_read(run.messages, first, last))
+            files.append(_read(run.files, first, last))
             later = [other.first_ms for other in runs[place + 1 :]]
-            yield Piece(_read(run.messages, first, last), _read(run.files, first, last), min(later) if later else None)
+            if not later or sum(part.nbytes for part in messages) >= self.piece_bytes_min:
+                yield Piece(pa.concat_tables(messages), pa.concat_tables(files), min(later) if later else None)
+                messages, files = [], []
 
     def _spill(self) -> None:
         """Write what waits as a run, beside what goes on if there is an executor, but never two at once."""

@@ -25,7 +25,7 @@ from archiver.clock import DAY_MS
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
-STRETCH_ROWS: Final = 32_768
+STRETCH_ROWS: Final = 16_384
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
 FILE_COLUMNS: Final = (
