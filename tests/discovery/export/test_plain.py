@@ -162,7 +162,7 @@ def test_rows_that_went_through_files_written_beside_come_back_as_they_were(asse
     drawn = [row(number, chat_id=chats[number * 7 % 3], sent_at=at_ms(20) + number * MINUTE_MS) for number in range(90)]
     no_files = TABLES["files"].schema.empty_table()
     with ThreadPoolExecutor(1) as executor:
-        runs = Runs(tmp_path, executor, memory_bytes_max=1, group_bytes_max=1)
+        runs = Runs(tmp_path, executor, memory_bytes_max=1, group_bytes_max=1, piece_bytes_min=1)
         for start in range(0, len(drawn), 20):
             runs.add(table(drawn[start : start + 20]), no_files)
         assert list(assembly.slices(runs)) == slices(assembly, drawn)
