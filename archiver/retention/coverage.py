@@ -20,7 +20,7 @@ from archiver.archive.reader import Head, PlacedHold
 from archiver.clock import DAY_MS
 from archiver.errors import UsageError
 from archiver.expression import Expression
-from archiver.ids import parties_of
+from archiver.ids import is_foreign, parties_of
 from archiver.retention.searched import may_shrink, read_expression, searched
 from archiver.scope.membership import Membership, read_membership
 from archiver.scope.reach import (
@@ -222,7 +222,7 @@ def _doubts_of(name: str, scope: HoldScope, membership: Membership) -> list[Doub
 def _doubts_about(name: str, text: str, found: Collection[str], membership: Membership) -> list[Doubt]:
     """Return what to tell of a custodian: whom nobody knows, and who was never seen in a channel."""
     if not found:
-        is_address = "@" in text
+        is_address = "@" in text and not is_foreign(text)
         return [
             Doubt(
                 name,

@@ -161,7 +161,8 @@ def _require_sound(archive: Archive, plan: Plan) -> None:
 
 def _require_fresh(archive: Archive, head: Head, plan: Plan) -> None:
     """Refuse a plan whose archive has changed since, but for holds that were placed and disposals whose erasing was finished."""
-    reached = made_of = (plan.header.head_sequence, plan.header.head_digest)
+    made_of = (plan.header.head_sequence, plan.header.head_digest)
+    reached: tuple[int, str] | None = made_of
     try:
         for entry, digest in ledger.entries_after(archive.store, *made_of):
             if not _changes_no_row(entry):
@@ -173,7 +174,7 @@ def _require_fresh(archive: Archive, head: Head, plan: Plan) -> None:
             if entry.sequence == head.sequence:
                 break
     except LedgerBrokenError:
-        reached = (0, "")  # what follows there does not follow from the head that the plan names
+        reached = None  # what follows there does not follow from the head that the plan names
     if reached != (head.sequence, head.digest):
         raise RefusedError(
             f"plan {plan.digest} was made of commit {made_of[0]} with digest {made_of[1]}, which this archive's head does not follow from",
@@ -198,7 +199,7 @@ def _what(entry: Entry) -> str:
 
 
 def _require_within_limits(plan: Plan, is_kept: pa.BooleanArray) -> None:
-    rows = pc.sum(plan.items.column("rows").filter(pc.invert(is_kept)), min_count=0).as_py()
+    rows = pc.sum(plan.items.column("rows").filter(pc.invert(is_kept))).as_py()
     if not rows:
         why = "a hold keeps all of them" if plan.items.num_rows else "it has none"
         raise RefusedError(

@@ -7,10 +7,9 @@ names the person is not theirs to have removed: it is counted, so that an answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 import pyarrow as pa
@@ -74,10 +73,13 @@ def find_subject(archive: Archive, head: Head, named: str, *, reason: str) -> Su
     wanted = named.casefold()
     found: set[str] = set()
     for record in files_of(head, "users"):
-        rows = read_columns(archive.store, record, ("user_id", "email"))
-        pairs = zip(rows.column("user_id").to_pylist(), rows.column("email").to_pylist(), strict=True)
-        found |= {user_id for user_id, email in pairs if user_id == named or (email or "").casefold() == wanted}
-    if not found and "@" not in named and _has_sent(archive.store, head, named):
+        found |= {
+            row["user_id"]
+            for row in read_columns(archive.store, record, ("user_id", "email")).to_pylist()
+            if row["user_id"] == named or (row["email"] is not None and row["email"].casefold() == wanted)
+        }
+    # Somebody of another system may have an address in their id, so that no name is too much like one to be looked for.
+    if not found and _has_sent(archive.store, head, named):
         found = {named}
     if not found:
         raise UsageError(
@@ -135,52 +137,43 @@ def _checked(text: str, characters_max: int, option: str) -> str:
 
 
 def _has_sent(store: Store, head: Head, user_id: str) -> bool:
-    wanted = pa.array([user_id], pa.string())
+    wanted = pa.array([user_id])
     return any(
-        pc.any(sent_by(read_columns(store, record, SENDER_COLUMNS), wanted), min_count=0).as_py()
+        pc.any(sent_by(read_columns(store, record, SENDER_COLUMNS), wanted)).as_py()
         for record in files_of(head, "messages")
     )
 
 
 def _directory_items(store: Store, head: Head, user_ids: frozenset[str], *, as_of_ms: int) -> pa.Table:
     """Return an item for each user whose rows in ``users`` go; what they weigh is their part of the objects that they lie in."""
-    wanted = pa.array(sorted(user_ids), pa.string())
-    rows: dict[str, list[tuple[int, int]]] = {}
+    wanted = pa.array(sorted(user_ids))
+    rows: dict[str, list[tuple[datetime, int]]] = {}
     for record in files_of(head, USERS.name):
         table = read_columns(store, record, ("user_id", "valid_from"))
-        own = table.filter(pc.is_in(table.column("user_id"), value_set=wanted))
-        since = pc.cast(own.column("valid_from"), pa.int64()).to_pylist()
-        for user_id, at_ms in zip(own.column("user_id").to_pylist(), since, strict=True):
-            rows.setdefault(user_id, []).append((at_ms, record.bytes // max(1, record.rows)))
-    latest = [max(at_ms for at_ms, _ in found) for found in rows.values()]
-    columns = {
-        "kind": ["user"] * len(rows),
-        "day": pc.cast(pc.floor_temporal(_instants(latest), unit="day"), pa.date32()),
-        "user_id": list(rows),
-        "sent_at": _instants(latest),
-        "due_at": _instants([as_of_ms] * len(rows)),
-        "rule": [ERASURE] * len(rows),
-        "principle": [ERASED_ON_REQUEST] * len(rows),
-        "rows": [len(found) for found in rows.values()],
-        "bytes": [sum(weight for _, weight in found) for found in rows.values()],
-    }
-    return pa.table(
+        weight = record.bytes // max(1, record.rows)
+        for row in table.filter(pc.is_in(table.column("user_id"), value_set=wanted)).to_pylist():
+            rows.setdefault(row["user_id"], []).append((row["valid_from"], weight))
+    return pa.Table.from_pylist(
         [
-            pc.cast(columns[field.name], field.type)
-            if isinstance(columns.get(field.name), pa.Array)
-            else pa.array(columns.get(field.name) or [None] * len(rows), field.type)
-            for field in ITEMS
+            {
+                "kind": "user",
+                "day": max(found)[0].date(),
+                "user_id": user_id,
+                "sent_at": max(found)[0],
+                "due_at": as_of_ms,
+                "rule": ERASURE,
+                "principle": ERASED_ON_REQUEST,
+                "rows": len(found),
+                "bytes": sum(weight for _, weight in found),
+            }
+            for user_id, found in rows.items()
         ],
         schema=ITEMS,
     )
 
 
-def _instants(milliseconds: Sequence[int]) -> pa.Array:
-    return pc.cast(pa.array(milliseconds, pa.int64()), pa.timestamp("ms", tz="UTC"))
-
-
 def _remains(store: Store, head: Head, user_ids: frozenset[str], *, executor: Executor) -> Remains:
-    wanted = pa.array(sorted(user_ids), pa.string())
+    wanted = pa.array(sorted(user_ids))
     records = files_of(head, "messages")
 
     def theirs_in(record: FileRecord) -> pa.Array:

@@ -129,8 +129,6 @@ def _erase(archive: Archive, key: str, later: _Later) -> list[Kept]:
                 return []  # it is live again, and no business of this disposal
             case "announced":
                 return [Kept(key, "awaited")]
-            case "none":
-                pass
     try:
         archive.store.erase(key)
     except ObjectLockedError as error:
@@ -147,8 +145,8 @@ class _Later:
         self._named: set[str] = set()
         self._lock = threading.Lock()
 
-    def use_of(self, key: str) -> Literal["named", "announced", "none"]:
-        """Tell whether a blob is in use again.
+    def use_of(self, key: str) -> Literal["named", "announced"] | None:
+        """Tell how a blob is in use again, None if it is not.
 
         Notes are read before entries: a commit writes its entry first and then removes its note, so it is in one of them.
         """
@@ -160,7 +158,7 @@ class _Later:
                 self._last = (entry.sequence, digest)
             if key in self._named:
                 return "named"
-        return "announced" if key in announced else "none"
+        return "announced" if key in announced else None
 
     def announced(self) -> set[str]:
         """Return the keys that notes name now."""
@@ -170,16 +168,16 @@ class _Later:
 
 
 def _say_erased(archive: Archive, head: Head, sequence: int, *, author: Author, now_ms: int) -> Head:
-    for attempt in range(1, COMMIT_TRIES_MAX + 1):
-        if sequence not in head.unerased:
-            return head  # another machine finished it meanwhile
+    tries = 0
+    while sequence in head.unerased:
         try:
             return commit_erased(archive, head, sequence, author=author, at_ms=now_ms)
         except HeadMovedError:
-            if attempt == COMMIT_TRIES_MAX:
+            tries += 1
+            if tries == COMMIT_TRIES_MAX:
                 raise
             head = archive.head(head)
-    return head
+    return head  # another machine finished it meanwhile
 
 
 def _is_elsewhere(archive: Archive, entry: Entry, *, writer: str, now_ms: int) -> bool:

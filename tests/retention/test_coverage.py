@@ -98,10 +98,15 @@ class TestCustodians:
         assert "nobody called 'u:guest'" in user.what
         assert "only what bears this id" in user.what
 
-    def test_an_id_that_the_directory_does_not_know_covers_what_bears_it_and_is_said(self) -> None:
-        coverage = Coverage({"h": placed(custodians=("u:guest",))}, knowing(HISTORY))
-        assert coverage.of_messages(messages([message("1", 5, "g:hall", "u:guest")]))["h"].to_pylist() == [True]
-        assert [doubt.code for doubt in coverage.doubts] == ["unknown-custodian"]
+    @pytest.mark.parametrize("user_id", ["u:guest", "import:mail:guest@acme.com"])
+    def test_an_id_that_the_directory_does_not_know_covers_what_bears_it_and_is_said(self, user_id: str) -> None:
+        coverage = Coverage({"h": placed(custodians=(user_id,))}, knowing(HISTORY))
+        assert coverage.of_messages(messages([message("1", 5, "g:hall", user_id)]))["h"].to_pylist() == [True]
+        (doubt,) = coverage.doubts
+        assert (doubt.code, doubt.what) == (
+            "unknown-custodian",
+            f"the directory knows nobody called {user_id!r}; only what bears this id as its sender or in its chat is covered",
+        )
 
     def test_who_was_never_seen_in_a_channel_is_said(self) -> None:
         coverage = Coverage({"h": placed(custodians=("u:cid",))}, knowing(HISTORY, users=frozenset({"u:cid"})))

@@ -22,7 +22,7 @@ from archiver.archive.matters import record_act
 from archiver.archive.promoted import promote_copy
 from archiver.archive.reader import Archive, Head, files_of, open_files
 from archiver.clock import DAY_MS, day_of
-from archiver.errors import DamageFoundError, RefusedError
+from archiver.errors import DamageFoundError, RefusedError, StoreUnreachableError
 from archiver.retention.certificate import lines_of, load_certificate
 from archiver.retention.coverage import Coverage
 from archiver.retention.erasing import Erasure, finish_disposals
@@ -155,8 +155,13 @@ class TestWhatGoes:
             done = apply(archive, head, plan_for(archive, head, EVERY_SECRET), executor=executor)
         assert every_row(archive.store, done.head) == expected
 
-    def test_nothing_is_left_lying_about(self, built: tuple[Archive, Head]) -> None:
+    def test_nothing_is_left_lying_about_not_even_by_an_attempt_of_this_machine_before(
+        self, built: tuple[Archive, Head]
+    ) -> None:
         archive, head = built
+        lost = layout.data_key("users", day_of(AT_MS), sequence=3, attempt="eeeeeeee", number=1)
+        write_note(archive.store, Pending(sequence=3, attempt="eeeeeeee", writer="here", at_ms=AT_MS, keys=(lost,)))
+        archive.store.create(lost, b"written before it crashed")
         plan = plan_for(archive, head, EVERY_SECRET)
         store_plan(archive.store, plan)
         done = apply(archive, head, plan)
@@ -312,6 +317,33 @@ class TestRefusals:
             archive, plan, said="plan * was made of commit 3, and commit 4 (hold acme was released) came since"
         )
 
+    @pytest.mark.parametrize("changes", ["added", "removed", "blobs"])
+    def test_so_does_a_hold_in_whose_entry_more_stands_than_the_hold(
+        self, changes: str, built: tuple[Archive, Head]
+    ) -> None:
+        """Nobody writes such an entry; whatever did, what the plan counted is not what is there."""
+        archive, head = built
+        plan = plan_for(archive, head, [EDITED])
+        placed_in, digest = ledger.read_entry(archive.store, _hold(archive, head, "place").sequence)
+        some = {
+            "added": tuple(head.files.values())[:1],
+            "removed": (ledger.Removal(next(iter(head.files)), "moved"),),
+            "blobs": (ledger.BlobRecord(OWN, 1),),
+        }
+        further = msgspec.structs.replace(
+            placed_in,
+            sequence=placed_in.sequence + 1,
+            previous=digest,
+            hold=msgspec.structs.replace(placed_in.hold, name="more"),
+            **{changes: some[changes]},
+        )
+        ledger.append(archive.store, further)
+        with pytest.raises(RefusedError) as caught:
+            apply(archive, archive.head(), plan)
+        assert caught.value.what == (
+            f"plan {plan.digest} was made of commit 2, and commit 4 (a hold was placed, with rows) came since"
+        )
+
     def test_a_search_for_a_matter_since_leaves_a_plan_as_it_is(self, built: tuple[Archive, Head]) -> None:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
@@ -450,11 +482,26 @@ class TestRefusals:
         archive, head = built
         plan = plan_for(archive, head, [EDITED])
         add(archive, head, {"messages": [message("first")]})
+        write_note(archive.store, Pending(sequence=4, attempt="bbbbbbbb", writer="there", at_ms=AT_MS, keys=()))
         before = objects(archive.store)
 
         with pytest.raises(HeadMovedError):
             _dispose_on_old_head(archive, head, plan)
         assert objects(archive.store) == before
+
+    def test_who_was_first_is_said_though_what_was_written_cannot_be_removed_now(
+        self, built: tuple[Archive, Head]
+    ) -> None:
+        class Keeping(LateListing):
+            def erase(self, key: str) -> None:
+                raise StoreUnreachableError(key)
+
+        archive, head = built
+        add(archive, head, {"messages": [message("first")]})
+        keeping: Any = Keeping(archive.store, until=head.sequence)
+        with pytest.raises(HeadMovedError):
+            apply(Archive(keeping, archive.facts, archive.facts_digest), head, plan_for(archive, head, [EDITED]))
+        assert unnamed(archive.store) > {"ledger/pending/000000000003-d15905ed.json"}
 
 
 class Held(NoHolds):

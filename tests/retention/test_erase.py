@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archiver.archive.reader import Archive, Head
+from archiver.archive.reader import Archive, Head, files_of
 from archiver.clock import from_text
 from archiver.errors import UsageError
 from archiver.retention.erase import ErasurePlan, Remains, find_subject, plan_erasure
@@ -53,6 +53,7 @@ def built() -> tuple[Archive, Head]:
                     sent("m-5", FIRST, sender_id="u:bob", mentions=["u:zoe", "u:ann", "u:ann"]),
                     sent("m-6", FIRST, sender_id="u:bob", mentions=["u:zoe"]),
                     sent("m-7", FIRST, sender_id="u:silent"),
+                    sent("m-10", FIRST, sender_id="import:mail:eve@example.com"),
                 ],
                 "files": [
                     attached("m-1", FIRST, 0, status="stored", blob_digest="ab" * 32, blob_bytes=7),
@@ -73,6 +74,7 @@ def built() -> tuple[Archive, Head]:
                 "users": [
                     user("u:ann", "ann@example.org", at_ms(SECOND)),
                     user("u:ann2", "ANN@example.com", at_ms(SECOND)),
+                    user("u:zoe", None, at_ms(SECOND)),
                 ],
                 "messages": [
                     sent("m-1", FIRST, version=2, mentions=["u:ann"]),
@@ -94,6 +96,7 @@ class TestWhoIsMeant:
             ("u:ann2", {"u:ann2"}),
             ("u:silent", {"u:silent"}),
             ("u:bot", {"u:bot"}),
+            ("import:mail:eve@example.com", {"import:mail:eve@example.com"}),
         ],
     )
     def test_whoever_ever_had_the_address_or_has_the_id_or_sent_by_it(
@@ -194,7 +197,7 @@ class TestThePlan:
         assert (header.policy, header.policy_digest, header.zone) == ("test", KEEPS.digest, "Europe/Berlin")
         assert (header.as_of, header.limits) == ("2026-05-31T22:00:00.000Z", PlanLimits(rows_max=9))
         assert (header.counts, header.rows) == ({"file": 1, "message": 4, "user": 2}, 9)
-        assert header.totals == {"messages": 10, "files": 2, "users": 4}
+        assert header.totals == {"messages": 11, "files": 2, "users": 5}
         assert (header.blobs, header.blob_bytes) == (1, 7)
 
     def test_counts_what_names_them_and_stays(self, built: tuple[Archive, Head]) -> None:
@@ -226,6 +229,8 @@ class TestThePlan:
         rules = policy({"name": "keep", "retain": "1y", "match": {"channel": "g:general"}}, zone="Europe/Berlin")
         found = erasure(archive, head, rules)
         assert [(kind, uid) for kind, _, _, uid, *_ in shown(found)] == [("message", "m-2"), ("user", None)]
+        (record,) = files_of(head, "users")
+        assert found.plan.items.column("bytes")[-1].as_py() == record.bytes
         (later,) = found.plan.header.later
         assert (later.month, later.rule, later.kind, later.items) == ("2027-03", "keep", "message", 1)
         assert isinstance(later, DueLater)
