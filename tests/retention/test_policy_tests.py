@@ -14,6 +14,7 @@ import yaml
 from archiver.errors import EXIT_USAGE, PolicyError
 from archiver.retention.decide import PRINCIPLES
 from archiver.retention.junit import junit_xml
+from archiver.retention.policy_file import PolicyMistakesError
 from archiver.retention.policy_test_file import read_tests
 from archiver.retention.policy_test_keys import schema_of_tests_text
 from archiver.retention.policy_tests import Case, Judged, files_named, run_tests
@@ -282,6 +283,8 @@ def told(folder: Path) -> tuple[str, str]:
     with pytest.raises(PolicyError) as caught:
         run_tests([folder / "tests.yaml"])
     assert caught.value.exit_code == EXIT_USAGE
+    if isinstance(caught.value, PolicyMistakesError):
+        assert {(found.severity, found.rule) for found in caught.value.findings} == {("error", "")}
     return caught.value.what.replace(f"{folder}/", ""), caught.value.next_step
 
 
