@@ -47,7 +47,7 @@ def read_tests(path: Path) -> WrittenTests:
         written = document.parse(path, document.data_of(path, missing=missing), error=PolicyError, example="items:")
     except PolicyError as error:
         message = error.what.removeprefix(f"{path}:{error.line}: ").removeprefix(f"{path}: ")
-        raise _mistakes([Finding(error.code, "error", str(path), error.line or 1, "", message)]) from None
+        raise _mistakes([_error(path, error.code, error.line or 1, message)]) from None
     # A hold whose `until` has no value would be one without an end, which nobody meant who wrote it.
     findings = [_nothing_there(written, location) for location in written.without_value()]
     try:
@@ -69,7 +69,7 @@ def _mistakes(findings: list[Finding]) -> PolicyMistakesError:
 
 def _nothing_there(written: Document, location: Location) -> Finding:
     message = f"{'.'.join(map(str, _without_kinds(location, written)))}: {document.NO_VALUE}"
-    return Finding("wrong-value", "error", str(written.path), written.line(location), "", message)
+    return _error(written.path, "wrong-value", written.line(location), message)
 
 
 def _finding(detail: ErrorDetails, written: Document) -> Finding:
@@ -81,7 +81,11 @@ def _finding(detail: ErrorDetails, written: Document) -> Finding:
     dotted = ".".join(map(str, _without_kinds(location, written)))
     message = f"{dotted}: {reason}" if dotted else reason
     code = _CODES.get(detail["type"], "wrong-value")
-    return Finding(code, "error", str(written.path), written.line(location), "", message)
+    return _error(written.path, code, written.line(location), message)
+
+
+def _error(path: Path, code: str, line: int, message: str) -> Finding:
+    return Finding(code, "error", str(path), line, "", message)
 
 
 def _without_kinds(location: Location, written: Document) -> Iterator[str | int]:

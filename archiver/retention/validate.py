@@ -95,8 +95,11 @@ def _never_wins(written: WrittenPolicy) -> Iterator[Finding]:
         ]
         names = is_idle(rule, others, rules)
         if names:
-            because = " and ".join(sorted({repr(name) for name in names}))
-            message = f"it can never decide: {because} matches whatever it matches, and wins"
+            because = sorted({repr(name) for name in names})
+            beats = (
+                "matches whatever it matches, and wins" if len(because) == 1 else "match whatever it matches, and win"
+            )
+            message = f"it can never decide: {' and '.join(because)} {beats}"
             yield written.warning("never-wins", message, rule=rule.name)
 
 

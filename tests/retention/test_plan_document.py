@@ -69,6 +69,22 @@ def test_anybody_can_work_out_the_digest_of_the_items(archive: Archive, plan: Pl
     assert sha256("".join(lines).encode()).hexdigest() == plan.header.items_sha256
 
 
+def test_a_text_that_json_escapes_changes_the_line_and_not_its_order() -> None:
+    """Chats and rules that are the same in all items, or none, are written otherwise than those that differ."""
+    for rule, chat in (("a", "g:1"), ('say "a"', "g:1"), (None, "g:\\")):
+        items = pa.Table.from_pylist(
+            [message_item(uid, chat_id=chat, rule=rule, user_id=user) for uid, user in (("m-1", "u:1"), ("m\n", None))],
+            schema=ITEMS,
+        )
+        lines = []
+        for row in items.to_pylist():
+            row["day"] = row["day"].isoformat()
+            row |= {name: int(row[name].timestamp() * 1000) for name in ("sent_at", "due_at")}
+            lines.append(json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n")
+        for batch in (items, items.slice(0, 1)):
+            assert items_digest(batch) == sha256("".join(lines[: batch.num_rows]).encode()).hexdigest()
+
+
 ODD = st.none() | st.text(max_size=6) | st.sampled_from(['"', "\\", "\n", "\x7f", "é🎉", "", "null", "\x00", "\u2028"])
 
 
@@ -202,6 +218,19 @@ def test_a_header_that_was_changed_is_found(archive: Archive, plan: Plan) -> Non
         damaged(archive, digest)
         == f"plans/{digest}.json in memory:: its bytes do not have the digest that it is named by"
     )
+
+
+def test_a_byte_that_changed_in_the_items_is_found_by_the_checksum_of_its_page(archive: Archive, plan: Plan) -> None:
+    digest = store_plan(archive.store, plan)
+    data = bytearray(archive.store.read(layout.plan_items_key(digest)))
+    column = pq.read_metadata(pa.BufferReader(bytes(data))).row_group(0).column(ITEMS.names.index("message_uid"))
+    assert column.compression == "ZSTD"
+    data[column.dictionary_page_offset + column.total_compressed_size - 1] ^= 1
+    archive.store.replace(layout.plan_items_key(digest), bytes(data))
+
+    said = damaged(archive, digest)
+    assert said.startswith(f"plans/{digest}.parquet in memory:: it cannot be read as Parquet: ")
+    assert "CRC checksum verification failed" in said
 
 
 @pytest.mark.parametrize("data", [b"{}", b"\xff", b'{"format":1}', b'{"format":"1"}', b"[" * 100_000])

@@ -38,6 +38,7 @@ def mistakes(folder: Path, text: str | bytes) -> list[str]:
     assert "nothing was touched" in caught.value.next_step
     assert isinstance(caught.value, PolicyMistakesError)
     assert {finding.code for finding in caught.value.findings} <= ERRORS.keys()
+    assert {finding.severity for finding in caught.value.findings} == {"error"}
     return [line.replace(f"{folder}/", "") for line in caught.value.what.splitlines()]
 
 
@@ -334,11 +335,13 @@ def test_every_mistake_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_said(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="there is no policy at"):
-        read_policy(tmp_path / "none.yaml")
-    with pytest.raises(PolicyError, match="cannot be read") as caught:
-        read_policy(tmp_path)
-    assert caught.value.code == "unreadable"
+    for path, said in (
+        (tmp_path / "none.yaml", f"{tmp_path}/none.yaml:1: there is no policy at {tmp_path}/none.yaml [missing-file]"),
+        (tmp_path, f"{tmp_path}:1: {tmp_path} cannot be read: Is a directory [unreadable]"),
+    ):
+        with pytest.raises(PolicyError) as caught:
+            read_policy(path)
+        assert (caught.value.what, caught.value.line) == (said, 1)
 
 
 class TestDigest:

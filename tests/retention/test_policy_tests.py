@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from archiver.errors import EXIT_USAGE, PolicyError
+from archiver.retention.decide import PRINCIPLES
 from archiver.retention.junit import junit_xml
+from archiver.retention.policy_file import PolicyMistakesError
 from archiver.retention.policy_test_file import read_tests
 from archiver.retention.policy_test_keys import schema_of_tests_text
 from archiver.retention.policy_tests import Case, Judged, files_named, run_tests
@@ -267,66 +269,174 @@ def test_edited_messages_apps_and_names_that_were_given_up_are_described_as_well
     assert failures(run(tmp_path, rules, *items, **facts)) == []
 
 
+NO_VALUE_THERE = "has no value; write one, or leave the key out"
+NO_DAY = "must be a day such as 2026-11-22"
+CORRECT = "correct the tests; docs/retention.md explains every key of them"
+
+
+def with_item(**further: Any) -> dict[str, Any]:
+    return {"items": [{**ITEM, **further}]}
+
+
+def told(folder: Path) -> tuple[str, str]:
+    """What is said of the tests in a folder that cannot be used, without the folder, and what to do next."""
+    with pytest.raises(PolicyError) as caught:
+        run_tests([folder / "tests.yaml"])
+    assert caught.value.exit_code == EXIT_USAGE
+    if isinstance(caught.value, PolicyMistakesError):
+        assert {(found.severity, found.rule) for found in caught.value.findings} == {("error", "")}
+    return caught.value.what.replace(f"{folder}/", ""), caught.value.next_step
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"itmes": []}, "itmes: unknown key; did you mean items?"),
-        ({"items": []}, "items must hold at least one item"),
-        ({"as_of": "soon"}, "as_of: must be a day such as 2026-11-22"),
-        ({"as_of": None}, "as_of: has no value"),
-        ({"policy": None}, "policy: has no value"),
+        ({"itmes": []}, "9: itmes: unknown key; did you mean items? [unknown-key]"),
+        ({"items": []}, "1: items must hold at least one item, and at most 2000 [wrong-value]"),
+        ({"items": "ITEM"}, "2: items: must be a list [wrong-value]"),
+        ({"items": ["ITEM"]}, "3: items.1: must be a group of keys [wrong-value]"),
+        ({"as_of": "soon"}, f"1: as_of: {NO_DAY} [wrong-value]"),
+        ({"as_of": "2026-01-01T00:00:00"}, f"1: as_of: {NO_DAY} [wrong-value]"),
+        ({"as_of": None}, f"1: as_of: {NO_VALUE_THERE} [wrong-value]"),
+        ({"policy": None}, f"9: policy: {NO_VALUE_THERE} [wrong-value]"),
         (
-            {"items": [{**ITEM, "between": ["a", "b"]}]},
-            "items.1 (case): needs a channel, or the two it was between, and not both",
+            with_item(between=["a", "b"]),
+            "3: items.1 (case): needs a channel, or the two it was between, and not both [wrong-value]",
         ),
-        ({"items": [{**ITEM, "expect": "gone"}]}, "items.1 (case).expect: must be 'kept' or 'deleted'"),
+        (with_item(name=7), "5: items.1.name: must be text; put it in quotes [wrong-value]"),
+        (with_item(expect="gone"), "4: items.1 (case).expect: must be 'kept' or 'deleted' [wrong-value]"),
+        (with_item(chanel="x"), "3: items.1 (case).chanel: unknown key; did you mean channel? [unknown-key]"),
         (
-            {"items": [{**ITEM, "expect": {"deletd_after": "never"}}]},
-            "items.1 (case).expect.deletd_after: unknown key; did you mean deleted_after?",
+            with_item(expect={"deletd_after": "never"}),
+            "5: items.1 (case).expect.deletd_after: unknown key; did you mean deleted_after? [unknown-key]",
         ),
         (
-            {"items": [{**ITEM, "expect": {"deleted_after": "later"}}]},
-            "expect.deleted_after: must be a day such as 2026-11-22, or never",
+            with_item(expect={"deleted_after": "later"}),
+            f"5: items.1 (case).expect.deleted_after: {NO_DAY}, or never [wrong-value]",
         ),
-        ({"items": [{**ITEM, "expect": {"principle": "luck"}}]}, "expect.principle: must be one of no-match, "),
         (
-            {"items": [{**ITEM, "sent": "yesterday"}]},
-            "items.1 (case).sent: must be a day such as 2026-11-22, or a day and a time",
+            with_item(expect={"retained_until": "later"}),
+            f"5: items.1 (case).expect.retained_until: {NO_DAY}, or none or open [wrong-value]",
         ),
-        ({"items": [{**ITEM, "files": [{"size": "big"}]}]}, "size"),
-        ({"items": [ITEM, dict(ITEM)]}, "two items are called 'case'"),
-        ({"items": [{**ITEM, "uid": "1"}, {**ITEM, "name": "b", "uid": "1"}]}, "two items have the same uid"),
-        ({"holds": {"x": {}}}, "says nothing of what it covers"),
+        (
+            with_item(expect={"principle": "luck"}),
+            f"5: items.1 (case).expect.principle: must be one of {', '.join(PRINCIPLES)}, held [wrong-value]",
+        ),
+        (
+            with_item(sent="yesterday"),
+            f"7: items.1 (case).sent: {NO_DAY}, or a day and a time such as 2026-11-22T18:30 [wrong-value]",
+        ),
+        (
+            with_item(files=[{"size": "big"}]),
+            "6: items.1 (case).files.1.size: must be a number of bytes, or a size such as 10MB [wrong-value]",
+        ),
+        (
+            with_item(files=[{}, {"name": "a.png", "mimes": "image/png"}]),
+            "7: items.1 (case).files.2 (a.png).mimes: unknown key; did you mean mime? [unknown-key]",
+        ),
+        ({"items": [ITEM, dict(ITEM)]}, "1: two items are called 'case' [wrong-value]"),
+        (
+            {"items": [{**ITEM, "uid": "1"}, {**ITEM, "name": "b", "uid": "1"}]},
+            "1: two items have the same uid [wrong-value]",
+        ),
+        (
+            {"pushes": [{"name": "case 1", "received": "2020-03-15"}]},
+            "1: two items are called 'case 1' [wrong-value]",
+        ),
         (
             {"holds": {"x": {"everything": True, "until": None}}},
-            "holds.x.until: has no value; write one, or leave the key out",
+            f"5: holds.x.until: {NO_VALUE_THERE} [wrong-value]",
         ),
-        ({"items": [{**ITEM, "departed": None}]}, "items.1 (case).departed: has no value"),
         (
-            {"holds": {"x": {"from": "2026-02-01", "until": "2026-01-01", "custodians": ["u:a"]}}},
-            "ends before it begins",
+            {"holds": {"x": {"custodian": "u:a"}}},
+            "4: holds.x.custodian: unknown key; did you mean custodians? [unknown-key]",
         ),
+        (with_item(departed=None), f"4: items.1 (case).departed: {NO_VALUE_THERE} [wrong-value]"),
     ],
 )
 def test_a_mistake_in_tests_is_named_with_its_place(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     run(tmp_path, [{"delete": "1y"}], {})
     tests = yaml.safe_load((tmp_path / "tests.yaml").read_text()) | change
     (tmp_path / "tests.yaml").write_text(dumped(tests))
-    with pytest.raises(PolicyError) as caught:
-        run_tests([tmp_path / "tests.yaml"])
-    assert said in caught.value.what
-    assert caught.value.what.startswith(f"{tmp_path / 'tests.yaml'}:")
-    assert caught.value.exit_code == EXIT_USAGE
-    assert caught.value.next_step
+    assert told(tmp_path) == (f"tests.yaml:{said}", CORRECT)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "- a", "items: &x [*x]", "items: {", "a: 1\na: 2", "!!python/object:os.system {}", "\x00"]
+    ("hold", "said"),
+    [
+        (
+            {},
+            (
+                "the hold x says nothing of what it covers",
+                "name custodians, channels, conversations, dates or a search; or say `everything` alone if all is meant",
+            ),
+        ),
+        (
+            {"from": "2026-02-01", "until": "2026-01-01", "custodians": ["u:a"]},
+            ("the hold x ends before it begins", "exchange the first day and the last"),
+        ),
+    ],
 )
-def test_a_hostile_file_of_tests_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_can_be_no_hold_is_named_with_the_line_of_the_holds(
+    tmp_path: Path, hold: dict[str, Any], said: tuple[str, str]
+) -> None:
+    run(tmp_path, [{"delete": "1y"}], {}, holds={"x": {"everything": True}})
+    tests = yaml.safe_load((tmp_path / "tests.yaml").read_text()) | {"holds": {"x": hold}}
+    (tmp_path / "tests.yaml").write_text(dumped(tests))
+    assert told(tmp_path) == (f"tests.yaml:2: {said[0]}", said[1])
+
+
+def test_every_mistake_in_tests_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    """One key without a value is one mistake, whatever else could be said of it."""
+    (tmp_path / "tests.yaml").write_text(
+        "policy:\nholds: {x: {search: 7}}\nas_of: soon\nitems:\n  - name: a\n    sent:\n"
+    )
+    assert told(tmp_path)[0].splitlines() == [
+        f"tests.yaml:1: policy: {NO_VALUE_THERE} [wrong-value]",
+        "tests.yaml:2: holds.x.search: must be text; put it in quotes [wrong-value]",
+        f"tests.yaml:3: as_of: {NO_DAY} [wrong-value]",
+        "tests.yaml:5: items.1 (a).sender: is missing [missing-key]",
+        f"tests.yaml:6: items.1 (a).sent: {NO_VALUE_THERE} [wrong-value]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "",
+            "1: policy: is missing [missing-key]\ntests.yaml:1: as_of: is missing [missing-key]\ntests.yaml:1: items: is missing [missing-key]",
+        ),
+        ("- a", "1: the file must hold keys and values, such as `items:` [no-keys]"),
+        ("items: &x [*x]", "1: YAML aliases (*x) are not read here; write the value out [alias]"),
+        ("\nitems: {", "2: this is not YAML: expected the node content, but found '<stream end>' [not-yaml]"),
+        ("a: 1\na: 2", "2: a: this key stands twice; the first is in line 1 [duplicate-key]"),
+        (
+            "!!python/object:os.system {}",
+            "1: YAML tags (!!python/object:os.system) are not read here; write the value without it [not-yaml]",
+        ),
+        (
+            "\x00",
+            "1: this is not YAML: unacceptable character #x0000: special characters are not allowed [not-yaml]",
+        ),
+    ],
+)
+def test_a_hostile_file_of_tests_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "tests.yaml").write_text(text)
-    with pytest.raises(PolicyError):
-        read_tests(tmp_path / "tests.yaml")
+    assert told(tmp_path) == (f"tests.yaml:{said}", CORRECT)
+
+
+def test_a_file_of_tests_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert told(tmp_path) == ("tests.yaml:1: there are no policy tests at tests.yaml [missing-file]", CORRECT)
+
+
+def test_the_policy_is_named_from_the_file_of_tests_and_without_detours(tmp_path: Path) -> None:
+    run(tmp_path, [{"delete": "1y"}], {})
+    (tmp_path / "inner").mkdir()
+    text = (tmp_path / "tests.yaml").read_text().replace("policy.yaml", "../policy.yaml")
+    (tmp_path / "inner" / "tests.yaml").write_text(text)
+    (file,) = run_tests([tmp_path / "inner" / "tests.yaml"]).files
+    assert (file.policy_path, file.policy) == (str(tmp_path / "policy.yaml"), "test")
 
 
 def test_a_policy_that_is_not_there_or_wrong_is_an_error_and_no_failure(tmp_path: Path) -> None:
@@ -345,8 +455,14 @@ def test_files_and_folders_of_tests_are_named(tmp_path: Path) -> None:
     assert files_named([tmp_path, tmp_path / "b.yaml"]) == [tmp_path / "a.yaml", tmp_path / "b.yaml"]
     assert files_named([tmp_path / "no.yaml"]) == [tmp_path / "no.yaml"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PolicyError, match="there are no policy tests"):
-        files_named([tmp_path / "empty"])
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(PolicyError) as caught:
+        files_named([tmp_path / "empty", tmp_path / "bare"])
+    assert (caught.value.what, caught.value.code, caught.value.next_step) == (
+        f"there are no policy tests in {tmp_path / 'empty'}, {tmp_path / 'bare'}",
+        "missing-file",
+        "name a file of tests, or a folder that has *.yaml of them; policies/tests shows how they are written",
+    )
 
 
 # What each element of JUnit's XML may bear, by the schema of the Jenkins project (junit-10.xsd), as far as we write it.

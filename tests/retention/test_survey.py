@@ -26,6 +26,52 @@ def surveyed(tmp_path: Path, hold: PlacedHold) -> Survey:
     return survey(archive.store, head, Coverage({"h": hold}, Membership()), executor=InlineExecutor())["h"]
 
 
+def test_each_hold_counts_chats_versions_days_files_and_each_content_once() -> None:
+    """The chat with the most messages first, then by id; a chat's name is its latest; a file keeps its bytes through all its versions."""
+    stored: dict[str, Any] = {"status": "stored", "blob_digest": "aa" * 32, "blob_bytes": 100}
+    other: dict[str, Any] = {"status": "stored", "blob_digest": "bb" * 32, "blob_bytes": 23}
+    named: dict[str, Any] = {"chat_id": "g:general", "chat_kind": "channel", "captured_by": "x", "state_digest": "00"}
+    straddling = stated_uid(FIRST)
+    archive, head = lived(
+        [
+            {
+                "messages": [
+                    sent(straddling, FIRST), sent("m-2", SECOND), sent("m-3", SECOND, chat_id="g:z"), sent("m-4", THIRD, chat_id="g:b"),
+                    sent("m-5", THIRD, chat_id="g:b", sender_id="u:bob"), sent("m-6", SECOND, chat_id="g:a", sender_id="u:bob"),
+                ],
+                "files": [
+                    attached(straddling, FIRST, 0, **stored), attached(straddling, FIRST, 1), attached("m-2", SECOND, 0, **stored),
+                    attached("m-4", THIRD, 0, chat_id="g:b", **other),
+                ],
+                "conversations": [{**named, "name": "lobby", "valid_from": at_ms(FIRST)}, {**named, "name": "hall", "valid_from": at_ms(SECOND)}],
+            },
+            {"messages": [sent(straddling, THIRD, version=2)], "files": [attached(straddling, THIRD, 0, version=2, **stored)]},
+        ]
+    )  # fmt: skip
+    holds = {"ann": placed(custodians=("u:ann",)), "b": placed(chats=("g:b",)), "none": placed(chats=("g:none",))}
+    first, second, third = (day.isoformat() for day in (FIRST, SECOND, THIRD))
+    of_b = ChatShare("g:b", None, 2, 2, 1, third, third)
+    assert survey(archive.store, head, Coverage(holds, Membership()), executor=InlineExecutor()) == {
+        "ann": Survey(
+            messages=4,
+            versions=5,
+            files=4,
+            stored_files=3,
+            file_bytes=123,
+            first_on=first,
+            last_on=third,
+            chats=(
+                ChatShare("g:general", "hall", 2, 3, 3, first, third),
+                ChatShare("g:b", None, 1, 1, 1, third, third),
+                ChatShare("g:z", None, 1, 1, 0, second, second),
+            ),
+            unlisted=("g:b", "g:general", "g:z"),
+        ),
+        "b": Survey(2, 2, 1, 1, 23, third, third, (of_b,)),
+        "none": Survey(0, 0, 0, 0, 0, None, None, ()),
+    }
+
+
 def test_everything_is_every_message_and_file_with_first_and_last_day(tmp_path: Path) -> None:
     found = surveyed(tmp_path, placed())
     assert (found.messages, found.versions) == (small_archive.MESSAGES, small_archive.MESSAGE_ROWS)

@@ -45,6 +45,86 @@ def warned(folder: Path, rules: str, *, earlier: Policy | None = None, head: str
     ]
 
 
+def told(folder: Path, *rules: str, head: str = "", earlier: Policy | None = None) -> list[str]:
+    """Every warning as it is shown, without the folder; the first rule stands in line 4, one in each."""
+    path = folder / "policy.yaml"
+    path.write_text("name: ours\nzone: UTC\nrules:\n" + "".join(f"  - {{{rule}}}\n" for rule in rules) + head)
+    return [str(found).replace(f"{path}:", "") for found in warnings_of(read_written(path), earlier=earlier)]
+
+
+SCOPED = ("name: a, match: {sender: u:a}", "name: b, match: {channel: x}")
+BESIDE = "an item can match 'b' too, which says something else; "
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (
+            ("name: idle, retain: 3y, delete: 9y", "name: all, retain: 7y, delete: 7y"),
+            ["4: rule 'idle': it can never decide: 'all' matches whatever it matches, and wins [never-wins]"],
+        ),
+        (
+            ("name: idle, retain: 3y, delete: 9y", "name: soon, delete: 7y", "name: long, retain: 7y"),
+            ["4: rule 'idle': it can never decide: 'long' and 'soon' match whatever it matches, and win [never-wins]"],
+        ),
+        (
+            ("name: keep, retain: 7y", "name: go, delete: 7y", "name: idle, match: {sender: u:a}, delete: 1y"),
+            ["6: rule 'idle': it can never decide: 'go' and 'keep' match whatever it matches, and win [never-wins]"],
+        ),
+        (
+            (f"{SCOPED[0]}, retain: 1y, delete: 5y", f"{SCOPED[1]}, retain: 2y, delete: 3y, from: last_activity"),
+            [
+                f"4: rule 'a': {BESIDE}the longer retention wins (a: 1y, b: 2y from last_activity) and "
+                "the earlier deletion wins (a: 5y, b: 3y from last_activity), but never while anything retains it [overlap]"
+            ],
+        ),
+        (
+            (f"{SCOPED[0]}, retain: 1y", f"{SCOPED[1]}, retain: 12m, from: departure"),
+            [f"4: rule 'a': {BESIDE}the longer retention wins (a: 1y, b: 1y from departure) [overlap]"],
+        ),
+        (
+            (f"{SCOPED[0]}, delete: 5y", f"{SCOPED[1]}, delete: 3y"),
+            [
+                f"4: rule 'a': {BESIDE}the earlier deletion wins (a: 5y, b: 3y), but never while anything retains it [overlap]"
+            ],
+        ),
+        (
+            (f"{SCOPED[0]}, retain: 5y", f"{SCOPED[1]}, delete: 3y"),
+            [
+                f"4: rule 'a': {BESIDE}one retains (a: 5y) and one deletes (b: 3y), but never while anything retains it [overlap]"
+            ],
+        ),
+        (
+            ("name: x, on: messages, delete: 1y", "name: asking, match: {sender: u:a}, retain: 9y"),
+            [
+                "4: rule 'x': a message can go before its files, and 'asking' asks the message of a file; "
+                "a file whose message is gone is then kept for good [files-stay]",
+                "4: rule 'x': an item can match 'asking' too, which says something else; one retains (asking: 9y) and one deletes (x: 1y), "
+                "but never while anything retains it [overlap]",
+            ],
+        ),
+    ],
+)
+def test_each_warning_is_a_sentence_that_says_what_decides(
+    tmp_path: Path, rules: tuple[str, ...], said: list[str]
+) -> None:
+    assert told(tmp_path, *rules) == said
+
+
+def test_in_mode_specific_the_later_expiry_decides(tmp_path: Path) -> None:
+    rules = (f"{SCOPED[0]}, retain: 1y, delete: 5y", f"{SCOPED[1]}, delete: 2y")
+    assert told(tmp_path, *rules, head="mode: specific\n") == [
+        f"4: rule 'a': {BESIDE}the later expiry wins (a: 1y/5y, b: 2y) [overlap]"
+    ]
+
+
+def test_warnings_stand_in_the_order_of_lines_and_each_unused_label_has_its_own(tmp_path: Path) -> None:
+    assert told(tmp_path, "name: all, delete: 1y", head="labels:\n  z: {chats: g:1}\n  a: {chats: g:1}\n") == [
+        "6: no rule speaks of the label 'z' [unused-label]",
+        "7: no rule speaks of the label 'a' [unused-label]",
+    ]
+
+
 class TestNeverWins:
     @pytest.mark.parametrize(
         "rules",
@@ -145,11 +225,36 @@ class TestOverlap:
             ("on: messages", "on: files"),
             ("match: {sent: {before: 2020-01-01}}", "match: {sent: {after: 2020-01-01}}"),
             ("match: {sender: u:a}", "match: {kind: direct}, not: {sender: [u:a, u:b]}"),
+            ("match: {kind: direct}, not: {sender: [u:a, u:b]}", "match: {sender: u:a}"),
         ],
     )
     def test_rules_that_never_meet_do_not_overlap(self, tmp_path: Path, one: str, other: str) -> None:
         rules = f"  - {{name: a, {one}, delete: 1y}}\n  - {{name: b, {other}, delete: 2y}}\n"
         assert not warned(tmp_path, rules)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            # A name, a pattern and an id may be one channel's, and any address one person's.
+            ("match: {channel: general}", "match: {channel: 'g:1'}"),
+            ("match: {channel: 'g:*'}", "match: {channel: 'g:1'}"),
+            ("match: {sender: ann@acme.example}", "match: {sender: 'u:1'}"),
+            ("match: {custodian: 'u:1'}", "match: {custodian: 'u:2'}"),
+            ("match: {sender: ['u:1', 'u:2']}", "match: {sender: ['u:2', 'u:3']}"),
+            ("match: {source: [import, fetch]}", "match: {source: [fetch, webhook]}"),
+            ("match: {kind: channel}", "match: {channel: x}"),
+            ("match: {bot: yes}", "match: {has_file: no}"),
+            ("match: {sent: {before: 2020-01-02}}", "match: {sent: {after: 2020-01-01}}"),
+            ("match: {sent: {after: 2020-01-01}}", "match: {sent: {after: 2021-01-01}}"),
+            ("match: {sent: {before: 2020-01-01}}", "match: {sent: {before: 2021-01-01}}"),
+            ("match: {sender: ['u:a', 'u:c']}", "match: {kind: direct}, not: {sender: [u:a, u:b]}"),
+            ("on: files", "match: {kind: direct}"),
+        ],
+    )
+    def test_rules_that_may_meet_do(self, tmp_path: Path, one: str, other: str) -> None:
+        rules = f"  - {{name: a, {one}, delete: 1y}}\n  - {{name: b, {other}, retain: 9y, from: last_activity}}\n"
+        assert warned(tmp_path, rules)[:1] in (["4 a overlap"], ["4 a files-stay"])
+        assert "4 a overlap" in warned(tmp_path, rules)
 
     def test_equal_outcomes_do_not_matter(self, tmp_path: Path) -> None:
         assert not warned(
@@ -160,6 +265,16 @@ class TestOverlap:
     def test_thousands_of_pairs_are_told_in_few_lines(self, tmp_path: Path) -> None:
         rules = "".join(f"  - {{name: r{n}, match: {{channel: 'x{n}*'}}, delete: {n}d}}\n" for n in range(1, 101))
         assert len(warned(tmp_path, rules)) == OVERLAPS_SHOWN_MAX + 1
+        # Eleven rules make 55 pairs, of which the last five are not shown.
+        shown = told(tmp_path, *(f"name: r{n:02}, match: {{channel: 'x{n}*'}}, delete: {n}d" for n in range(1, 12)))
+        assert len(shown) == OVERLAPS_SHOWN_MAX + 1
+        assert [line for line in shown if "more" in line] == [
+            "11: rule 'r08': 5 more pairs of rules can match one item [overlap]"
+        ]
+        # Ten of one sender make 45 pairs, three of another 3, two of others 1 each.
+        cliques = [(sender, n) for sender, count in enumerate((10, 3, 2, 2)) for n in range(1, count + 1)]
+        rules_ = (f"name: r{s}-{n}, match: {{sender: u:{s}, words: w{n}}}, delete: {n}d" for s, n in cliques)
+        assert len(told(tmp_path, *rules_)) == OVERLAPS_SHOWN_MAX
 
     @settings(max_examples=40)
     @given(policies, archives)
@@ -184,6 +299,60 @@ class TestOverlap:
                 assert (True, True) not in pairs
             if covers(one.rules[0], other.rules[0]):
                 assert (False, True) not in pairs
+
+
+# Of each pair the first covers the second; where the second covers the first, too, they mean the same.
+COVERING: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({}, {"match": {"bot": True}}, False),
+    ({}, {}, True),
+    ({}, {"on": "files"}, False),
+    ({"on": "files"}, {"on": "files", "match": {"bot": True}}, False),
+    ({"match": {"sender": ["u:a", "u:b"]}}, {"match": {"sender": "u:a"}}, False),
+    ({"match": {"sender": ["u:a", "u:b"]}}, {"match": {"sender": ["u:b", "u:a"]}}, True),
+    ({"match": {"channel": ["x", "*"]}}, {"match": {"channel": ["a", "b"]}}, False),
+    ({"match": {"kind": "direct"}}, {"match": {"kind": "direct", "bot": False}}, False),
+    ({"match": {"size": {"min": 5}}}, {"match": {"size": {"min": 5}}}, True),
+    ({"match": {"size": {"min": 5}}}, {"match": {"size": {"min": 6}}}, False),
+    ({"match": {"size": {"min": 5}}}, {"match": {"size": {"min": 5, "max": 9}}}, False),
+    ({"match": {"size": {"max": 9}}}, {"match": {"size": {"max": 9}}}, True),
+    ({"match": {"size": {"max": 9}}}, {"match": {"size": {"max": 8}}}, False),
+    ({"match": {"size": {"max": 9}}}, {"match": {"size": {"min": 9, "max": 9}}}, False),
+    ({"match": {"sent": {"after": "2020-01-01"}}}, {"match": {"sent": {"after": "2020-01-01"}}}, True),
+    ({"match": {"sent": {"after": "2020-01-01"}}}, {"match": {"sent": {"after": "2020-01-02"}}}, False),
+    ({"match": {"sent": {"before": "2020-01-02"}}}, {"match": {"sent": {"before": "2020-01-02"}}}, True),
+    ({"match": {"sent": {"before": "2020-01-02"}}}, {"match": {"sent": {"before": "2020-01-01"}}}, False),
+    ({"match": {"sent": {"before": "2020-01-02"}}}, {"match": {"sent": {"after": "2019-01-01", "before": "2020-01-02"}}}, False),
+    ({"not": {"sender": "u:a"}}, {"not": {"sender": ["u:a", "u:b"]}}, False),
+    ({"not": {"bot": True}}, {"not": {"bot": True, "kind": "direct"}}, False),
+]  # fmt: skip
+UNCOVERED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"match": {"size": {"min": 5}}}, {"match": {"size": {"max": 9}}}),
+    ({"match": {"size": {"min": 5, "max": 9}}}, {"match": {"size": {"min": 6, "max": 10}}}),
+    ({"match": {"sent": {"after": "2020-01-01"}}}, {"match": {"sent": {"before": "2021-01-01"}}}),
+    ({"match": {"sent": {"after": "2020-01-01", "before": "2021-01-01"}}}, {"match": {"sent": {"after": "2020-01-02", "before": "2021-01-02"}}}),
+    ({"match": {"sender": ["u:a", "u:b"]}}, {"match": {"sender": ["u:b", "u:c"]}}),
+    ({"match": {"bot": True}}, {"match": {"bot": False}}),
+    ({"match": {"bot": True}}, {"match": {"kind": "direct"}}),
+    ({"on": "messages"}, {"on": "files"}),
+    ({"not": {"sender": "u:a"}}, {"not": {"sender": "u:b"}}),
+    ({"match": {"bot": True}}, {"not": {"kind": "direct"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wide", "narrow", "is_same"), COVERING)
+def test_one_rule_covers_another_by_what_their_conditions_alone_make_certain(
+    wide: dict[str, Any], narrow: dict[str, Any], is_same: bool
+) -> None:
+    one, other = policy({**wide, "delete": "1y"}, {**narrow, "delete": "1y"}).rules
+    assert (covers(one, other), covers(other, one)) == (True, is_same)
+
+
+@pytest.mark.parametrize(("one", "other"), UNCOVERED)
+def test_of_two_rules_that_meet_in_part_or_never_none_covers_the_other(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    first, second = policy({**one, "delete": "1y"}, {**other, "delete": "1y"}).rules
+    assert (covers(first, second), covers(second, first)) == (False, False)
 
 
 class TestFilesThatStay:
@@ -211,15 +380,21 @@ class TestLocked:
     )
 
     def test_what_was_locked_and_is_shorter_unlocked_or_gone(self, tmp_path: Path) -> None:
-        rules = "  - name: a\n    match: {kind: direct}\n    retain: 5y\n    locked: yes\n  - {name: c, match: {kind: direct}, retain: 1y}\n"
-        assert [line for line in warned(tmp_path, rules, earlier=self.EARLIER) if "locked" in line] == [
-            "3 - shortens-locked",
-            "6 a shortens-locked",
+        stays = "retain was 6y and locked; what is locked stays so for 6y, whatever stands here now [shortens-locked]"
+        gone = "3: the rule 'b', which locked 3y, is gone; what it locked stays locked [shortens-locked]"
+        for now in ("retain: 5y, locked: yes", "delete: 9y"):
+            assert told(tmp_path, f"name: a, {now}", earlier=self.EARLIER) == [gone, f"4: rule 'a': {stays}"]
+        assert told(
+            tmp_path, "name: a, retain: 6y", "name: b, delete: 9y, retain: 36m, locked: yes", earlier=self.EARLIER
+        ) == ["4: rule 'a': its retain period was locked and is not now; what is locked stays so [shortens-locked]"]
+        path = tmp_path / "policy.yaml"
+        path.write_text(
+            "name: ours\nzone: UTC\nrules:\n  - name: a\n    locked: yes\n    retain: 5y\n  - {name: b, retain: 3y, locked: yes}\n"
+        )
+        (found,) = [
+            one for one in warnings_of(read_written(path), earlier=self.EARLIER) if one.code == "shortens-locked"
         ]
-        rules = "  - {name: a, retain: 6y}\n  - {name: b, retain: 36m, locked: yes}\n"
-        assert [line for line in warned(tmp_path, rules, earlier=self.EARLIER) if "locked" in line] == [
-            "4 a shortens-locked"
-        ]
+        assert found.line == 6
 
     def test_what_is_longer_shortens_nothing(self, tmp_path: Path) -> None:
         rules = "  - {name: a, retain: 7y, locked: yes}\n  - {name: b, retain: 3y, locked: yes}\n"
@@ -264,6 +439,9 @@ class TestArchive:
             "8 pictures matches-nothing",
             "10 late matches-nothing",
         ]
+        assert {one.message for one in found} == {
+            f"no message and no file of the archive is matched, as of commit {head.sequence}"
+        }
 
     def test_the_context_knows_names_addresses_activity_and_departures(self, tmp_path: Path) -> None:
         archive, head = build(MemoryStore(), tmp_path)
