@@ -59,7 +59,7 @@ def candidates(places: Places, expression: Expression) -> Candidates | None:
 def likely_days(places: Places, expression: Expression) -> frozenset[date] | None:
     """Return the days under which rows lie of which an expression could be true, None if it could be of any; raises `ShardBrokenError`.
 
-    Of a message under one of them rows may lie under other days, if any of its rows is astray (`archiver.archive.home`).
+    Of a message under one of them rows may lie under other days: whoever reads days knows of those (`archiver.discovery.export.scattered`).
     """
     found = candidates(places, expression)
     if found is None:

@@ -23,7 +23,7 @@ from archiver.scope.membership import ALWAYS_MS, FOREVER_MS, Membership, Span, m
 ITEM_COLUMNS = ("chat_id", "message_uid", "sent_at")
 CUSTODIAN_COLUMNS = ("sender_id", "on_behalf_of", "visible_to")
 # No id holds it, so that two texts joined by it are told apart from any other two.
-_BETWEEN = "\0"
+BETWEEN = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def or_within(mask: pa.BooleanArray, spans: Sequence[tuple[Span, ...]], view: Vi
 def item_keys(rows: pa.Table) -> pa.StringArray:
     """Return for each row the item that it belongs to, as one text."""
     texts = (_whole(pc.cast(rows.column(name), pa.string())) for name in ("chat_id", "message_uid"))
-    return pc.binary_join_element_wise(*texts, _BETWEEN)
+    return pc.binary_join_element_wise(*texts, BETWEEN)
 
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:

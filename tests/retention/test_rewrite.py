@@ -6,7 +6,7 @@ import io
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,31 @@ def many(count: int) -> pa.Table:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An object of 50 rows, and what is known of it when the message of its first row is to go."""
+
+    store: Any
+    record: FileRecord
+    data: pa.Table
+    targets: Targets
+    touched: Touched
+
+
+def begun_in(store: Any) -> Begun:
+    record, data = stored(store, many(50))
+    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
+    targets = targets_of([(first["chat_id"], first["message_uid"])])
+    touched = find_messages(store, record, targets)
+    assert touched is not None
+    return Begun(store, record, data, targets, touched)
+
+
+@pytest.fixture
+def begun() -> Begun:
+    return begun_in(MemoryStore())
+
+
 @pytest.mark.parametrize("is_large", [False, True], ids=["in memory", "on disk"])
 def test_what_stays_is_encoded_as_if_the_rest_had_never_been_there(
     is_large: bool,
@@ -247,12 +272,8 @@ def test_items_that_are_kept_after_all_leave_their_rows() -> None:
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_damage_is_not_given_a_new_digest(tmp_path: Any, damage: str) -> None:
     """A rewritten object would be whole again by the ledger, and nobody could see any more that its rows are others."""
-    store = LocalStore(tmp_path)
-    record, data = stored(store, many(50))
-    touched = find_messages(
-        store, record, targets_of([tuple(data.select(["chat_id", "message_uid"]).to_pylist()[0].values())])
-    )
-    assert touched is not None
+    begun = begun_in(LocalStore(tmp_path))
+    store, record = begun.store, begun.record
     content = bytearray(store.read(record.key))
     content[len(content) // 2] ^= 1
     (tmp_path / record.key).unlink()
@@ -260,7 +281,7 @@ def test_damage_is_not_given_a_new_digest(tmp_path: Any, damage: str) -> None:
         (tmp_path / record.key).write_bytes(content if damage == "flipped" else content[:-20])
 
     with pytest.raises(DamageFoundError, match=record.key):
-        rewrite(store, touched, NEW_KEY, storing=Storing(store, None))
+        rewrite(store, begun.touched, NEW_KEY, storing=Storing(store, None))
     assert [info.key for info in store.list("")] == ([record.key] if damage != "gone" else [])
 
 
@@ -275,13 +296,8 @@ def damage(action: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("in_memory_bytes_max", [0, 1 << 30], ids=["on disk", "in memory"])
-def test_what_is_damaged_is_named_with_what_the_ledger_says_of_it(in_memory_bytes_max: int) -> None:
-    store = MemoryStore()
-    record, data = stored(store, many(50))
-    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
-    targets = targets_of([(first["chat_id"], first["message_uid"])])
-    touched = find_messages(store, record, targets)
-    assert touched is not None
+def test_what_is_damaged_is_named_with_what_the_ledger_says_of_it(begun: Begun, in_memory_bytes_max: int) -> None:
+    store, record, targets, touched = begun.store, begun.record, begun.targets, begun.touched
 
     def anew(of: Touched) -> Callable[[], object]:
         return lambda: rewrite(
@@ -294,7 +310,7 @@ def test_what_is_damaged_is_named_with_what_the_ledger_says_of_it(in_memory_byte
     assert damage(lambda: find_messages(store, other, targets)) == f"{where} has 50 rows, the ledger says 51"
 
     sink = pa.BufferOutputStream()
-    pq.write_table(data.drop_columns(["text"]), sink)
+    pq.write_table(begun.data.drop_columns(["text"]), sink)
     bare = sink.getvalue().to_pybytes()
     store.replace(record.key, bare)
     digest = sha256(bare).hexdigest()
@@ -320,13 +336,9 @@ def test_what_is_damaged_is_named_with_what_the_ledger_says_of_it(in_memory_byte
 
 
 def test_a_folder_for_temporary_files_that_takes_nothing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Begun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = MemoryStore()
-    record, data = stored(store, many(5))
-    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
-    touched = find_messages(store, record, targets_of([(first["chat_id"], first["message_uid"])]))
-    assert touched is not None
+    store, record, touched = begun.store, begun.record, begun.touched
     nowhere = tmp_path / "nowhere"
     monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
     with pytest.raises(StoreFullError) as caught:
@@ -338,13 +350,9 @@ def test_a_folder_for_temporary_files_that_takes_nothing_is_named(
 
 
 def test_an_object_of_just_the_size_that_memory_takes_no_more_is_written_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Begun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = MemoryStore()
-    record, data = stored(store, many(5))
-    first = data.select(["chat_id", "message_uid"]).to_pylist()[0]
-    touched = find_messages(store, record, targets_of([(first["chat_id"], first["message_uid"])]))
-    assert touched is not None
+    store, record, touched = begun.store, begun.record, begun.touched
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(StoreFullError):
         rewrite(store, touched, NEW_KEY, storing=Storing(store, None), in_memory_bytes_max=record.bytes)

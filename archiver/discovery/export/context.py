@@ -88,16 +88,20 @@ class _Counting:
     def _scattered(self) -> tuple[_By, _By]:
         """Return the instants of the scattered messages by chat that were sent in the days asked for, and those of their hits."""
         selection, reach = self._selection, self._selection.question.reach
-        if not len(selection.source.scattered):
-            return {}, {}
-        stretch = selection.source.scattered_stretch(selection.columns)
-        hits = _by_chat(selection.hits_of(stretch))
+        inside: _By = {}
+        hits: _By = {}
+        for stretch in selection.source.scattered_stretches(selection.columns):
+            for chat_id, instants in _by_chat(selection.hits_of(stretch)).items():
+                hits.setdefault(chat_id, []).extend(instants)
+            for chat_id, instants in _by_chat(selection.identities.apply(stretch.messages)).items():
+                inside.setdefault(chat_id, []).extend(
+                    at_ms for at_ms in instants if is_day_within(day_of(at_ms), reach.from_at_ms, reach.until_ms)
+                )
+        for by_chat in (inside, hits):
+            for instants in by_chat.values():
+                instants.sort()
         for chat_id, instants in hits.items():
             self._spans[chat_id] = [(at_ms, at_ms + 1) for at_ms in instants]
-        inside = {
-            chat_id: [at_ms for at_ms in instants if is_day_within(day_of(at_ms), reach.from_at_ms, reach.until_ms)]
-            for chat_id, instants in _by_chat(selection.identities.apply(stretch.messages)).items()
-        }
         return inside, hits
 
     def _walk(self, chat_id: str, instants: Iterable[int], hits: set[int]) -> None:
@@ -156,8 +160,7 @@ class _Counting:
 
 def _stretches(selection: Selection) -> Iterator[Stretch]:
     reach = selection.question.reach
-    if len(selection.source.scattered):
-        yield selection.source.scattered_stretch(selection.columns)
+    yield from selection.source.scattered_stretches(selection.columns)
     yield from selection.source.stretches(
         selection.columns, from_ms=reach.from_at_ms, until_ms=reach.until_ms, among=selection.likely
     )

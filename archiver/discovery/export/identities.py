@@ -6,8 +6,9 @@ only one of which that is true. Where that is not clear both stay, each by itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,7 +17,6 @@ import pyarrow.compute as pc
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_rows
 from archiver.archive.tables import rows_of
-from archiver.clock import DAY_MS
 from archiver.normalise.message import PROVISIONAL_PREFIX
 from archiver.store import Store
 
@@ -35,11 +35,11 @@ _Likeness = tuple[str, str, str | None, str]
 class Identities:
     """By chat and provisional uid the uid that it turned out to be.
 
-    ``over_days`` are the rows (chat, uid, when sent) of those that lie under another day than what they turned out to be.
+    ``rows`` are by the message that they turned out to be the rows (chat, uid as it is archived, when sent) that told so, and its own.
     """
 
     known: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    over_days: tuple[tuple[str, str, int], ...] = ()
+    rows: Mapping[tuple[str, str], frozenset[tuple[str, str, int]]] = field(default_factory=dict)
 
     def apply(self, rows: pa.Table) -> pa.Table:
         """Return rows of messages or files under the uids that they turned out to have."""
@@ -107,27 +107,21 @@ def _clear(nameless: Sequence[dict[str, Any]], candidates: Mapping[_Likeness, li
         rated = [uid for uid, is_exact in found.items() if is_exact == best]
         if len(rated) == 1 and (best == 1 or rivals[chat_id, rated[0], best] == 1):
             known[chat_id, provisional] = rated[0]
-    return Identities(known, _over_days(known, [*nameless, *(row for rows in candidates.values() for row in rows)]))
+    return Identities(known, _rows_by_message(known, chain(nameless, *candidates.values())))
 
 
-def _over_days(
-    known: Mapping[tuple[str, str], str], rows: Sequence[dict[str, Any]]
-) -> tuple[tuple[str, str, int], ...]:
-    """Return the rows of those messages that lie under another day than the message that they turned out to be."""
-    meant = set(known.values())
+def _rows_by_message(
+    known: Mapping[tuple[str, str], str], rows: Iterable[dict[str, Any]]
+) -> dict[tuple[str, str], frozenset[tuple[str, str, int]]]:
+    """Return the rows of what turned out to be one message, by that message."""
+    meant = {(chat_id, uid) for (chat_id, _), uid in known.items()}
     by_message: dict[tuple[str, str], set[tuple[str, str, int]]] = {}
     for row in rows:
         chat_id, uid = row["chat_id"], row["message_uid"]
-        if (chat_id, uid) in known or uid in meant:
-            by_message.setdefault((chat_id, known.get((chat_id, uid), uid)), set()).add((chat_id, uid, row["sent_at"]))
-    return tuple(
-        sorted(
-            instant
-            for instants in by_message.values()
-            if len({at_ms // DAY_MS for _, _, at_ms in instants}) > 1
-            for instant in instants
-        )
-    )
+        message = chat_id, known.get((chat_id, uid), uid)
+        if message in meant:
+            by_message.setdefault(message, set()).add((chat_id, uid, row["sent_at"]))
+    return {message: frozenset(found) for message, found in by_message.items()}
 
 
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -98,8 +98,7 @@ class Selection:
             yield Stretch(found, files, stretch.first_on, stretch.last_on), messages.num_rows
 
     def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
-        if len(self.source.scattered):
-            yield self.source.scattered_stretch(columns)
+        yield from self.source.scattered_stretches(columns)
         yield from self.source.stretches(columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days())
 
     def _days(self) -> frozenset[date] | None:

@@ -1,13 +1,13 @@
 """Rows as an export reads them: a few days of the archive at a time, each message whole.
 
-A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. All rows of a message lie under the day
-where it is at home, but for those astray (`archiver.archive.home`), so a message with a row astray is *scattered*: its rows are kept out
-of the stretches, and all of them together are one more (`Source.scattered_stretch`).
+A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. A message of which rows lie under several
+days is *scattered* (`archiver.discovery.export.scattered`): its rows are kept out of the stretches of days, and make up stretches of their
+own (`Source.scattered_stretches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.archive.home import days_at_home
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of, read_columns
 from archiver.archive.schema import TABLES
 from archiver.clock import DAY_MS
+from archiver.discovery.export.identities import Identities
+from archiver.discovery.export.scattered import Scattered, read_scattered
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
@@ -72,15 +73,14 @@ class _Group:
 class Source:
     """An archive at one head as an export reads it.
 
-    ``scattered`` are the messages, as `item_keys` writes them, whose rows lie under several days, and ``scattered_days`` those days.
+    ``scattered`` are the messages whose rows lie under several days; what may be asked together stands together in them.
     ``keys`` are the data objects of ``messages``, which the column `OBJECT` counts. ``executor`` reads ahead where one is given.
     """
 
     store: Store
     head: Head
     executor: Executor | None = None
-    scattered: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
-    scattered_days: frozenset[date] = frozenset()
+    scattered: tuple[Scattered, ...] = ()
     keys: list[str] = field(init=False)
     _places: dict[str, int] = field(init=False)
     _days: dict[date, tuple[list[FileRecord], list[FileRecord]]] = field(init=False)
@@ -109,26 +109,29 @@ class Source:
         """
         inside = self.days_between(from_ms, until_ms, among=among)
         for found in self._ahead(self._grouped(inside[::-1] if backwards else inside), columns):
-            if not len(self.scattered):
+            keys = [
+                some.keys for some in self.scattered if any(found.first_on <= on <= found.last_on for on in some.days)
+            ]
+            if not keys:
                 yield found
                 continue
-            apart = pc.is_in(item_keys(found.messages), value_set=self.scattered)
-            files_apart = pc.is_in(item_keys(found.files), value_set=self.scattered)
+            scattered = pa.concat_arrays(keys)
+            apart = pc.is_in(item_keys(found.messages), value_set=scattered)
+            files_apart = pc.is_in(item_keys(found.files), value_set=scattered)
             yield replace(
                 found,
                 messages=found.messages.filter(pc.invert(apart)) if apart.true_count else found.messages,
                 files=found.files.filter(pc.invert(files_apart)) if files_apart.true_count else found.files,
             )
 
-    def scattered_stretch(self, columns: Sequence[str]) -> Stretch:
-        """Return all rows of the scattered messages, whenever they were sent."""
-        days = sorted(self.scattered_days & self._days.keys())
-        parts = [
-            (_only(found.messages, self.scattered), _only(found.files, self.scattered))
-            for found in self._ahead(self._grouped(days), columns)
-        ]
-        parts = parts or [(self._empty(columns), _empty_files())]
-        return Stretch(pa.concat_tables([part for part, _ in parts]), pa.concat_tables([part for _, part in parts]))
+    def scattered_stretches(self, columns: Sequence[str]) -> Iterator[Stretch]:
+        """Yield all rows of the scattered messages, whenever they were sent, those of one message in one stretch."""
+        for some in self.scattered:
+            parts = [
+                (_only(found.messages, some.keys), _only(found.files, some.keys))
+                for found in self._ahead(self._grouped(sorted(some.days & self._days.keys())), columns)
+            ]
+            yield Stretch(pa.concat_tables([part for part, _ in parts]), pa.concat_tables([part for _, part in parts]))
 
     def days_between(
         self, from_ms: int | None, until_ms: int | None, *, among: Container[date] | None = None
@@ -189,42 +192,18 @@ class Source:
         return pa.schema([*_fields("messages", columns), pa.field(OBJECT, pa.int32())]).empty_table()
 
 
-def open_source(
-    store: Store, head: Head, *, also_scattered: Iterable[tuple[str, str, int]] = (), executor: Executor | None = None
-) -> Source:
-    """Return an archive as an export reads it; ``also_scattered`` are messages that belong to another one, each with an instant.
+def open_source(store: Store, head: Head, identities: Identities, *, executor: Executor | None = None) -> Source:
+    """Return an archive as an export reads it; raises `DamageFoundError` if an object cannot be read.
 
-    Reads the few rows that lie astray; raises `DamageFoundError` if an object cannot be read.
+    Read are the few rows that lie astray, and uids where they do not state a time.
     """
-    keys: list[pa.Array] = []
-    days: set[date] = set()
-    for record in files_of(head, "messages"):
-        if not record.astray_rows:
-            continue
-        rows = read_columns(store, record, ("chat_id", "message_uid", "sent_at", "sent_at_basis"))
-        home = days_at_home(rows)
-        lies = layout.partition_of(record.key)[1]
-        astray = rows.filter(pc.invert(pc.fill_null(pc.equal(home, pa.scalar(lies, pa.date32())), fill_value=False)))
-        keys.append(item_keys(astray))
-        days |= {lies, *(on for on in pc.unique(days_at_home(astray)).to_pylist() if on is not None)}
-    more = list(also_scattered)
-    if more:
-        keys.append(
-            item_keys(pa.table({"chat_id": [chat for chat, _, _ in more], "message_uid": [uid for _, uid, _ in more]}))
-        )
-        days |= {_day_of(at_ms) for _, _, at_ms in more}
-    scattered = pc.unique(pa.concat_arrays(keys)) if keys else pa.array([], pa.string())
-    return Source(store, head, executor, scattered, frozenset(days))
+    return Source(store, head, executor, read_scattered(store, head, identities, executor=executor))
 
 
 def is_day_within(on: date, from_ms: int | None, until_ms: int | None) -> bool:
     """Tell whether a UTC day has any instant between two, the second not included."""
     start = (on - date(1970, 1, 1)).days * DAY_MS
     return (from_ms is None or start + DAY_MS > from_ms) and (until_ms is None or start < until_ms)
-
-
-def _day_of(at_ms: int) -> date:
-    return date.fromordinal(date(1970, 1, 1).toordinal() + at_ms // DAY_MS)
 
 
 def _only(rows: pa.Table, keys: pa.Array) -> pa.Table:

@@ -96,7 +96,7 @@ def open_export(
     question = question_of(wanted.asked, membership)
     redaction = Redaction() if wanted.redaction is None else read_redaction(wanted.redaction, membership)
     identities = read_identities(store, head)
-    source = open_source(store, head, also_scattered=identities.over_days, executor=executor)
+    source = open_source(store, head, identities, executor=executor)
     selection = Selection(question, source, membership.directory, read_absences(store, head), identities)
     if likely is not None and question.expression is not None:
         selection = replace(selection, likely=likely(head, question.expression, membership.directory))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -29,8 +30,8 @@ from archiver.discovery.search_places import Places
 from archiver.expression import Expression
 from archiver.store.memory import MemoryStore
 from tests.discovery.export.lived import said
-from tests.discovery.searched import INSTANTS, add_rows, archive_of, drawn_rows, refreshed
-from tests.expression.expressions import BERLIN, EXPRESSIONS, WORDS, parsed
+from tests.discovery.searched import INSTANTS, add_rows, all_pages, archive_of, drawn_rows, places_of, refreshed
+from tests.expression.expressions import BERLIN, EXPRESSIONS, WORDS, is_true, parsed
 from tests.small_archive import add, found
 
 Span = tuple[datetime | None, datetime | None]
@@ -63,6 +64,7 @@ class Narrowed:
     exports: dict[str, Opened]
     indexes: dict[str, OpenIndex]
     executor: ThreadPoolExecutor
+    rows: list[dict[str, Any]]
 
     def __repr__(self) -> str:
         return "narrowed"
@@ -84,12 +86,22 @@ class Narrowed:
 @pytest.fixture(scope="module")
 def narrowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrowed]:
     rows = drawn_rows(11, 40)
-    for place, text in ((7, "rareword"), (30, "稀有語"), (-2, "rareword 稀有語")):
-        rows[place]["plain_text"] += f" {text}"
-    # Uids as Flock makes them: of a message whose edit was sent on another day some rows are astray.
+    # Most uids are as Flock makes them: of a message whose edit was sent on another day some rows are astray. The others state no time.
     first_ms = {row["message_uid"]: to_ms(row["sent_at"]) for row in rows if row["version"] == 1}
     for row in rows:
-        row["message_uid"] = f"{first_ms[row['message_uid']]}-{row['message_uid']}"
+        if int(row["message_uid"][1:]) % 3:
+            row["message_uid"] = f"{first_ms[row['message_uid']]}-{row['message_uid']}"
+    # Of two messages whose uids state no time, one version each says what is rare, and another version lies under another day.
+    apart = [
+        place
+        for place, (one, other) in enumerate(pairwise(rows))
+        if one["message_uid"] == other["message_uid"]
+        and one["sent_at"].date() != other["sent_at"].date()
+        and one["message_uid"].startswith("m")
+    ]
+    for place, text in ((apart[0], "rareword"), (apart[1] + 1, "稀有語"), (-2, "rareword 稀有語")):
+        rows[place]["plain_text"] += f" {text}"
+        rows[place]["texts"].append(rows[place]["plain_text"])
     archive, old = archive_of(MemoryStore(), rows[:50], commits=1)
     behind = refreshed(archive, old, tmp_path_factory.mktemp("behind"))
     head = add_rows(archive, old, rows[50:], commits=1)
@@ -104,6 +116,7 @@ def narrowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrowed]:
                 "of a later head": whole.open(old, reads_all=True),
             },
             executor,
+            rows,
         )
 
 
@@ -143,6 +156,31 @@ def test_it_takes_the_same_with_an_index_as_without(
     narrowed: Narrowed, text: str, context: str | None, span: Span, using: str
 ) -> None:
     check(narrowed, text, context, span, using)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rareword OR 稀有語", "merger", "is:edited merger", "NOT is:edited", "after:2026-03-30", "from:ann NOT has:file"],
+)
+def test_of_a_message_that_is_found_every_version_is_taken_and_shown_under_whichever_day_it_lies(
+    narrowed: Narrowed, text: str
+) -> None:
+    """The oracle is a plain reading of all rows."""
+    expression = parsed(text)
+    hits = {(row["chat_id"], row["message_uid"]) for row in narrowed.rows if is_true(expression.root, row)}
+    versions = sorted(
+        (row["message_uid"], row["version"]) for row in narrowed.rows if (row["chat_id"], row["message_uid"]) in hits
+    )
+    selection = narrowed.selection("whole", wish(text, None).asked, narrowed.likely("whole", expression))
+    found = [
+        stretch.messages.select(["message_uid", "version"]).to_pylist()
+        for stretch, _ in selection.chosen(MESSAGE_COLUMNS)
+    ]
+    assert sorted(tuple(row.values()) for rows in found for row in rows) == versions
+    export = narrowed.exports["whole"]
+    for index in (narrowed.indexes["whole"], None):
+        shown = all_pages(places_of(export.archive, export.head, index, expression), expression)
+        assert sorted((hit.position.message_uid, each.version) for hit in shown for each in hit.versions) == versions
 
 
 @pytest.mark.slow
