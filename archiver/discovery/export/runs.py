@@ -1,7 +1,8 @@
 """Rows that come by day and are wanted by conversation, of any number, in little memory: an external sort.
 
 Up to `MEMORY_BYTES_MAX` they stay in memory. Beyond, sorted runs go to a folder for temporary files, compressed: a fraction of what an
-export of them takes, and no file of a message is ever among them.
+export of them takes, and no file of a message is ever among them. Runs that came one after another are merged when there are many, so that
+there are never so many that reading a little of each costs more than the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver.errors import StoreFullError
+from archiver.discovery.export.sorted_rows import BATCH_ROWS, Front, SortedRows, in_memory, key_of, merged
 
 MEMORY_BYTES_MAX: Final = 12 * 1024 * 1024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
 PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
-BATCH_ROWS: Final = 4_096
-
-_ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
+MERGED_RUNS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +38,17 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """Rows of a run that are written and read at once: from where to where, and of which chats they are, from the first to the last."""
-
-    start: int
-    end: int
-    first: str
-    last: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """Sorted rows, in memory or in a file, batch by batch."""
-
-    rows: pa.Table | Path
-    schema: pa.Schema
-    batches: tuple[_Batch, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Run:
-    """A sorted run: rows of messages and of their files, and when the first message was sent."""
+    """A sorted run: rows of messages and of their files, when the first message was sent, and how often it was merged."""
 
-    messages: _Sorted
-    files: _Sorted
+    messages: SortedRows
+    files: SortedRows
     first_ms: int
+    level: int = 0
+
+    def remove(self) -> None:
+        self.messages.remove()
+        self.files.remove()
 
 
 @dataclass(slots=True)
@@ -78,11 +63,13 @@ class Runs:
     memory_bytes_max: int = MEMORY_BYTES_MAX
     group_bytes_max: int = GROUP_BYTES_MAX
     piece_bytes_min: int = PIECE_BYTES_MIN
+    merged_runs: int = MERGED_RUNS
+    batch_rows: int = BATCH_ROWS
     _waiting: list[tuple[pa.Table, pa.Table]] = field(default_factory=list)
     _waiting_bytes: int = 0
     _runs: list[_Run] = field(default_factory=list)
-    _spilled: int = 0
-    _spilling: Future[_Run] | None = None
+    _files_made: int = 0
+    _spilling: Future[list[_Run]] | None = None
     _last: _Run | None = None
     _bytes_by_chat: dict[str, int] = field(default_factory=dict)
 
@@ -115,109 +102,81 @@ class Runs:
         """Yield the rows of the chats from one to another: all at once, but of a single large chat by and by."""
         self._settle()
         if self._waiting and self._last is None:
-            self._waiting = [_joined(self._waiting)]
-            self._last = _run_of(*self._waiting[0])
+            self._last = _run_of(self._waiting, self.batch_rows)
+            self._waiting = []
         runs = [*self._runs, *([] if self._last is None else [self._last])]
-        is_large = self._bytes_by_chat.get(first, 0) > self.group_bytes_max
-        if not is_large:
-            messages = [_read(run.messages, first, last) for run in runs]
-            files = [_read(run.files, first, last) for run in runs]
-            yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
+        if self._bytes_by_chat.get(first, 0) > self.group_bytes_max:
+            yield from self._pieces_of_one(first, runs)
             return
-        messages, files = [], []
+        messages = [run.messages.of_chats(first, last) for run in runs]
+        files = [run.files.of_chats(first, last) for run in runs]
+        yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
+
+    def _pieces_of_one(self, chat_id: str, runs: list[_Run]) -> Iterator[Piece]:
+        messages: list[pa.Table] = []
+        files: list[pa.Table] = []
         for place, run in enumerate(runs):
-            messages.append(_read(run.messages, first, last))
-            files.append(_read(run.files, first, last))
-            later = [other.first_ms for other in runs[place + 1 :]]
-            if not later or sum(part.nbytes for part in messages) >= self.piece_bytes_min:
-                yield Piece(pa.concat_tables(messages), pa.concat_tables(files), min(later) if later else None)
-                messages, files = [], []
+            files.append(run.files.schema.empty_table())
+            of_run = Front(run.files.by_batch(chat_id, chat_id))
+            batches = run.messages.by_batch(chat_id, chat_id)
+            of_later = [other.first_ms for other in runs[place + 1 :]]
+            batch = next(batches, None)
+            while batch is not None:
+                messages.append(batch)
+                following = next(batches, None)
+                later = [*of_later, *([] if following is None else [key_of(following, 0)[1]])]
+                is_enough = sum(part.nbytes for part in messages) >= self.piece_bytes_min
+                if is_enough and later:
+                    files += of_run.take(None if following is None else key_of(batch, batch.num_rows - 1))
+                    yield Piece(pa.concat_tables(messages), pa.concat_tables(files), min(later))
+                    messages, files = [], [run.files.schema.empty_table()]
+                batch = following
+            files += of_run.take(None)
+        # The last one may have no rows, and says that none come any more.
+        messages.append(runs[-1].messages.schema.empty_table())
+        yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
 
     def _spill(self) -> None:
         """Write what waits as a run, beside what goes on if there is an executor, but never two at once."""
         self._settle()
-        waiting, number = self._waiting, self._spilled
+        waiting = self._waiting
         self._waiting, self._waiting_bytes, self._last = [], 0, None
-        self._spilled += 1
         if self.executor is None:
-            self._runs.append(self._spill_of(waiting, number))
+            self._runs = self._with(waiting)
         else:
-            self._spilling = self.executor.submit(self._spill_of, waiting, number)
+            self._spilling = self.executor.submit(self._with, waiting)
 
     def _settle(self) -> None:
         """Wait for the run that is being written."""
         spilling, self._spilling = self._spilling, None
         if spilling is not None:
-            self._runs.append(spilling.result())
+            self._runs = spilling.result()
 
-    def _spill_of(self, waiting: list[tuple[pa.Table, pa.Table]], number: int) -> _Run:
-        run = _run_of(*_joined(waiting))
-        return replace(
-            run,
-            messages=_written(run.messages, self.folder / f"{number:06d}-messages"),
-            files=_written(run.files, self.folder / f"{number:06d}-files"),
-        )
-
-
-def _joined(waiting: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
-    """Return rows sorted and in one piece, since those are sorted several times as quickly as rows in many."""
-    messages, files = (pa.concat_tables(parts).combine_chunks().sort_by(_ORDER) for parts in zip(*waiting, strict=True))
-    return messages, files
-
-
-def _run_of(messages: pa.Table, files: pa.Table) -> _Run:
-    first = pc.min(pc.cast(messages.column("sent_at"), pa.int64())).as_py()
-    found, of_files = (_Sorted(rows, rows.schema, _batches(rows)) for rows in (messages, files))
-    return _Run(found, of_files, first)
-
-
-def _batches(rows: pa.Table) -> tuple[_Batch, ...]:
-    """Return sorted rows as batches: those of a chat that has many are by themselves, so that a chat is read without its neighbours."""
-    found: list[_Batch] = []
-    start = 0
-    for item in pc.value_counts(rows.column("chat_id")).to_pylist():
-        chat_id, count = item["values"], item["counts"]
-        if found and found[-1].end - found[-1].start + count <= BATCH_ROWS:
-            found[-1] = replace(found[-1], end=start + count, last=chat_id)
-        else:
-            found.extend(
-                _Batch(place, min(place + BATCH_ROWS, start + count), chat_id, chat_id)
-                for place in range(start, start + count, BATCH_ROWS)
+    def _with(self, waiting: list[tuple[pa.Table, pa.Table]]) -> list[_Run]:
+        """Return the runs with one more, merged as long as there are many of one size."""
+        run = _run_of(waiting, self.batch_rows)
+        messages_at, files_at = self._new_places()
+        run = replace(run, messages=run.messages.written(messages_at), files=run.files.written(files_at))
+        runs = [*self._runs, run]
+        while len(same := runs[-self.merged_runs :]) == self.merged_runs and len({run.level for run in same}) == 1:
+            messages_at, files_at = self._new_places()
+            together = _Run(
+                merged([run.messages for run in same], messages_at),
+                merged([run.files for run in same], files_at),
+                min(run.first_ms for run in same),
+                same[0].level + 1,
             )
-        start += count
-    return tuple(found)
+            for run in same:
+                run.remove()
+            runs = [*runs[: -self.merged_runs], together]
+        return runs
+
+    def _new_places(self) -> tuple[Path, Path]:
+        self._files_made += 1
+        return self.folder / f"{self._files_made:06d}-messages", self.folder / f"{self._files_made:06d}-files"
 
 
-def _written(found: _Sorted, path: Path) -> _Sorted:
-    """Return sorted rows as those of a file, which is written."""
-    rows, options = found.rows, pa.ipc.IpcWriteOptions(compression="lz4")
-    assert isinstance(rows, pa.Table)
-    try:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, found.schema, options=options) as writer:
-            for batch in found.batches:
-                writer.write_table(rows.slice(batch.start, batch.end - batch.start))
-    except OSError as error:
-        raise StoreFullError(
-            f"the folder for temporary files, {path.parent.parent}, takes no more: {error.strerror or error}",
-            next_step="make space there, or name another by TMPDIR; then give the same command again",
-        ) from None
-    return replace(found, rows=path)
-
-
-def _read(found: _Sorted, first: str, last: str) -> pa.Table:
-    """Return the rows of the chats from one to another."""
-    batches = found.batches
-    wanted = [place for place, batch in enumerate(batches) if batch.first <= last and batch.last >= first]
-    if not wanted:
-        return found.schema.empty_table()
-    if isinstance(found.rows, Path):
-        with pa.OSFile(str(found.rows), "rb") as source:
-            reader = pa.ipc.open_file(source)
-            parts = pa.Table.from_batches([reader.get_batch(place) for place in wanted], found.schema)
-    else:
-        start = batches[wanted[0]].start
-        parts = found.rows.slice(start, batches[wanted[-1]].end - start)
-    if batches[wanted[0]].first >= first and batches[wanted[-1]].last <= last:
-        return parts
-    chat_ids = parts.column("chat_id")
-    return parts.filter(pc.and_(pc.greater_equal(chat_ids, first), pc.less_equal(chat_ids, last)))
+def _run_of(waiting: list[tuple[pa.Table, pa.Table]], batch_rows: int) -> _Run:
+    messages, files = (pa.concat_tables(parts) for parts in zip(*waiting, strict=True))
+    first = pc.min(pc.cast(messages.column("sent_at"), pa.int64())).as_py()
+    return _Run(in_memory(messages, batch_rows=batch_rows), in_memory(files, batch_rows=batch_rows), first)

@@ -231,8 +231,9 @@ class TestSlices:
 
     def test_they_are_the_same_however_little_memory_there_is(self, archive: Lived, tmp_path: Path) -> None:
         whole = slices(archive, wanted(), tmp_path / "whole")
-        for piece_bytes_min in (1, 3_000):
-            limits = {"memory_bytes_max": 1_000, "group_bytes_max": 2_000, "piece_bytes_min": piece_bytes_min}
+        for piece_bytes_min, merged_runs in ((1, 2), (3_000, 64)):
+            limits = {"memory_bytes_max": 1_000, "group_bytes_max": 2_000, "merged_runs": merged_runs, "batch_rows": 2}
+            limits["piece_bytes_min"] = piece_bytes_min
             spilt = tmp_path / f"spilt-{piece_bytes_min}"
             assert slices(archive, wanted(), spilt, **limits) == whole
             assert list(spilt.iterdir())
