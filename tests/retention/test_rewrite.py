@@ -257,6 +257,11 @@ def test_rows_are_found_and_read_through_all_row_groups() -> None:
     assert stays.equals(rows.select(columns).filter(pc.invert(touched.goes)))
     assert pa.concat_tables(read_staying(store, record, None, columns)).equals(rows.select(columns))
 
+    committed = replace(touched, record=structs.replace(record, sha256=sha256(store.read(record.key)).hexdigest()))
+    rewrite(store, committed, NEW_KEY, storing=Storing(store, None))
+    with pq.ParquetFile(io.BytesIO(store.read(NEW_KEY))) as file:
+        assert file.read().equals(rows.filter(pc.invert(touched.goes)))
+
 
 def test_a_page_that_is_not_as_it_was_written_is_damage_and_not_another_text() -> None:
     """Bytes that changed where they still can be decoded are other words, which only the page's own sum gives away."""
