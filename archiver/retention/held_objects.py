@@ -102,7 +102,7 @@ def _held_pushes(store: Store, head: Head, coverage: Coverage, *, since: int) ->
     for record in files_of(head, "events"):
         if layout.sequence_of_data(record.key) > since:
             (rows,) = own_pushes(store, head, [read_pushes(store, head, record)])
-            if pc.any(any_of(coverage.of_pushes(rows), rows=rows.num_rows), min_count=0).as_py():
+            if pc.any(any_of(coverage.of_pushes(rows), rows=rows.num_rows)).as_py():
                 found.add(record.key)
     return found
 

@@ -63,8 +63,7 @@ def _may_hold(head: Head, plan: Plan) -> Iterator[str]:
         items = plan.items.filter(pc.equal(plan.items.column("kind"), KINDS[table]))
         targets = targets_of(KINDS[table], items)
         for record in files_of(head, table):
-            least, greatest = record.ranges.get("message_uid", ("", ""))
-            if targets.size and (table == "users" or targets.meets(str(least), str(greatest))):
+            if targets.size and (table == "users" or targets.meets(*map(str, record.ranges["message_uid"]))):
                 yield record.key
 
 

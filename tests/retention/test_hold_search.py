@@ -51,14 +51,25 @@ class TestPlacing:
         with pytest.raises(UsageError, match="search expression, character"):
             self.asked(expression)
 
-    @pytest.mark.parametrize("expression", ["merger is:missing", "label:contract", "NOT is:edited"])
-    def test_what_no_row_tells_by_itself_and_for_good_cannot_be_held_by(self, expression: str) -> None:
-        with pytest.raises(UsageError, match="by itself and for good"):
+    @pytest.mark.parametrize(
+        ("expression", "asked"),
+        [("merger is:missing", "is:missing"), ("label:contract", "label:"), ("NOT is:edited", "is:edited")],
+    )
+    def test_what_no_row_tells_by_itself_and_for_good_cannot_be_held_by(self, expression: str, asked: str) -> None:
+        with pytest.raises(UsageError) as caught:
             self.asked(expression)
+        assert (caught.value.what, caught.value.next_step) == (
+            f"a hold cannot ask for {asked}, for no row of a message tells that by itself and for good",
+            "hold by what was said, by whom, where and when",
+        )
 
     def test_a_zone_that_nobody_knows_is_a_mistake(self) -> None:
-        with pytest.raises(UsageError, match="there is no time zone"):
+        with pytest.raises(UsageError) as caught:
             self.asked("merger", "Mars")
+        assert (caught.value.what, caught.value.next_step) == (
+            "there is no time zone 'Mars'",
+            "name one of the IANA database, such as Europe/Berlin or UTC",
+        )
 
 
 class TestCovering:

@@ -16,6 +16,7 @@ from tests.archive.archive_steps import InlineExecutor
 from tests.retention.disposing import NoHolds
 from tests.retention.lived import attached, lived, planned, sent, stated_uid
 from tests.retention.locking import LockingStore
+from tests.retention.plans import plan_of
 from tests.retention.policies import policy
 
 DAYS = [date(2015, 3, 1), date(2015, 3, 2), date(2150, 1, 1)]
@@ -63,6 +64,27 @@ def test_the_last_end_counts_and_a_legal_hold_has_none(made: tuple[LockingStore,
         "3 of the 3 objects that hold what would go are locked in the store: the last lock ends at 2030-03-17T17:46:40.000Z; "
         "2 have a legal hold, which ends when it is lifted. Until then what is removed stays there, hidden."
     )
+
+
+def test_the_directory_is_looked_at_where_an_entry_of_it_goes_and_no_message() -> None:
+    store = LockingStore()
+    entry = {
+        "user_id": "u:ann",
+        "valid_from": 0,
+        "state": "listed",
+        "captured_by": "u:0",
+        "raw": "{}",
+        "state_digest": "00",
+    }
+    archive, head = lived([{"users": [entry], "messages": [sent(stated_uid(DAYS[0]), DAYS[0])]}], store=store)
+    (directory,) = (record.key for record in files_of(head, "users"))
+    store.locks = {key: ObjectLock(ENDS_MS, legal_hold=False) for key in head.files}
+    gone = {"kind": "user", "day": DAYS[0], "user_id": "u:ann", "sent_at": 0, "due_at": 0, "rule": "erasure", "principle": "x", "rows": 1,
+            "bytes": 1}  # fmt: skip
+    plan = plan_of(archive, head, [gone])
+    assert looked(archive, head, plan) == [Locked(1, 1, ENDS_MS, 0)] * 2
+    del store.locks[directory]
+    assert looked(archive, head, plan) == [Locked(1, 0, None, 0)] * 2
 
 
 def test_what_went_while_it_was_looked_for_is_not_locked(made: tuple[LockingStore, Archive, Head, Plan]) -> None:

@@ -348,10 +348,10 @@ class TestWhatAPlanSays:
     def test_an_edit_that_says_another_day_keeps_the_whole_message(self) -> None:
         uid = stated_uid(FIRST)
         rows = [sent(uid, FIRST), sent(uid, date(2026, 6, 1), version=2)]
-        archive, head = lived([{"messages": rows[:1]}, {"messages": rows[1:]}])
+        archive, head = lived([{"messages": rows[:1]}, {"messages": [*rows[1:], sent("m-1", date(2026, 7, 1))]}])
         plan = planned(archive, head, policy({"delete": "1y"}), AS_OF, stretch_rows=1)
         assert plan.items.num_rows == 0
-        assert [(due.month, due.items) for due in plan.header.later] == [("2027-06", 1)]
+        assert [(due.month, due.items) for due in plan.header.later] == [("2027-06", 1), ("2027-07", 1)]
         plan = planned(archive, head, policy({"delete": "1y"}), date(2027, 6, 2), stretch_rows=1)
         assert plan.items.select(["day", "rows"]).to_pylist() == [{"day": date(2026, 6, 1), "rows": 2}]
 
@@ -366,13 +366,14 @@ class TestWhatAPlanSays:
         plan = planned(archive, head, policy({"delete": "1y"}), AS_OF, stretch_rows=stretch_rows)
         assert plan.items.column("message_uid").to_pylist() == ["m-2"]
 
+    @pytest.mark.parametrize("uid", ["m-1", stated_uid(date(2026, 1, 1))])
     @pytest.mark.parametrize("stretch_rows", [1, 10**6])
     def test_what_leaves_later_knows_of_a_version_under_a_day_that_is_too_young_to_be_judged(
-        self, stretch_rows: int
+        self, stretch_rows: int, uid: str
     ) -> None:
         commits = [
-            {"messages": [sent("m-1", date(2026, 1, 1)), sent("m-2", date(2026, 1, 1))]},
-            {"messages": [sent("m-1", date(2028, 6, 1), version=2)]},
+            {"messages": [sent(uid, date(2026, 1, 1)), sent("m-2", date(2026, 1, 1))]},
+            {"messages": [sent(uid, date(2028, 6, 1), version=2)]},
         ]
         archive, head = lived(commits)
         plan = planned(archive, head, policy({"delete": "1y"}), AS_OF, stretch_rows=stretch_rows)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archiver.archive.reader import Archive, Head
+from archiver.archive.reader import Archive, Head, files_of
 from archiver.clock import DAY_MS
 from archiver.custody.verify import verify
 from archiver.errors import RefusedError
@@ -27,7 +27,7 @@ from archiver.retention.plan import Subject
 from archiver.retention.plan_document import store_plan
 from archiver.retention.policy import Policy
 from archiver.store.memory import MemoryStore
-from tests.archive.archive_steps import InlineExecutor
+from tests.archive.archive_steps import InlineExecutor, add
 from tests.faulty_store import FaultyStore, Stopped
 from tests.retention.disposing import apply, every_row, objects_of, places_of, rows_but
 from tests.retention.lived import added, at_ms, held, items_of, lived, planned, sent
@@ -86,9 +86,13 @@ class TestWhatIsAnItem:
     def test_what_could_not_be_read_and_what_names_no_message_and_nothing_else(self) -> None:
         assert keys_planned(*archived()) == {named(UNREAD), named(IN_CHAT), named(FETCHED)}
 
-    def test_messages_that_are_still_to_be_asked_for_keep_their_push(self) -> None:
+    def test_messages_that_are_still_to_be_asked_for_keep_their_push_until_they_were(self) -> None:
         wanted = pushed(7, b'{"new":["m-7"]}', outcome="wanted", error=None, wanted_uids=["m-7"])
-        assert keys_planned(*archived([wanted, UNREAD])) == {named(UNREAD)}
+        archive, head = archived([wanted, UNREAD])
+        assert keys_planned(archive, head) == {named(UNREAD)}
+        (record,) = files_of(head, "events")
+        head = add(archive, head, {}, settled=(record.key,))
+        assert keys_planned(archive, head) == {named(UNREAD), named(wanted)}
 
     def test_one_of_two_local_days_goes_when_the_later_is_due(self) -> None:
         late = at_ms(OLD, 22) + 30 * 60_000, at_ms(OLD, 23) + 30 * 60_000

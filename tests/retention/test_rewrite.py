@@ -21,7 +21,7 @@ from msgspec import structs
 
 from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import files_of
-from archiver.archive.schema import MESSAGES
+from archiver.archive.schema import MESSAGES, TABLES
 from archiver.archive.tables import ROW_GROUP_ROWS, encode, rows_to_table, split_by_day
 from archiver.clock import DAY_MS
 from archiver.errors import DamageFoundError, StoreFullError
@@ -29,6 +29,7 @@ from archiver.retention.matching import Targets, uids_carried
 from archiver.retention.rewrite import (
     Touched,
     find_events,
+    find_files,
     find_messages,
     find_users,
     read_going,
@@ -251,7 +252,78 @@ def test_an_object_in_whose_range_no_item_lies_is_never_opened() -> None:
     store = MemoryStore()
     record, _ = stored(store, many(10))
     store.delete(record.key)
-    assert find_messages(store, record, targets_of([("g:1", "m-1")])) is None
+    elsewhere = targets_of([("g:1", "m-1")])
+    assert find_messages(store, record, elsewhere) is None
+    assert find_files(store, record, elsewhere) is None
+    assert find_events(store, record, targets_of([])) is None
+
+
+def in_small_groups(store: Any, record: FileRecord, **further: Any) -> pa.Table:
+    """Write an object anew with two rows in a row group, so that a test need not have very many."""
+    rows = pq.read_table(io.BytesIO(store.read(record.key)), schema=TABLES[record.table].schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, row_group_size=2, write_page_checksum=True, **further)
+    store.replace(record.key, sink.getvalue().to_pybytes())
+    return rows
+
+
+def test_rows_are_found_and_read_through_all_row_groups() -> None:
+    store = MemoryStore()
+    record, _ = stored(store, many(7))
+    rows = in_small_groups(store, record)
+    goes = [False, True, False, False, True, True, False]
+    pairs = rows.filter(pa.array(goes)).select(["chat_id", "message_uid"]).to_pylist()
+    touched = find_messages(store, record, targets_of([(row["chat_id"], row["message_uid"]) for row in pairs]))
+    assert touched is not None
+    assert touched.goes.to_pylist() == goes
+    columns = ["text", "message_uid", "chat_id"]
+    assert pa.concat_tables(read_going(store, touched, columns)).equals(rows.select(columns).filter(touched.goes))
+    stays = pa.concat_tables(read_staying(store, record, touched, columns))
+    assert stays.equals(rows.select(columns).filter(pc.invert(touched.goes)))
+    assert pa.concat_tables(read_staying(store, record, None, columns)).equals(rows.select(columns))
+
+    committed = replace(touched, record=structs.replace(record, sha256=sha256(store.read(record.key)).hexdigest()))
+    rewrite(store, committed, NEW_KEY, storing=Storing(store, None))
+    with pq.ParquetFile(io.BytesIO(store.read(NEW_KEY))) as file:
+        assert file.read().equals(rows.filter(pc.invert(touched.goes)))
+
+
+def test_a_page_that_is_not_as_it_was_written_is_damage_and_not_another_text() -> None:
+    """Bytes that changed where they still can be decoded are other words, which only the page's own sum gives away."""
+    store = MemoryStore()
+    record, _ = stored(store, many(7))
+    in_small_groups(store, record, compression="none", use_dictionary=False)
+    content = store.read(record.key)
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        names = file.schema_arrow.names
+        targets = targets_of([("g:1", file.read(["message_uid"]).column(0)[0].as_py())])
+        group = file.metadata.row_group(1)
+        pages = {name: group.column(names.index(name)) for name in ("message_uid", "raw_digest")}
+    everything = Touched(record, pa.array([True] * 7), pa.array(range(7), pa.int64()))
+    for column, actions in (
+        ("message_uid", [lambda: find_messages(store, record, targets)]),
+        ("raw_digest", [
+            lambda: list(read_going(store, everything, ["raw_digest"])), lambda: list(read_staying(store, record, None, ["raw_digest"])),
+        ]),
+    ):  # fmt: skip
+        last = pages[column].data_page_offset + pages[column].total_compressed_size - 1
+        store.replace(record.key, content[:last] + bytes([content[last] ^ 1]) + content[last + 1 :])
+        with pq.ParquetFile(io.BytesIO(store.read(record.key))) as file:
+            assert file.read([column]).num_rows == 7  # whoever does not ask for the sum sees nothing
+        for action in actions:
+            assert damage(action).startswith(f"{record.key} in memory: cannot be read as Parquet: ")
+
+
+def test_one_row_that_lies_under_another_day_than_its_uid_says_is_still_counted() -> None:
+    store = MemoryStore()
+    row = {"chat_id": "g:1", "version": 1, "sent_at": 1_795_000_000_000}
+    uids = ["1795000000000-a", f"{1_795_000_000_000 - DAY_MS}-b"]
+    rows = [message(uid, text="hello", **row) for uid in uids]
+    record, _ = stored(store, rows_to_table(MESSAGES, rows))
+    touched = find_messages(store, record, targets_of([("g:1", uids[0])]))
+    assert touched is not None
+    anew = [rewrite(store, touched, NEW_KEY, storing=Storing(store, None)) for _ in range(2)]
+    assert [(fresh.rows, fresh.astray_rows) for fresh in anew] == [(1, 1)] * 2  # also when the first answer was lost
 
 
 def test_items_that_are_kept_after_all_leave_their_rows() -> None:
@@ -405,6 +477,21 @@ def test_events_are_found_by_their_uid_and_by_what_their_bodies_carry() -> None:
     touched = find_events(archive.store, record, targets_of([("g:1", "m-1")]))
     assert touched is not None
     assert touched.goes.to_pylist() == [True, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("known", [False, [], ["body"], ["message_uid"]], ids=str)
+def test_events_without_statistics_are_read(known: Any) -> None:
+    """Whoever wrote them; and what is passed over in between does not move what comes after it."""
+    archive = found(MemoryStore())
+    uids = ["m-7", "m-8", "m-0", "m-1", "m-8", "m-9", "m-1"]
+    events = [{**event(number), "chat_id": "g:1", "message_uid": uid} for number, uid in enumerate(uids)]
+    head = add(archive, archive.founding_head(), {"events": events})
+    [record] = files_of(head, "events")
+    for statistics in (known, True):
+        in_small_groups(archive.store, record, write_statistics=statistics)
+        touched = find_events(archive.store, record, targets_of([("g:1", "m-1")]))
+        assert touched is not None
+        assert touched.goes.to_pylist() == [uid == "m-1" for uid in uids]
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,14 @@ def test_an_error_of_storing_is_raised_and_nothing_is_under_way_after_it(failing
     assert failing <= operations <= failing + AT_ONCE
 
 
-def test_what_was_written_by_a_first_try_is_our_own_and_anything_else_is_not() -> None:
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_what_was_written_by_a_first_try_is_our_own_and_anything_else_is_not(is_beside: bool) -> None:
     store = MemoryStore()
     store.create("users/1", b"ours")
-    with Storing(store, None) as storing:
-        storing.add("users/1", b"ours", digest=digest(b"ours"))
-        with pytest.raises(KeyExistsError):
+    with ThreadPoolExecutor(1) as threads:
+        writers = threads if is_beside else None
+        with Storing(store, writers) as storing:
+            storing.add("users/1", b"ours", digest=digest(b"ours"))
+        with pytest.raises(KeyExistsError), Storing(store, writers) as storing:
             storing.add("users/1", b"theirs", digest=digest(b"theirs"))
+    assert store.read("users/1") == b"ours"
