@@ -71,6 +71,11 @@ BAD = [
         rule("delete: 5y\nmatch:\n  chanel: general"),
         "policy.yaml:7: rule 'legal': match.chanel: unknown key; did you mean channel? [unknown-key]",
     ),
+    # A name that is a key elsewhere is a name.
+    (
+        GOOD + "labels: {messages: {chat: g:1}}\n",
+        "policy.yaml:7: labels.messages.chat: unknown key; did you mean chats? [unknown-key]",
+    ),
     (rule("delete: 5y\ncolour: red"), "policy.yaml:6: rule 'legal': colour: unknown key [unknown-key]"),
     (GOOD + "limitz: {}\n", "policy.yaml:7: limitz: unknown key; did you mean limits? [unknown-key]"),
     (

@@ -228,6 +228,32 @@ def test_a_file_goes_the_way_of_its_message_unless_something_else_is_expected(tm
     )
 
 
+def test_each_case_has_the_line_of_its_item(tmp_path: Path) -> None:
+    judged = run(tmp_path, [{"delete": "7y"}], {"files": [{}]}, {})
+    lines = (tmp_path / "tests.yaml").read_text().splitlines()
+    first, second = (place for place, line in enumerate(lines, 1) if line.startswith("- "))
+    assert [(case.name, case.line) for case in cases(judged)] == [
+        ("case 1", first),
+        ("case 1: file 1", first),
+        ("case 2", second),
+    ]
+
+
+def test_rules_and_holds_that_search_for_files_are_asked_of_the_files_that_are_told(tmp_path: Path) -> None:
+    """Where an archive's files were not brought, a hold on them would cover every message."""
+    rules = [{"match": {"search": "mime:image/*"}, "delete": "1y"}, {"delete": "7y"}]
+    told_of = [{"mime": "image/png"}, {"mime": "text/plain"}]
+    judged = run(
+        tmp_path,
+        rules,
+        {"files": told_of, "sent": "2010-01-01", "expect": {"verdict": "kept", "held": "smith", "rule": "rule 1"}},
+        {"files": told_of[1:], "sent": "2010-01-01", "expect": {"verdict": "deleted", "held": [], "rule": "rule 2"}},
+        {"sent": "2010-01-01", "expect": {"verdict": "deleted", "held": [], "rule": "rule 2"}},
+        holds={"smith": {"search": "mime:image/*"}},
+    )
+    assert (failures(judged), judged.unreached) == ([], ())
+
+
 def test_dates_are_days_in_the_zone_of_the_policy(tmp_path: Path) -> None:
     """Half past nine in the evening in New York is the next day in Berlin; 29 February and a year is 28 February."""
     items = [
@@ -350,6 +376,11 @@ def told(folder: Path) -> tuple[str, str]:
         (
             {"holds": {"x": {"custodian": "u:a"}}},
             "4: holds.x.custodian: unknown key; did you mean custodians? [unknown-key]",
+        ),
+        # A name that is a key elsewhere is a name.
+        (
+            {"holds": {"search": {"custodian": "u:a"}}},
+            "4: holds.search.custodian: unknown key; did you mean custodians? [unknown-key]",
         ),
         (with_item(departed=None), f"4: items.1 (case).departed: {NO_VALUE_THERE} [wrong-value]"),
     ],

@@ -72,6 +72,10 @@ BESIDE = "an item can match 'b' too, which says something else; "
             ["6: rule 'idle': it can never decide: 'go' and 'keep' match whatever it matches, and win [never-wins]"],
         ),
         (
+            ("name: go, delete: 7y", "name: keep, retain: 7y", "name: idle, match: {sender: u:a}, delete: 1y"),
+            ["6: rule 'idle': it can never decide: 'go' and 'keep' match whatever it matches, and win [never-wins]"],
+        ),
+        (
             (f"{SCOPED[0]}, retain: 1y, delete: 5y", f"{SCOPED[1]}, retain: 2y, delete: 3y, from: last_activity"),
             [
                 f"4: rule 'a': {BESIDE}the longer retention wins (a: 1y, b: 2y from last_activity) and "
@@ -366,6 +370,17 @@ class TestFilesThatStay:
         assert "files-stay" not in str(
             warned(tmp_path, f"  - {rule}\n{self.ASKING.replace('sender: u:a', 'channel: x')}")
         )
+
+    def test_a_period_that_begins_with_a_departure_asks_the_message_who_sent_it(self, tmp_path: Path) -> None:
+        asking = "  - {name: asking, on: files, from: departure, retain: 9y}\n"
+        assert "4 x files-stay" in warned(tmp_path, f"  - {{name: x, on: messages, delete: 1y}}\n{asking}")
+        asking = asking.replace("departure", "last_activity")
+        assert "files-stay" not in str(warned(tmp_path, f"  - {{name: x, on: messages, delete: 1y}}\n{asking}"))
+
+    def test_where_no_message_goes_none_leaves_its_files(self, tmp_path: Path) -> None:
+        rules = "  - {name: x, on: files, match: {mime: image/*}, retain: 20y}\n  - {name: y, on: files, match: {sender: u:a}, delete: 9y}\n"
+        assert "files-stay" not in str(warned(tmp_path, rules))
+        assert "4 x files-stay" in warned(tmp_path, f"{rules}  - {{name: z, on: messages, delete: 30y}}\n")
 
     def test_what_goes_together_leaves_nothing_behind(self, tmp_path: Path) -> None:
         rules = "  - {name: x, delete: 1y}\n  - {name: y, on: files, match: {mime: image/*}, delete: 30d}\n"
