@@ -192,6 +192,46 @@ def test_an_item_whose_verdict_nobody_expects_fails(tmp_path: Path, expect: Any)
     ]
 
 
+def test_whatever_else_than_is_expected_is_said_key_by_key(tmp_path: Path) -> None:
+    """Holds are compared whatever their order; what is not expected is not compared."""
+    holds = {name: {"custodians": "ann@acme.example"} for name in ("smith", "jones")}
+    item = {"sent": "2020-03-15"}
+    judged = run(
+        tmp_path,
+        [{"delete": "1y"}],
+        {**item, "expect": {"verdict": "deleted", "held": []}},
+        {**item, "expect": {"verdict": "kept", "held": ["smith", "jones"]}},
+        {
+            **item,
+            "expect": {
+                "deleted_after": "2021-03-15",
+                "retained_until": "2021-03-15",
+                "rule": "rule 2",
+                "principle": "only-deletion",
+                "held": "smith",
+            },
+        },
+        {**item, "sender": "u:bob", "expect": {"verdict": "kept", "held": ["smith"]}},
+        holds=holds,
+    )
+    assert [case.failures for case in cases(judged)] == [
+        ("verdict is kept, not deleted", "held is jones, smith, not nothing"),
+        (),
+        (
+            "deleted_after is never, not 2021-03-15",
+            "retained_until is none, not 2021-03-15",
+            "rule is rule 1, not rule 2",
+            "principle is held, not only-deletion",
+            "held is jones, smith, not smith",
+        ),
+        ("verdict is deleted, not kept", "held is nothing, not smith"),
+    ]
+    assert [case.said.sentence for case in cases(judged)[2:]] == [
+        "a hold covers it, and a hold wins over everything until it is released",
+        PRINCIPLES["only-deletion"],
+    ]
+
+
 def test_a_rule_that_no_item_reaches_fails(tmp_path: Path) -> None:
     rules = [
         {"delete": "7y"},
@@ -467,7 +507,11 @@ def test_the_policy_is_named_from_the_file_of_tests_and_without_detours(tmp_path
     text = (tmp_path / "tests.yaml").read_text().replace("policy.yaml", "../policy.yaml")
     (tmp_path / "inner" / "tests.yaml").write_text(text)
     (file,) = run_tests([tmp_path / "inner" / "tests.yaml"]).files
-    assert (file.policy_path, file.policy) == (str(tmp_path / "policy.yaml"), "test")
+    assert (file.path, file.policy_path, file.policy) == (
+        str(tmp_path / "inner" / "tests.yaml"),
+        str(tmp_path / "policy.yaml"),
+        "test",
+    )
 
 
 def test_a_policy_that_is_not_there_or_wrong_is_an_error_and_no_failure(tmp_path: Path) -> None:

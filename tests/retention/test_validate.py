@@ -173,9 +173,36 @@ class TestNeverWins:
         rules = "  - {name: b, retain: 1y}\n  - {name: a, retain: 12m}\n"
         assert warned(tmp_path, rules) == ["4 b never-wins"]
 
-    def test_in_mode_specific_defaults_compete_with_defaults(self, tmp_path: Path) -> None:
-        rules = "  - {name: idle, delete: 1y}\n  - {name: all, delete: 7y}\n  - {name: c, match: {sender: u:a}, delete: 1y}\n"
-        assert warned(tmp_path, rules, head="mode: specific\n") == ["4 idle never-wins"]
+    @pytest.mark.parametrize(
+        ("rules", "idle"),
+        [
+            (("name: idle, delete: 1y", "name: all, delete: 7y", "name: c, match: {sender: u:a}, delete: 1y"), True),
+            (("name: idle, retain: 1y", "name: all, retain: 7y"), True),
+            (("name: idle, retain: 1y", "name: all, retain: 1y, delete: 2y"), True),
+            (("name: idle, retain: 1y, delete: 2y", "name: all, retain: 1y, delete: 3y"), True),
+            # What it deletes nobody else would, what it retains nobody else would, or a more explicit rule replaces neither.
+            (("name: a, delete: 1y", "name: all, retain: 7y"), False),
+            (("name: a, retain: 7y", "name: all, retain: 1y, delete: 9y"), False),
+            (("name: a, delete: 7y", "name: all, delete: 1y"), False),
+            (("name: a, match: {sender: u:a}, delete: 1y", "name: all, delete: 7y"), False),
+        ],
+    )  # fmt: skip
+    def test_in_mode_specific_rules_of_one_kind_compete_by_their_latest_end(
+        self, tmp_path: Path, rules: tuple[str, ...], idle: bool
+    ) -> None:
+        found = told(tmp_path, *rules, head="mode: specific\n")
+        said = ["4: rule 'idle': it can never decide: 'all' matches whatever it matches, and wins [never-wins]"]
+        assert [line for line in found if "rule 'all'" not in line] == (said if idle else [])
+
+    def test_a_rule_that_does_something_else_hides_no_other(self, tmp_path: Path) -> None:
+        rules = (
+            "name: moves, retain: 1y, tier: {after: 1y, to: GLACIER}",
+            "name: idle, retain: 3y",
+            "name: all, retain: 7y",
+        )
+        assert told(tmp_path, *rules) == [
+            "5: rule 'idle': it can never decide: 'all' matches whatever it matches, and wins [never-wins]"
+        ]
 
     @settings(max_examples=40)
     @given(policies, archives)
