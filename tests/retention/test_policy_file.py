@@ -330,13 +330,64 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
-    text = rule("retian: 3y\ndelete: 0d\nmatch: {label: nowhere, sent: {after: 2021-01-01, before: 2020-01-01}}")
-    assert [line.rpartition("[")[2] for line in mistakes(tmp_path, text)] == [
-        "unknown-key]",
-        "impossible-period]",
-        "contradictory]",
-        "unknown-label]",
+    """A rule without a name is told by its number; what stands in a single text's place is told without a place in a list."""
+    text = """\
+labels: {a: {chats: g:1}}
+rules:
+  - delete: soon
+  - {name: 7, delete: 1y, match: {label: [b, 3]}}
+  - just text
+  - name: ok
+    delete: 1y
+    not: {label: aa}
+  - {name: OK, delete: 1y, match: }
+  -
+  - {name: good, delete: 1y, match: {label: a}}
+"""
+    period = "must be a period such as 7y, 6m, 2w, 90d or 1y6m"
+    nothing = "has no value; write one, or leave the key out"
+    assert mistakes(tmp_path, HEAD + text) == [
+        f"policy.yaml:5: rule 'number 1': delete: {period}, not 'soon' [impossible-period]",
+        "policy.yaml:5: rule 'number 1': name: is missing [missing-key]",
+        "policy.yaml:6: rule 'number 2': match.label: labels has no 'b' [unknown-label]",
+        "policy.yaml:6: rule 'number 2': match.label.1: must be text; put it in quotes, not 3 [wrong-value]",
+        "policy.yaml:6: rule 'number 2': name: must be text; put it in quotes, not 7 [wrong-value]",
+        "policy.yaml:7: rule 'number 3': must be a group of keys, not 'just text' [wrong-value]",
+        "policy.yaml:10: rule 'ok': not.label: labels has no 'aa'; did you mean a? [unknown-label]",
+        "policy.yaml:11: rule 'OK': another rule has this name, in line 8; case and kind of letter do not tell names apart [duplicate-rule]",
+        f"policy.yaml:11: rule 'OK': match: {nothing} [wrong-value]",
+        "policy.yaml:12: rule 'number 6': is empty [wrong-value]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("7", "labels: must be a group of keys"),
+        ("yes", "labels: must be a group of keys"),
+        ("text", "labels: must be a group of keys"),
+        ("[deal]", "labels: must be a group of keys"),
+        ("", "labels: has no value; write one, or leave the key out"),
+        ("{deal: 7}", "labels.deal: must be a group of keys, not 7"),
+    ],
+)
+def test_labels_that_are_no_group_are_one_mistake_whatever_rules_speak_of(
+    tmp_path: Path, labels: str, said: str
+) -> None:
+    text = f"{HEAD}rules:\n  - {{name: a, delete: 1y, match: {{label: deal}}}}\nlabels: {labels}\n"
+    assert mistakes(tmp_path, text) == [f"policy.yaml:5: {said} [wrong-value]"]
+
+
+@pytest.mark.parametrize("rules", ["text", "7", "{a: 1}"])
+def test_rules_that_are_no_list_are_one_mistake(tmp_path: Path, rules: str) -> None:
+    (said,) = mistakes(tmp_path, f"{HEAD}rules: {rules}\n")
+    assert said.startswith("policy.yaml:3: rules: must be a list")
+
+
+def test_a_value_is_shown_up_to_sixty_characters(tmp_path: Path) -> None:
+    for count, shown in ((58, f"'{'x' * 58}'"), (59, f"'{'x' * 59}…")):
+        (said,) = mistakes(tmp_path, rule(f"delete: {'x' * count}"))
+        assert said.partition(", not ")[2] == f"{shown} [impossible-period]"
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_said(tmp_path: Path) -> None:
