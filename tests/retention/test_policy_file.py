@@ -237,6 +237,14 @@ BAD = [
         "policy.yaml:7: rule 'all': another rule has this name, in line 4; case and kind of letter do not tell names apart [duplicate-rule]",
     ),
     (
+        GOOD + "  - delete: 1y\n    name: all\n",
+        "policy.yaml:8: rule 'all': another rule has this name, in line 4; case and kind of letter do not tell names apart [duplicate-rule]",
+    ),
+    (
+        rule("delete: 5y\nnot:\n  kind: channel\n  label: deal"),
+        "policy.yaml:8: rule 'legal': not.label: labels has no 'deal' [unknown-label]",
+    ),
+    (
         GOOD + "  - name: \uff21LL\n    delete: 1y\n",
         "policy.yaml:7: rule '\uff21LL': another rule has this name, in line 4",
     ),

@@ -394,9 +394,9 @@ class TestFilesThatStay:
     )
     def test_a_message_that_can_go_before_its_files(self, tmp_path: Path, rule: str) -> None:
         assert "4 x files-stay" in warned(tmp_path, f"  - {rule}\n{self.ASKING}")
-        assert "files-stay" not in str(
-            warned(tmp_path, f"  - {rule}\n{self.ASKING.replace('sender: u:a', 'channel: x')}")
-        )
+        for not_asking in (("sender: u:a", "channel: x"), ("match:", "on: messages, match:")):
+            rules = f"  - {rule}\n{self.ASKING.replace(*not_asking)}"
+            assert "files-stay" not in str(warned(tmp_path, rules))
 
     def test_a_period_that_begins_with_a_departure_asks_the_message_who_sent_it(self, tmp_path: Path) -> None:
         asking = "  - {name: asking, on: files, from: departure, retain: 9y}\n"
@@ -484,6 +484,25 @@ class TestArchive:
         assert {one.message for one in found} == {
             f"no message and no file of the archive is matched, as of commit {head.sequence}"
         }
+
+    def test_it_is_read_from_the_newest_day_on_until_every_rule_has_matched(self, tmp_path: Path) -> None:
+        class Watched(MemoryStore):
+            opened: set[str]
+
+            def open(self, key: str) -> Any:
+                self.opened.add(key.split("/")[1])
+                return super().open(key)
+
+        store = Watched()
+        store.opened = set()
+        archive, head = build(store, tmp_path)
+        path = tmp_path / "policy.yaml"
+        for rule, days in (("{name: all, delete: 1y}", {22}), ("{name: files, on: files, delete: 1y}", {22, 21})):
+            path.write_text(f"name: ours\nzone: UTC\nrules: [{rule}]\n")
+            written = read_written(path)
+            store.opened.clear()
+            assert archive_warnings(written, Evaluator(written.policy, Context()), archive.store, head) == []
+            assert store.opened == {f"dt=2026-11-{day}" for day in days}
 
     def test_the_context_knows_names_addresses_activity_and_departures(self, tmp_path: Path) -> None:
         archive, head = build(MemoryStore(), tmp_path)
