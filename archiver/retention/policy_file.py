@@ -168,7 +168,7 @@ def _finding(detail: ErrorDetails, written: Document) -> Finding:
 
 def _shown(detail: ErrorDetails) -> str:
     value = detail.get("input")
-    if detail["type"] == "missing" or not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float)):
         return ""
     text = repr(value)
     return f", not {text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + '…'}"

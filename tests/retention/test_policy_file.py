@@ -254,6 +254,10 @@ BAD = [
         "policy.yaml:1: YAML aliases (*a) are not read here; write the value out [alias]",
     ),
     ("name: 'a\n", "policy.yaml:2: this is not YAML: found unexpected end of stream [not-yaml]"),
+    (
+        "name: a\x00\n",
+        "policy.yaml:1: this is not YAML: unacceptable character #x0000: special characters are not allowed [not-yaml]",
+    ),
     ("name: !!python/name:os.system\n", "policy.yaml:1: YAML tags (!!python/name:os.system) are not read here"),
     ("name: a\n---\nname: b\n", "policy.yaml:2: this is not YAML: but found another document [not-yaml]"),
     ("a: " + "[" * 5_000, "policy.yaml:1: nested deeper than 16 levels [too-deep]"),

@@ -287,6 +287,9 @@ class TestOverlap:
         assert warned(tmp_path, rules)[:1] in (["4 a overlap"], ["4 a files-stay"])
         assert "4 a overlap" in warned(tmp_path, rules)
 
+    def test_a_rule_that_only_moves_data_says_nothing_else(self, tmp_path: Path) -> None:
+        assert told(tmp_path, f"{SCOPED[0]}, retain: 1y", f"{SCOPED[1]}, tier: {{after: 1y, to: GLACIER}}") == []
+
     def test_equal_outcomes_do_not_matter(self, tmp_path: Path) -> None:
         assert not warned(
             tmp_path,
@@ -437,6 +440,14 @@ class TestLocked:
             one for one in warnings_of(read_written(path), earlier=self.EARLIER) if one.code == "shortens-locked"
         ]
         assert found.line == 6
+
+    def test_what_an_earlier_policy_locked_is_said_beside_all_else(self, tmp_path: Path) -> None:
+        rules = ("name: a, retain: 6y, locked: yes", "name: b, retain: 3y")
+        codes = [
+            line.rpartition("[")[2]
+            for line in told(tmp_path, *rules, head="labels: {x: {chats: g:1}}\n", earlier=self.EARLIER)
+        ]
+        assert codes == ["never-wins]", "shortens-locked]", "unused-label]"]
 
     def test_what_is_longer_shortens_nothing(self, tmp_path: Path) -> None:
         rules = "  - {name: a, retain: 7y, locked: yes}\n  - {name: b, retain: 3y, locked: yes}\n"
