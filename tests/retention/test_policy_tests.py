@@ -253,6 +253,15 @@ def test_several_files_may_reach_the_rules_of_one_policy(tmp_path: Path) -> None
     assert run_tests([tmp_path / "tests.yaml", tmp_path / "other.yaml"]).failed == 0
 
 
+def test_each_file_is_judged_by_its_own_policy(tmp_path: Path) -> None:
+    paths = []
+    for name, period, verdict in (("one", "1y", "deleted"), ("two", "9y", "kept")):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, [{"delete": period}], {"expect": verdict})
+        paths.append(tmp_path / name / "tests.yaml")
+    assert run_tests(paths).failed == 0
+
+
 def test_a_file_goes_the_way_of_its_message_unless_something_else_is_expected(tmp_path: Path) -> None:
     rules = [{"delete": "7y"}, {"on": "files", "match": {"mime": "video/*", "size": {"min": "10MB"}}, "delete": "1y"}]
     video = {"name": "v.mp4", "mime": "video/mp4", "size": "20MB"}
