@@ -28,6 +28,8 @@ from archiver.scope.days import days_in_zone
 from archiver.scope.membership import Membership, folded
 
 _NOON: Final = time(12)
+# The uid of an item that has none: each is judged by itself.
+_UNNAMED: Final = "item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,14 @@ class Description:
         """Return what the holds of the tests cover; raises `UsageError` for one that is none."""
         return Coverage({name: self._hold(name) for name in self._tests.holds}, self._membership())
 
-    def described(self, item: Item, number: int) -> Described:
+    def described(self, item: Item) -> Described:
         """Return one item as an archive would hold it."""
         chat_id = self._chat(item)
         sender = self._user(item.sender)
-        uid = item.uid or f"item-{number}"
         texts = (*item.earlier, item.text)
         shared = {
             "chat_id": chat_id,
-            "message_uid": uid,
+            "message_uid": item.uid or _UNNAMED,
             "sent_at": self._ms(item.sent),
             "observed_at": self._ms(item.sent),
         }

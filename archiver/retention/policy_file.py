@@ -95,7 +95,7 @@ def _about_names(written: Document) -> Iterator[Finding]:
     rules = written.values.get("rules")
     if not isinstance(rules, list):
         return
-    labels = written.values.get("labels") or {}
+    labels = written.values.get("labels", {})
     first: dict[str, int] = {}
     for position, rule in enumerate(rules):
         if not isinstance(rule, dict):
@@ -110,7 +110,8 @@ def _about_names(written: Document) -> Iterator[Finding]:
             first.setdefault(folded, line)
         for part in ("match", "not"):
             for label in _labels(rule.get(part)):
-                if label not in labels:
+                # Of labels that are no group of keys so much is said by themselves.
+                if isinstance(labels, dict) and label not in labels:
                     reason = document.unknown_key(label, labels).removeprefix("unknown key")
                     message = f"{part}.label: labels has no {label!r}{reason}"
                     line = written.line((*place, part, "label"))
@@ -167,7 +168,7 @@ def _finding(detail: ErrorDetails, written: Document) -> Finding:
 
 def _shown(detail: ErrorDetails) -> str:
     value = detail.get("input")
-    if detail["type"] == "missing" or not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float)):
         return ""
     text = repr(value)
     return f", not {text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + '…'}"

@@ -148,7 +148,7 @@ def _judged(written: WrittenTests, policy: Policy) -> JudgedFile:
     reached: set[str] = set()
     for place, item in enumerate(written.tests.items):
         judge = _Judge(policy, coverage, as_of=item.as_of or written.tests.as_of)
-        described = description.described(item, place + 1)
+        described = description.described(item)
         for name, expected, explanation, held in _asked(item, described, judge):
             reached.update(rule.rule for rule in explanation.rules if rule.is_matching)
             said = judge.said(explanation, held)

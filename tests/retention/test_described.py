@@ -33,7 +33,7 @@ def describing(*items: dict[str, Any], **further: Any) -> Description:
 
 def described(item: dict[str, Any], **further: Any) -> Described:
     tests = written(item, **further)
-    return Description(tests, "Europe/Berlin").described(tests.items[0], 1)
+    return Description(tests, "Europe/Berlin").described(tests.items[0])
 
 
 def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def test_what_is_not_told_is_what_most_messages_are() -> None:
     assert {key: row[key] for key in ("chat_id", "chat_kind", "message_uid", "source", "text", "version")} == {
         "chat_id": "u:ann,u:bob",
         "chat_kind": "direct",
-        "message_uid": "item-1",
+        "message_uid": "item",
         "source": "webhook",
         "text": "",
         "version": 1,
@@ -118,7 +118,7 @@ def test_an_item_is_judged_by_itself() -> None:
     """Its conversation's newest message and its sender's departure are those that it tells, whatever other items do."""
     tests = written({"last_activity": "2024-01-01", "departed": "2023-01-01"}, {})
     description = Description(tests, "UTC")
-    told_of, plain = (description.described(item, place).context for place, item in enumerate(tests.items, 1))
+    told_of, plain = (description.described(item).context for item in tests.items)
     assert told_of.last_activity_ms == {"g:1": from_text("2024-01-01T12:00:00.000Z")}
     assert told_of.left_at_ms == {"u:ann": from_text("2023-01-01T12:00:00.000Z")}
     assert plain.last_activity_ms == {"g:1": from_text("2020-03-15T12:00:00.000Z")}
@@ -136,7 +136,7 @@ class TestTheDirectory:
         )
         tests = written(*items, **FACTS, pushes=[{"name": "p", "received": "2020-03-15", "channel": "pushed"}])
         description = Description(tests, "UTC")
-        first, second, third, fourth = (description.described(item, 1) for item in tests.items)
+        first, second, third, fourth = (description.described(item) for item in tests.items)
         assert [
             (row["chat_id"], row["sender_id"])
             for found in (first, second, third, fourth)
@@ -189,7 +189,7 @@ class TestTheDirectory:
         )
         description = Description(tests, "UTC")
         coverage = description.coverage()
-        items = {item.name: description.described(item, 1) for item in tests.items}
+        items = {item.name: description.described(item) for item in tests.items}
         masks = {name: coverage.of_messages(item.messages, item.files)["hold"] for name, item in items.items()}
         masks["push"] = coverage.of_pushes(description.pushed(tests.pushes[0]).rows)["hold"]
         assert [name for name, mask in masks.items() if mask.to_pylist() == [True]] == covered

@@ -71,6 +71,11 @@ BAD = [
         rule("delete: 5y\nmatch:\n  chanel: general"),
         "policy.yaml:7: rule 'legal': match.chanel: unknown key; did you mean channel? [unknown-key]",
     ),
+    # A name that is a key elsewhere is a name.
+    (
+        GOOD + "labels: {messages: {chat: g:1}}\n",
+        "policy.yaml:7: labels.messages.chat: unknown key; did you mean chats? [unknown-key]",
+    ),
     (rule("delete: 5y\ncolour: red"), "policy.yaml:6: rule 'legal': colour: unknown key [unknown-key]"),
     (GOOD + "limitz: {}\n", "policy.yaml:7: limitz: unknown key; did you mean limits? [unknown-key]"),
     (
@@ -232,6 +237,14 @@ BAD = [
         "policy.yaml:7: rule 'all': another rule has this name, in line 4; case and kind of letter do not tell names apart [duplicate-rule]",
     ),
     (
+        GOOD + "  - delete: 1y\n    name: all\n",
+        "policy.yaml:8: rule 'all': another rule has this name, in line 4; case and kind of letter do not tell names apart [duplicate-rule]",
+    ),
+    (
+        rule("delete: 5y\nnot:\n  kind: channel\n  label: deal"),
+        "policy.yaml:8: rule 'legal': not.label: labels has no 'deal' [unknown-label]",
+    ),
+    (
         GOOD + "  - name: \uff21LL\n    delete: 1y\n",
         "policy.yaml:7: rule '\uff21LL': another rule has this name, in line 4",
     ),
@@ -241,6 +254,10 @@ BAD = [
         "policy.yaml:1: YAML aliases (*a) are not read here; write the value out [alias]",
     ),
     ("name: 'a\n", "policy.yaml:2: this is not YAML: found unexpected end of stream [not-yaml]"),
+    (
+        "name: a\x00\n",
+        "policy.yaml:1: this is not YAML: unacceptable character #x0000: special characters are not allowed [not-yaml]",
+    ),
     ("name: !!python/name:os.system\n", "policy.yaml:1: YAML tags (!!python/name:os.system) are not read here"),
     ("name: a\n---\nname: b\n", "policy.yaml:2: this is not YAML: but found another document [not-yaml]"),
     ("a: " + "[" * 5_000, "policy.yaml:1: nested deeper than 16 levels [too-deep]"),
@@ -325,13 +342,64 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
-    text = rule("retian: 3y\ndelete: 0d\nmatch: {label: nowhere, sent: {after: 2021-01-01, before: 2020-01-01}}")
-    assert [line.rpartition("[")[2] for line in mistakes(tmp_path, text)] == [
-        "unknown-key]",
-        "impossible-period]",
-        "contradictory]",
-        "unknown-label]",
+    """A rule without a name is told by its number; what stands in a single text's place is told without a place in a list."""
+    text = """\
+labels: {a: {chats: g:1}}
+rules:
+  - delete: soon
+  - {name: 7, delete: 1y, match: {label: [b, 3]}}
+  - just text
+  - name: ok
+    delete: 1y
+    not: {label: aa}
+  - {name: OK, delete: 1y, match: }
+  -
+  - {name: good, delete: 1y, match: {label: a}}
+"""
+    period = "must be a period such as 7y, 6m, 2w, 90d or 1y6m"
+    nothing = "has no value; write one, or leave the key out"
+    assert mistakes(tmp_path, HEAD + text) == [
+        f"policy.yaml:5: rule 'number 1': delete: {period}, not 'soon' [impossible-period]",
+        "policy.yaml:5: rule 'number 1': name: is missing [missing-key]",
+        "policy.yaml:6: rule 'number 2': match.label: labels has no 'b' [unknown-label]",
+        "policy.yaml:6: rule 'number 2': match.label.1: must be text; put it in quotes, not 3 [wrong-value]",
+        "policy.yaml:6: rule 'number 2': name: must be text; put it in quotes, not 7 [wrong-value]",
+        "policy.yaml:7: rule 'number 3': must be a group of keys, not 'just text' [wrong-value]",
+        "policy.yaml:10: rule 'ok': not.label: labels has no 'aa'; did you mean a? [unknown-label]",
+        "policy.yaml:11: rule 'OK': another rule has this name, in line 8; case and kind of letter do not tell names apart [duplicate-rule]",
+        f"policy.yaml:11: rule 'OK': match: {nothing} [wrong-value]",
+        "policy.yaml:12: rule 'number 6': is empty [wrong-value]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("7", "labels: must be a group of keys"),
+        ("yes", "labels: must be a group of keys"),
+        ("text", "labels: must be a group of keys"),
+        ("[deal]", "labels: must be a group of keys"),
+        ("", "labels: has no value; write one, or leave the key out"),
+        ("{deal: 7}", "labels.deal: must be a group of keys, not 7"),
+    ],
+)
+def test_labels_that_are_no_group_are_one_mistake_whatever_rules_speak_of(
+    tmp_path: Path, labels: str, said: str
+) -> None:
+    text = f"{HEAD}rules:\n  - {{name: a, delete: 1y, match: {{label: deal}}}}\nlabels: {labels}\n"
+    assert mistakes(tmp_path, text) == [f"policy.yaml:5: {said} [wrong-value]"]
+
+
+@pytest.mark.parametrize("rules", ["text", "7", "{a: 1}"])
+def test_rules_that_are_no_list_are_one_mistake(tmp_path: Path, rules: str) -> None:
+    (said,) = mistakes(tmp_path, f"{HEAD}rules: {rules}\n")
+    assert said.startswith("policy.yaml:3: rules: must be a list")
+
+
+def test_a_value_is_shown_up_to_sixty_characters(tmp_path: Path) -> None:
+    for count, shown in ((58, f"'{'x' * 58}'"), (59, f"'{'x' * 59}…")):
+        (said,) = mistakes(tmp_path, rule(f"delete: {'x' * count}"))
+        assert said.partition(", not ")[2] == f"{shown} [impossible-period]"
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_said(tmp_path: Path) -> None:

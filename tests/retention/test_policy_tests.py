@@ -192,6 +192,46 @@ def test_an_item_whose_verdict_nobody_expects_fails(tmp_path: Path, expect: Any)
     ]
 
 
+def test_whatever_else_than_is_expected_is_said_key_by_key(tmp_path: Path) -> None:
+    """Holds are compared whatever their order; what is not expected is not compared."""
+    holds = {name: {"custodians": "ann@acme.example"} for name in ("smith", "jones")}
+    item = {"sent": "2020-03-15"}
+    judged = run(
+        tmp_path,
+        [{"delete": "1y"}],
+        {**item, "expect": {"verdict": "deleted", "held": []}},
+        {**item, "expect": {"verdict": "kept", "held": ["smith", "jones"]}},
+        {
+            **item,
+            "expect": {
+                "deleted_after": "2021-03-15",
+                "retained_until": "2021-03-15",
+                "rule": "rule 2",
+                "principle": "only-deletion",
+                "held": "smith",
+            },
+        },
+        {**item, "sender": "u:bob", "expect": {"verdict": "kept", "held": ["smith"]}},
+        holds=holds,
+    )
+    assert [case.failures for case in cases(judged)] == [
+        ("verdict is kept, not deleted", "held is jones, smith, not nothing"),
+        (),
+        (
+            "deleted_after is never, not 2021-03-15",
+            "retained_until is none, not 2021-03-15",
+            "rule is rule 1, not rule 2",
+            "principle is held, not only-deletion",
+            "held is jones, smith, not smith",
+        ),
+        ("verdict is deleted, not kept", "held is nothing, not smith"),
+    ]
+    assert [case.said.sentence for case in cases(judged)[2:]] == [
+        "a hold covers it, and a hold wins over everything until it is released",
+        PRINCIPLES["only-deletion"],
+    ]
+
+
 def test_a_rule_that_no_item_reaches_fails(tmp_path: Path) -> None:
     rules = [
         {"delete": "7y"},
@@ -213,6 +253,15 @@ def test_several_files_may_reach_the_rules_of_one_policy(tmp_path: Path) -> None
     assert run_tests([tmp_path / "tests.yaml", tmp_path / "other.yaml"]).failed == 0
 
 
+def test_each_file_is_judged_by_its_own_policy(tmp_path: Path) -> None:
+    paths = []
+    for name, period, verdict in (("one", "1y", "deleted"), ("two", "9y", "kept")):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, [{"delete": period}], {"expect": verdict})
+        paths.append(tmp_path / name / "tests.yaml")
+    assert run_tests(paths).failed == 0
+
+
 def test_a_file_goes_the_way_of_its_message_unless_something_else_is_expected(tmp_path: Path) -> None:
     rules = [{"delete": "7y"}, {"on": "files", "match": {"mime": "video/*", "size": {"min": "10MB"}}, "delete": "1y"}]
     video = {"name": "v.mp4", "mime": "video/mp4", "size": "20MB"}
@@ -226,6 +275,32 @@ def test_a_file_goes_the_way_of_its_message_unless_something_else_is_expected(tm
         run(tmp_path, rules, {"files": [{**video, "expect": {"deleted_after": "2021-03-15", "rule": "rule 2"}}]}).failed
         == 0
     )
+
+
+def test_each_case_has_the_line_of_its_item(tmp_path: Path) -> None:
+    judged = run(tmp_path, [{"delete": "7y"}], {"files": [{}]}, {})
+    lines = (tmp_path / "tests.yaml").read_text().splitlines()
+    first, second = (place for place, line in enumerate(lines, 1) if line.startswith("- "))
+    assert [(case.name, case.line) for case in cases(judged)] == [
+        ("case 1", first),
+        ("case 1: file 1", first),
+        ("case 2", second),
+    ]
+
+
+def test_rules_and_holds_that_search_for_files_are_asked_of_the_files_that_are_told(tmp_path: Path) -> None:
+    """Where an archive's files were not brought, a hold on them would cover every message."""
+    rules = [{"match": {"search": "mime:image/*"}, "delete": "1y"}, {"delete": "7y"}]
+    told_of = [{"mime": "image/png"}, {"mime": "text/plain"}]
+    judged = run(
+        tmp_path,
+        rules,
+        {"files": told_of, "sent": "2010-01-01", "expect": {"verdict": "kept", "held": "smith", "rule": "rule 1"}},
+        {"files": told_of[1:], "sent": "2010-01-01", "expect": {"verdict": "deleted", "held": [], "rule": "rule 2"}},
+        {"sent": "2010-01-01", "expect": {"verdict": "deleted", "held": [], "rule": "rule 2"}},
+        holds={"smith": {"search": "mime:image/*"}},
+    )
+    assert (failures(judged), judged.unreached) == ([], ())
 
 
 def test_dates_are_days_in_the_zone_of_the_policy(tmp_path: Path) -> None:
@@ -351,6 +426,11 @@ def told(folder: Path) -> tuple[str, str]:
             {"holds": {"x": {"custodian": "u:a"}}},
             "4: holds.x.custodian: unknown key; did you mean custodians? [unknown-key]",
         ),
+        # A name that is a key elsewhere is a name.
+        (
+            {"holds": {"search": {"custodian": "u:a"}}},
+            "4: holds.search.custodian: unknown key; did you mean custodians? [unknown-key]",
+        ),
         (with_item(departed=None), f"4: items.1 (case).departed: {NO_VALUE_THERE} [wrong-value]"),
     ],
 )
@@ -436,7 +516,11 @@ def test_the_policy_is_named_from_the_file_of_tests_and_without_detours(tmp_path
     text = (tmp_path / "tests.yaml").read_text().replace("policy.yaml", "../policy.yaml")
     (tmp_path / "inner" / "tests.yaml").write_text(text)
     (file,) = run_tests([tmp_path / "inner" / "tests.yaml"]).files
-    assert (file.policy_path, file.policy) == (str(tmp_path / "policy.yaml"), "test")
+    assert (file.path, file.policy_path, file.policy) == (
+        str(tmp_path / "inner" / "tests.yaml"),
+        str(tmp_path / "policy.yaml"),
+        "test",
+    )
 
 
 def test_a_policy_that_is_not_there_or_wrong_is_an_error_and_no_failure(tmp_path: Path) -> None:

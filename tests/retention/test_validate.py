@@ -72,6 +72,10 @@ BESIDE = "an item can match 'b' too, which says something else; "
             ["6: rule 'idle': it can never decide: 'go' and 'keep' match whatever it matches, and win [never-wins]"],
         ),
         (
+            ("name: go, delete: 7y", "name: keep, retain: 7y", "name: idle, match: {sender: u:a}, delete: 1y"),
+            ["6: rule 'idle': it can never decide: 'go' and 'keep' match whatever it matches, and win [never-wins]"],
+        ),
+        (
             (f"{SCOPED[0]}, retain: 1y, delete: 5y", f"{SCOPED[1]}, retain: 2y, delete: 3y, from: last_activity"),
             [
                 f"4: rule 'a': {BESIDE}the longer retention wins (a: 1y, b: 2y from last_activity) and "
@@ -169,9 +173,36 @@ class TestNeverWins:
         rules = "  - {name: b, retain: 1y}\n  - {name: a, retain: 12m}\n"
         assert warned(tmp_path, rules) == ["4 b never-wins"]
 
-    def test_in_mode_specific_defaults_compete_with_defaults(self, tmp_path: Path) -> None:
-        rules = "  - {name: idle, delete: 1y}\n  - {name: all, delete: 7y}\n  - {name: c, match: {sender: u:a}, delete: 1y}\n"
-        assert warned(tmp_path, rules, head="mode: specific\n") == ["4 idle never-wins"]
+    @pytest.mark.parametrize(
+        ("rules", "idle"),
+        [
+            (("name: idle, delete: 1y", "name: all, delete: 7y", "name: c, match: {sender: u:a}, delete: 1y"), True),
+            (("name: idle, retain: 1y", "name: all, retain: 7y"), True),
+            (("name: idle, retain: 1y", "name: all, retain: 1y, delete: 2y"), True),
+            (("name: idle, retain: 1y, delete: 2y", "name: all, retain: 1y, delete: 3y"), True),
+            # What it deletes nobody else would, what it retains nobody else would, or a more explicit rule replaces neither.
+            (("name: a, delete: 1y", "name: all, retain: 7y"), False),
+            (("name: a, retain: 7y", "name: all, retain: 1y, delete: 9y"), False),
+            (("name: a, delete: 7y", "name: all, delete: 1y"), False),
+            (("name: a, match: {sender: u:a}, delete: 1y", "name: all, delete: 7y"), False),
+        ],
+    )  # fmt: skip
+    def test_in_mode_specific_rules_of_one_kind_compete_by_their_latest_end(
+        self, tmp_path: Path, rules: tuple[str, ...], idle: bool
+    ) -> None:
+        found = told(tmp_path, *rules, head="mode: specific\n")
+        said = ["4: rule 'idle': it can never decide: 'all' matches whatever it matches, and wins [never-wins]"]
+        assert [line for line in found if "rule 'all'" not in line] == (said if idle else [])
+
+    def test_a_rule_that_does_something_else_hides_no_other(self, tmp_path: Path) -> None:
+        rules = (
+            "name: moves, retain: 1y, tier: {after: 1y, to: GLACIER}",
+            "name: idle, retain: 3y",
+            "name: all, retain: 7y",
+        )
+        assert told(tmp_path, *rules) == [
+            "5: rule 'idle': it can never decide: 'all' matches whatever it matches, and wins [never-wins]"
+        ]
 
     @settings(max_examples=40)
     @given(policies, archives)
@@ -255,6 +286,9 @@ class TestOverlap:
         rules = f"  - {{name: a, {one}, delete: 1y}}\n  - {{name: b, {other}, retain: 9y, from: last_activity}}\n"
         assert warned(tmp_path, rules)[:1] in (["4 a overlap"], ["4 a files-stay"])
         assert "4 a overlap" in warned(tmp_path, rules)
+
+    def test_a_rule_that_only_moves_data_says_nothing_else(self, tmp_path: Path) -> None:
+        assert told(tmp_path, f"{SCOPED[0]}, retain: 1y", f"{SCOPED[1]}, tier: {{after: 1y, to: GLACIER}}") == []
 
     def test_equal_outcomes_do_not_matter(self, tmp_path: Path) -> None:
         assert not warned(
@@ -363,9 +397,20 @@ class TestFilesThatStay:
     )
     def test_a_message_that_can_go_before_its_files(self, tmp_path: Path, rule: str) -> None:
         assert "4 x files-stay" in warned(tmp_path, f"  - {rule}\n{self.ASKING}")
-        assert "files-stay" not in str(
-            warned(tmp_path, f"  - {rule}\n{self.ASKING.replace('sender: u:a', 'channel: x')}")
-        )
+        for not_asking in (("sender: u:a", "channel: x"), ("match:", "on: messages, match:")):
+            rules = f"  - {rule}\n{self.ASKING.replace(*not_asking)}"
+            assert "files-stay" not in str(warned(tmp_path, rules))
+
+    def test_a_period_that_begins_with_a_departure_asks_the_message_who_sent_it(self, tmp_path: Path) -> None:
+        asking = "  - {name: asking, on: files, from: departure, retain: 9y}\n"
+        assert "4 x files-stay" in warned(tmp_path, f"  - {{name: x, on: messages, delete: 1y}}\n{asking}")
+        asking = asking.replace("departure", "last_activity")
+        assert "files-stay" not in str(warned(tmp_path, f"  - {{name: x, on: messages, delete: 1y}}\n{asking}"))
+
+    def test_where_no_message_goes_none_leaves_its_files(self, tmp_path: Path) -> None:
+        rules = "  - {name: x, on: files, match: {mime: image/*}, retain: 20y}\n  - {name: y, on: files, match: {sender: u:a}, delete: 9y}\n"
+        assert "files-stay" not in str(warned(tmp_path, rules))
+        assert "4 x files-stay" in warned(tmp_path, f"{rules}  - {{name: z, on: messages, delete: 30y}}\n")
 
     def test_what_goes_together_leaves_nothing_behind(self, tmp_path: Path) -> None:
         rules = "  - {name: x, delete: 1y}\n  - {name: y, on: files, match: {mime: image/*}, delete: 30d}\n"
@@ -395,6 +440,14 @@ class TestLocked:
             one for one in warnings_of(read_written(path), earlier=self.EARLIER) if one.code == "shortens-locked"
         ]
         assert found.line == 6
+
+    def test_what_an_earlier_policy_locked_is_said_beside_all_else(self, tmp_path: Path) -> None:
+        rules = ("name: a, retain: 6y, locked: yes", "name: b, retain: 3y")
+        codes = [
+            line.rpartition("[")[2]
+            for line in told(tmp_path, *rules, head="labels: {x: {chats: g:1}}\n", earlier=self.EARLIER)
+        ]
+        assert codes == ["never-wins]", "shortens-locked]", "unused-label]"]
 
     def test_what_is_longer_shortens_nothing(self, tmp_path: Path) -> None:
         rules = "  - {name: a, retain: 7y, locked: yes}\n  - {name: b, retain: 3y, locked: yes}\n"
@@ -442,6 +495,25 @@ class TestArchive:
         assert {one.message for one in found} == {
             f"no message and no file of the archive is matched, as of commit {head.sequence}"
         }
+
+    def test_it_is_read_from_the_newest_day_on_until_every_rule_has_matched(self, tmp_path: Path) -> None:
+        class Watched(MemoryStore):
+            opened: set[str]
+
+            def open(self, key: str) -> Any:
+                self.opened.add(key.split("/")[1])
+                return super().open(key)
+
+        store = Watched()
+        store.opened = set()
+        archive, head = build(store, tmp_path)
+        path = tmp_path / "policy.yaml"
+        for rule, days in (("{name: all, delete: 1y}", {22}), ("{name: files, on: files, delete: 1y}", {22, 21})):
+            path.write_text(f"name: ours\nzone: UTC\nrules: [{rule}]\n")
+            written = read_written(path)
+            store.opened.clear()
+            assert archive_warnings(written, Evaluator(written.policy, Context()), archive.store, head) == []
+            assert store.opened == {f"dt=2026-11-{day}" for day in days}
 
     def test_the_context_knows_names_addresses_activity_and_departures(self, tmp_path: Path) -> None:
         archive, head = build(MemoryStore(), tmp_path)
