@@ -164,10 +164,11 @@ def show_checked(output: Output, package: Path, found: Checked) -> None:
         output.line(f"… and {len(found.findings) - FINDINGS_SHOWN_MAX} more; --json has all of them.")
     if found.findings:
         output.line()
-        output.line(f"{package} is NOT as it should be: {len(found.findings)} findings.")
+        output.line(f"{package} is NOT as it should be: {_many(len(found.findings), 'finding')}.")
     else:
         output.line(
-            f"{package} is as it was made: {found.files} files, {found.messages} messages, in {', '.join(found.formats)}."
+            f"{package} is as it was made: {_many(found.files, 'file')} of data, {_many(found.messages, 'message')}, "
+            f"in {', '.join(found.formats)}."
         )
     output.facts({"matter": found.matter, "SHA-256": found.digest})
 

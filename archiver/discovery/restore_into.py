@@ -64,8 +64,8 @@ def open_other(store: Store, source: Archive, *, fresh_id: str, created_at: str)
     """Return the archive that rows are added to, founded now if the place is empty; raises `RefusedError` for a place that must not be.
 
     A copy of the source is one: it is brought up to date by ``clone``, and anything else that is written to it would part it from it.
+    Nothing is written to a place that is refused, not even to try whether it takes anything.
     """
-    store.probe()
     try:
         ledger.read_facts(store)
     except KeyMissingError:
@@ -76,6 +76,7 @@ def open_other(store: Store, source: Archive, *, fresh_id: str, created_at: str)
         facts = ArchiveFacts(
             format=FORMAT, archive_id=fresh_id, workspace=source.facts.workspace, created_at=created_at
         )
+        store.probe()
         try:
             ledger.found(store, facts)
         except KeyExistsError:
@@ -91,6 +92,7 @@ def open_other(store: Store, source: Archive, *, fresh_id: str, created_at: str)
             f"{store.url} is of the workspace {other.facts.workspace!r}, and what is restored is of {source.facts.workspace!r}",
             next_step="name another archive, or an empty place",
         )
+    store.probe()
     return other
 
 

@@ -4,7 +4,8 @@
 
 TEXTS is a file with a JSON list of what people say; otherwise they say English words at random.
 Every thousandth message is edited. Every thirtieth day the first of these says with its edit that it was sent a day later, so
-that its rows lie in two days. Every fiftieth message has a file, of which no byte is stored.
+that its rows lie in two days. Every fiftieth message has a file, of which no byte is stored. Every thousandth did not come back when it was
+asked for on the evening of its day.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ import team
 from archiver.archive import ledger
 from archiver.archive.commit import Author, Draft, commit
 from archiver.archive.reader import Archive
-from archiver.archive.schema import FILES, MESSAGES
+from archiver.archive.schema import FILES, MESSAGES, OBSERVATIONS
 from archiver.archive.tables import rows_to_table
 from archiver.clock import to_ms
 from archiver.store.local import LocalStore
 
-EDITED_EVERY, STRAYING_EVERY_DAYS, FILE_EVERY = 1_000, 30, 50
+EDITED_EVERY, STRAYING_EVERY_DAYS, FILE_EVERY, MISSING_EVERY = 1_000, 30, 50, 1_000
 _POOL = 4_096
 
 
@@ -61,7 +62,8 @@ def main(folder: Path, *, messages: int, days: int, until: date, texts: list[str
             carried = astray
             if further:
                 rows = pa.concat_tables([rows, rows_to_table(MESSAGES, further)])
-            draft = Draft(at_ms=_at_ms(day) + team.DAY_MS, tables={"messages": rows, "files": files})
+            tables = {"messages": rows, "files": files, "observations": _not_returned(rows, day)}
+            draft = Draft(at_ms=_at_ms(day) + team.DAY_MS, tables=tables)
             head = commit(archive, head, draft, author=author, attempt=secrets.token_hex(4), executor=executor)
     archive.write_checkpoint(head)
 
@@ -143,6 +145,12 @@ def _day(
         for number in range(7, count, FILE_EVERY)
     ]
     return table, edited, astray, rows_to_table(FILES, files)
+
+
+def _not_returned(rows: pa.Table, day: date) -> pa.Table:
+    asked = rows.select(["chat_id", "message_uid"]).take(pa.array(range(13, rows.num_rows, MISSING_EVERY), pa.int64()))
+    evening = {"observed_at": _at_ms(day) + team.DAY_MS - 1, "asked_as": team.PEOPLE[0], "outcome": "not_returned"}
+    return rows_to_table(OBSERVATIONS, [row | evening for row in asked.to_pylist()])
 
 
 def _at_ms(day: date) -> int:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 from moto.moto_api import state_manager
 
-from archiver.archive import layout
+from archiver.archive import layout, ledger
+from archiver.archive.ledger import ArchiveFacts
 from archiver.archive.reader import Archive
 from archiver.archive.schema import TABLES
 from archiver.cli import main
@@ -243,6 +244,35 @@ class TestIntoAnotherArchive:
         capsys.readouterr()
         assert "archiver clone" in document(capsys, "--all", "--into", "copy", code=5)["error"]["what"]
         assert document(capsys, "--all", "--into", "archive", code=2)["error"]
+
+    @pytest.mark.parametrize(
+        ("into", "what", "next_step"),
+        [
+            ("letters", "{} is not empty, and no archive lies there", "name an archive, or an empty place"),
+            (
+                "foreign",
+                "{} is of the workspace 'others', and what is restored is of 'acme'",
+                "name another archive, or an empty place",
+            ),
+            (
+                "copied",
+                "{} is the archive itself, or a copy that `archiver clone` keeps",
+                "name another archive, or an empty place",
+            ),
+        ],
+    )
+    def test_a_place_that_nothing_is_added_to_is_told_with_what_to_name_instead(
+        self, place: Path, capsys: pytest.CaptureFixture[str], into: str, what: str, next_step: str
+    ) -> None:
+        (place / "letters").mkdir()
+        (place / "letters" / "letter.txt").write_text("x")
+        facts = ArchiveFacts(format=1, archive_id="bb" * 16, workspace="others", created_at="2026-11-19T00:00:00.000Z")
+        ledger.found(LocalStore(place / "foreign"), facts)
+        shutil.copytree(place / "archive", place / "copied")
+        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        error = document(capsys, "--all", "--into", into, code=5)["error"]
+        assert (error["what"], error["next_step"]) == (what.format(LocalStore(place / into).url), next_step)
+        assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
     def test_into_a_bucket_that_answers_elsewhere(
         self,

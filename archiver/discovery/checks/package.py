@@ -21,6 +21,8 @@ from archiver.errors import ArchiverError, UsageError
 
 REPORT_PATH: Final = "report.json"
 VOLUMES_PATH: Final = "volumes.json"
+# Where what makes a package notes which one, until it is whole.
+BEGUN_PATH: Final = ".export/begun.json"
 FINDINGS_MAX: Final = 10_000
 """In each bag; what else is wrong is not looked for."""
 _NATIVES: Final = "natives"
@@ -95,6 +97,11 @@ def check_package(folder: Path, *, progress: Progress | None = None) -> Checked:
     if (folder / VOLUMES_PATH).is_file():
         return _check_volumes(folder, told)
     if not (folder / REPORT_PATH).is_file() and not (folder / "bagit.txt").is_file():
+        if (folder / BEGUN_PATH).is_file():
+            raise UsageError(
+                f"{folder} is an export that was begun and is not whole",
+                next_step="give the `archiver export` command that began it again, which goes on where it stopped; then check",
+            )
         what = "no folder" if not folder.is_dir() else "no package: it has neither report.json nor bagit.txt"
         raise UsageError(
             f"{folder} is {what}",

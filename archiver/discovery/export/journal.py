@@ -159,13 +159,12 @@ def read_begun(target: Target) -> Begun | None:
 
 
 def read_lines(target: Target) -> Iterator[_Line]:
-    """Yield what was noted; a last line that is cut short, as a crash leaves it, is no line."""
-    try:
-        lines = target.read(JOURNAL_PATH).split(b"\n")
-    except KeyMissingError:
-        return
-    for line in lines[:-1]:
-        try:
-            yield _decode(line)
-        except msgspec.MsgspecError:
-            return
+    """Yield what was noted, a little in memory at a time; a last line that is cut short, as a crash leaves it, is no line."""
+    rest = b""
+    for piece in target.pieces(JOURNAL_PATH):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            try:
+                yield _decode(line)
+            except msgspec.MsgspecError:
+                return

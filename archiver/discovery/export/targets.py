@@ -40,6 +40,9 @@ class Target(Protocol):
     def read(self, path: str) -> bytes:
         """Return a small file; raises `KeyMissingError`."""
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield what was appended to a file of our own, a little at a time, cut anywhere; nothing if there is none."""
+
     def replace(self, path: str, data: bytes) -> None:
         """Write a small file, whether or not there is one."""
 
@@ -95,6 +98,15 @@ class FolderTarget:
                 return (self._folder / path).read_bytes()
         except FileNotFoundError:
             raise KeyMissingError(f"there is no {self._folder / path}") from None
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Read it through."""
+        try:
+            with self._translated(), (self._folder / path).open("rb") as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    yield chunk
+        except FileNotFoundError:
+            return
 
     def replace(self, path: str, data: bytes) -> None:
         """Write it beside and rename it."""
@@ -178,9 +190,13 @@ class StoreTarget:
         written.unlink(missing_ok=True)
 
     def read(self, path: str) -> bytes:
-        """Return an object; what was appended is in pieces."""
-        pieces = sorted(info.key for info in self._store.list(f"{path}/"))
-        return b"".join(map(self._store.read, pieces)) if pieces else self._store.read(path)
+        """Return an object."""
+        return self._store.read(path)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield the objects that each piece is."""
+        for info in self._store.list(f"{path}/"):
+            yield self._store.read(info.key)
 
     def replace(self, path: str, data: bytes) -> None:
         """Replace the object."""

@@ -75,6 +75,9 @@ class TestMessages:
         for text in ("Ann Áslaug", "u:ann", "21:00:00", "+09:00", "Good morning, everybody", "SMITH-m-1"):
             assert text in said
 
+    def test_it_names_once_what_wrote_it(self, general: str) -> None:
+        assert "Written by flock-archiver 0.0.0." in general
+
     def test_an_edit_shows_every_version_and_what_changed(self, general: str) -> None:
         edited = article(general, "SMITH-m-2")
         assert "the price is 10</p>" in edited

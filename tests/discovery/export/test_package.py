@@ -23,7 +23,7 @@ from archiver.discovery.checks.package import FINDINGS_MAX, check_package
 from archiver.discovery.export.package import Made
 from archiver.discovery.export.targets import FolderTarget, StoreTarget
 from archiver.discovery.export.verb import make, record
-from archiver.errors import ArchiverError, RefusedError, StoreFullError, StoreRefusedError
+from archiver.errors import ArchiverError, RefusedError, StoreFullError, StoreRefusedError, UsageError
 from archiver.store.local import LocalStore
 from archiver.store.memory import MemoryStore
 from tests import small_archive
@@ -102,6 +102,8 @@ class TestBag:
             check=False,
         )
         assert done.returncode == 0, done.stdout
+        # It counts as our own check does: two numbers of files for one package would be asked about.
+        assert f"as it was made: {check_package(package).files} files of data" in done.stdout
         assert "add up" in done.stdout
 
     def test_our_own_check_finds_nothing(self, package: Path) -> None:
@@ -246,6 +248,8 @@ class TestSameBytes:
     ) -> None:
         with pytest.raises(Stopped):
             exported(archive, tmp_path / "x", Stopping(FolderTarget(tmp_path / "x"), after=8))
+        with pytest.raises(UsageError, match="begun and is not whole"):
+            check_package(tmp_path / "x")
         victim = next(path for path in sorted((tmp_path / "x" / "data").rglob("*")) if path.is_file())
         victim.write_bytes(victim.read_bytes()[:-1] + b"!")
         exported(archive, tmp_path / "x")

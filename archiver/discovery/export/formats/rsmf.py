@@ -122,7 +122,7 @@ def _headers(portion: Portion, identity: str, boundary: str) -> Iterator[bytes]:
     people = participants(portion)
     sender = portion.piece.messages[0].sender if portion.piece.messages else ARCHIVE
     yield mime.header("X-RSMF-Version", VERSION)
-    yield mime.header("X-RSMF-Generator", f"flock-archiver {terms.software}")
+    yield mime.header("X-RSMF-Generator", terms.software)
     yield mime.header("X-RSMF-BeginDate", local_text(begins_ms, terms.zone))
     yield mime.header("X-RSMF-EndDate", local_text(ends_ms, terms.zone))
     yield mime.header("X-RSMF-EventCount", str(events_of(portion)))
