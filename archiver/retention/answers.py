@@ -126,7 +126,7 @@ class Answers:
         for answered in further:
             self._add(crossing, parts, answered)
         answered = _merged(crossing.crossed(), parts)
-        if not self._by_text or not rows.num_rows:
+        if not self._by_text:
             return answered
         needed = [self._text_bits if needs_all else self._needed(answer) for answer in answered.answers]
         return self._with_texts(answered, needed, rows, files)
@@ -208,7 +208,7 @@ def bits_of(number: int) -> Iterator[int]:
 
 def distinct(column: Column) -> tuple[pa.Array, list[str | None]]:
     """Return for each row the number of its value, and the distinct values; null is one of them."""
-    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    encoded = pc.dictionary_encode(column)
     if isinstance(encoded, pa.ChunkedArray):
         encoded = flat(encoded.unify_dictionaries())
     values = encoded.dictionary.to_pylist()

@@ -8,6 +8,7 @@ as much as these.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _last_references(store: Store, head: Head, references: pa.Table, *, executor
         return 0, 0
     going = references.group_by("blob_digest").aggregate([("rows", "sum"), ("bytes", "max")])
     digests = going.column("blob_digest").combine_chunks()
-    named: dict[str, int] = {}
+    named = Counter[str]()
 
     def count(found: pa.Table) -> list[tuple[str, int]]:
         column = found.column("blob_digest")
@@ -179,7 +180,7 @@ def _last_references(store: Store, head: Head, references: pa.Table, *, executor
         lambda record: count(read_columns(store, record, ("blob_digest",))), files_of(head, "files")
     ):
         for digest, rows in pairs:
-            named[digest] = named.get(digest, 0) + rows
+            named[digest] += rows
     columns = (going.column(name).to_pylist() for name in ("blob_digest", "rows_sum", "bytes_max"))
-    last = [weight for digest, rows, weight in zip(*columns, strict=True) if named.get(digest, 0) <= rows]
+    last = [weight for digest, rows, weight in zip(*columns, strict=True) if named[digest] <= rows]
     return len(last), sum(last)

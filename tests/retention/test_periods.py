@@ -24,6 +24,24 @@ ZONES = (
     "Australia/Lord_Howe",
     "Africa/Cairo",
 )
+# When the clock of a zone changes, and by how many hours it is ahead of UTC before and after.
+CLOCK_CHANGES = (
+    ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC), (1, 2)),
+    ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), (2, 1)),
+    ("America/Sao_Paulo", datetime(2018, 11, 4, 3, tzinfo=UTC), (-3, -2)),
+    ("America/Sao_Paulo", datetime(2018, 2, 18, 2, tzinfo=UTC), (-2, -3)),
+    ("America/St_Johns", datetime(2010, 11, 7, 2, 31, tzinfo=UTC), (-2.5, -3.5)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), (11, 10.5)),
+    ("Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC), (-10, 14)),
+)
+
+
+def column_days(instants: list[int], calendar: Calendar) -> list[int]:
+    """The local days of instants that are judged together."""
+    days = local_days(pa.array(instants, pa.int64()), calendar)
+    numbers = [0] * len(instants) if days.codes is None else days.codes.to_pylist()
+    assert all(0 <= number < days.count for number in numbers)
+    return [days.first + number for number in numbers]
 
 
 @pytest.mark.parametrize(
@@ -125,18 +143,7 @@ def test_the_last_year_of_the_calendar_has_ends_of_days_but_for_its_last_two() -
     assert utc.day_end_ms(date(9999, 12, 30).toordinal()) == OPEN_END_MS
 
 
-@pytest.mark.parametrize(
-    ("zone", "change", "hours"),
-    [
-        ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC), (1, 2)),
-        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), (2, 1)),
-        ("America/Sao_Paulo", datetime(2018, 11, 4, 3, tzinfo=UTC), (-3, -2)),
-        ("America/Sao_Paulo", datetime(2018, 2, 18, 2, tzinfo=UTC), (-2, -3)),
-        ("America/St_Johns", datetime(2010, 11, 7, 2, 31, tzinfo=UTC), (-2.5, -3.5)),
-        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), (11, 10.5)),
-        ("Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC), (-10, 14)),
-    ],
-)
+@pytest.mark.parametrize(("zone", "change", "hours"), CLOCK_CHANGES)
 def test_a_day_on_which_the_clock_changes_is_known_to_the_millisecond(
     zone: str, change: datetime, hours: tuple[float, float]
 ) -> None:
@@ -197,17 +204,30 @@ def test_a_local_day_is_that_of_the_clock_on_the_wall(zone: str, instant: int) -
 )
 def test_columns_of_instants_have_the_same_days(zone: str, instants: list[int]) -> None:
     calendar = Calendar(zone)
-    days = local_days(pa.array(instants, pa.int64()), calendar)
-    numbers = [0] * len(instants) if days.codes is None else days.codes.to_pylist()
-    assert [days.first + number for number in numbers] == [calendar.day_of(instant) for instant in instants]
+    assert column_days(instants, calendar) == [calendar.day_of(instant) for instant in instants]
+
+
+@pytest.mark.parametrize(("zone", "change"), [change[:2] for change in CLOCK_CHANGES])
+def test_columns_have_the_same_days_where_the_clock_changes(zone: str, change: datetime) -> None:
+    calendar, change_ms = Calendar(zone), to_ms(change)
+    same_utc_day = change_ms // DAY_MS
+    near = [change_ms + half_hour * HOUR_MS // 2 + aside for half_hour in range(-96, 97) for aside in (-1, 0, 1)]
+    for instants in (
+        near,
+        [instant for instant in near if instant // DAY_MS == same_utc_day],
+        [change_ms],
+        [change_ms - 1],
+    ):
+        assert column_days(instants, calendar) == [calendar.day_of(instant) for instant in instants]
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_the_ends_of_the_calendar_are_days_too(zone: str) -> None:
     calendar = Calendar(zone)
-    days = local_days(pa.array([EARLIEST_MS, LATEST_MS], pa.int64()), calendar)
-    assert days.first == calendar.day_of(EARLIEST_MS) == 1
-    assert calendar.day_of(LATEST_MS) == days.first + days.count - 1 <= Calendar.LAST_DAY
+    instants = [EARLIEST_MS, EARLIEST_MS + 2 * DAY_MS, LATEST_MS - 2 * DAY_MS, LATEST_MS]
+    days = column_days(instants, calendar)
+    assert days == [calendar.day_of(instant) for instant in instants]
+    assert (days[0], days[-1] <= Calendar.LAST_DAY) == (1, True)
 
 
 @given(
