@@ -146,17 +146,7 @@ class _Judged:
         said = self.evaluator.explain_file(rows, messages, files=files)
         clock = messages if messages.num_rows else rows
         found = self._explained("file", ordinal, clock, said, self.coverage.of_files(rows, messages, files=files))
-        return Explained(
-            kind="file",
-            ordinal=ordinal,
-            state=found.state,
-            sent_at=found.sent_at,
-            rows=rows.num_rows,
-            goes_at=found.goes_at,
-            retained_until=found.retained_until,
-            explanation=said,
-            holds=found.holds,
-        )
+        return replace(found, rows=rows.num_rows)
 
     def push(self, rows: pa.Table, rules: PushRules) -> Explained:
         instants = pc.cast(rows.column("sent_at"), pa.int64()).to_pylist()
@@ -175,7 +165,7 @@ class _Judged:
         said: Explanation,
         masks: dict[str, pa.BooleanArray],
     ) -> Explained:
-        holds = tuple(self._hold(name) for name, mask in masks.items() if pc.any(mask, min_count=0).as_py())
+        holds = tuple(self._hold(name) for name, mask in masks.items() if pc.any(mask).as_py())
         goes_at_ms = said.delete_at_ms
         state: State = "waiting"
         if holds:

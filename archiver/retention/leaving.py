@@ -237,7 +237,7 @@ def dictionaries_of(columns: tuple[str, ...], *, table: str) -> list[str]:
 
 
 def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    return pc.cast(values, pa.string()) if pa.types.is_dictionary(values.type) else values
+    return pc.cast(values, pa.string())
 
 
 def _one(values: pa.Array | pa.ChunkedArray) -> pa.Array:

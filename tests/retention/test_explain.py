@@ -49,17 +49,22 @@ def built() -> tuple[Archive, Head]:
             {
                 "messages": [
                     sent("m-1", OLD), sent("m-2", YOUNG), sent("m-3", OLD, chat_id="g:random"), sent("m-4", OLD, chat_id="g:other"),
-                    *(sent("twice", OLD, chat_id=f"g:{number}") for number in range(6)),
+                    sent("m-5", OLD, chat_id="g:moved"),
+                    *(sent("five", OLD, chat_id=f"g:{number}") for number in range(5)),
+                    *(sent("six", OLD, chat_id=f"g:{number}") for number in range(6)),
                     sent("some", OLD, chat_id="g:b"), sent("some", OLD, chat_id="g:a"),
                     sent("gone", OLD, chat_id="g:gone"), sent("half", OLD, chat_id="g:gone"), sent("half", OLD, chat_id="g:stays"),
                 ],
                 "files": [attached("m-1", OLD, 1), attached("m-1", OLD, 0), attached("alone", OLD, 3),
-                          attached("gone", OLD, 0, chat_id="g:gone")],
+                          attached("m-5", OLD, 0, chat_id="g:moved"), attached("m-5", OLD, 1, chat_id="g:moved", mime="image/png"),
+                          attached("gone", OLD, 0, chat_id="g:gone"), attached("gone", OLD, 1, chat_id="g:gone")],
                 "events": [pushed(1, OLD), pushed(17, OLD, chat_id="g:push"), pushed(2, OLD, chat_id="g:general"),
-                           pushed(2, YOUNG, body_digest="03")],
+                           pushed(2, YOUNG, body_digest="01"), pushed(4, OLD, chat_id="g:general"), pushed(5, OLD),
+                           pushed(6, OLD, chat_id="g:general")],
             },
-            {"messages": [sent("m-1", OLD, version=2)]},
-            {"events": [pushed(1, OLD, received_at=at_ms(OLD) + 7)]},
+            {"messages": [sent("m-1", OLD, version=2), sent("m-5", YOUNG, version=2, chat_id="g:moved")]},
+            {"events": [pushed(1, OLD, received_at=at_ms(OLD) + 7), pushed(4, OLD), pushed(5, OLD, chat_id="g:general"),
+                        pushed(6, OLD, chat_id="g:random")]},
         ]
     )  # fmt: skip
     plan = planned(archive, head, GONE, date(2026, 11, 1))
@@ -155,6 +160,36 @@ def test_the_holds_that_cover_it_keep_it_whatever_the_policy_says(built: tuple[A
     assert (answer.items, answer.state, answer.chat_id) == ((), "unknown", "g:stays")
 
 
+class TestWhatRulesAndHoldsAskOfFiles:
+    def test_a_rule_for_messages_asks_their_files(self, built: tuple[Archive, Head]) -> None:
+        asking = policy({"name": "pictures", "on": "messages", "delete": "1y", "match": {"mime": "image/*"}})
+        for uid, rule in (("m-5", "pictures"), ("m-1", None)):
+            message, *_ = explain(*built, asking, uid, chat_id=None, as_of_ms=AS_OF_MS).items
+            assert (message.kind, message.explanation.rule) == ("message", rule)
+
+    def test_what_a_file_makes_a_search_find_keeps_its_message_and_the_files_beside_it(
+        self, built: tuple[Archive, Head]
+    ) -> None:
+        archive, head = built
+        head = held(archive, head, "pictures", expression="mime:image/*")
+        for uid, state, names in (("m-5", "held", ("pictures",)), ("m-1", "due", ())):
+            items = asked((archive, head), uid).items
+            assert [item.kind for item in items] == ["message", "file", "file"]
+            for item in items:
+                assert (tuple(hold.hold for hold in item.holds), item.state) == (names, state)
+
+    def test_a_rule_for_files_may_search_for_what_another_file_of_the_message_is(
+        self, built: tuple[Archive, Head]
+    ) -> None:
+        asking = policy({"name": "pictures", "on": "files", "delete": "1y", "match": {"search": "mime:image/*"}})
+        _, first, second = explain(*built, asking, "m-5", chat_id=None, as_of_ms=AS_OF_MS).items
+        assert (first.explanation.rule, second.explanation.rule) == ("pictures", "pictures")
+
+    def test_the_clock_of_a_file_is_the_latest_of_its_message(self, built: tuple[Archive, Head]) -> None:
+        for item in asked(built, "m-5").items:
+            assert (item.sent_at, item.rows) == ("2026-11-01T12:00:00.000Z", 2 if item.kind == "message" else 1)
+
+
 class TestAFileWhoseMessageIsGone:
     """A rule about messages alone takes the message and leaves the file."""
 
@@ -188,7 +223,11 @@ class TestAFileWhoseMessageIsGone:
 
 
 def test_of_messages_in_several_chats_one_must_be_named(built: tuple[Archive, Head]) -> None:
-    for uid, count, shown in (("some", 2, "g:a, g:b"), ("twice", 6, "g:0, g:1, g:2, g:3, g:4 and more")):
+    for uid, count, shown in (
+        ("some", 2, "g:a, g:b"),
+        ("five", 5, "g:0, g:1, g:2, g:3, g:4"),
+        ("six", 6, "g:0, g:1, g:2, g:3, g:4 and more"),
+    ):
         with pytest.raises(UsageError) as caught:
             asked(built, uid)
         assert (caught.value.what, caught.value.next_step) == (
@@ -211,10 +250,20 @@ class TestPushes:
         answer = asked(built, "s:2")
         assert [(item.push, item.sent_at, item.state) for item in answer.items] == [
             ("s:2:02", "2020-03-15T12:00:00.000Z", "due"),
-            ("s:2:03", "2026-11-01T12:00:00.000Z", "held"),
+            ("s:2:01", "2026-11-01T12:00:00.000Z", "held"),
         ]
         assert [hold.hold for hold in answer.items[1].holds] == ["case", "elsewhere", "later"]
         assert asked(built, "s:3").items == asked(built, "s:").items == asked(built, "s").items == ()
+
+    @pytest.mark.parametrize(
+        ("named", "goes", "rule"),
+        [("s:4", None, None), ("s:5", None, None), ("s:6", from_text("2030-03-16T00:00:00.000Z"), "random")],
+    )
+    def test_one_that_came_twice_goes_when_the_one_that_stays_longest_may(
+        self, named: str, goes: int | None, rule: str | None, built: tuple[Archive, Head]
+    ) -> None:
+        item = only(asked(built, named))
+        assert (item.rows, item.explanation.delete_at_ms, item.explanation.rule) == (2, goes, rule)
 
 
 class TestWhatIsGone:
@@ -269,9 +318,9 @@ class TestWhatIsGone:
     ) -> None:
         archive, key = without_items
         archive.store.replace(key, b"PAR1 and no more")
-        archive.store.create("certificates/note.txt", b"no certificate")
+        archive.store.create("certificates/!.txt", b"no certificate")
         with pytest.raises(DamageFoundError) as caught:
             asked(built, "gone")
         assert caught.value.what.startswith(f"{key} in memory: cannot be read as Parquet: ")
         assert caught.value.next_step == "restore the object from a copy"
-        archive.store.delete("certificates/note.txt")
+        archive.store.delete("certificates/!.txt")
