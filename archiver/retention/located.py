@@ -170,7 +170,7 @@ def _require_counts(plan: Plan, touched: Mapping[str, Sequence[Touched]]) -> Non
     all_items = pa.array(range(plan.items.num_rows), pa.int64())
     found = pc.fill_null(pc.take(counts.field(1), pc.index_in(all_items, value_set=counts.field(0))), 0)
     differs = pc.not_equal(found, whole(plan.items.column("rows")))
-    if pc.any(differs, min_count=0).as_py():
+    if pc.any(differs).as_py():
         first = pc.index(differs, value=True).as_py()
         item = plan.items.slice(first, 1).to_pylist()[0]
         what = item["user_id"] or f"{item['message_uid']} in {item['chat_id']}"

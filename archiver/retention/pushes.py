@@ -49,7 +49,7 @@ def keys_of(rows: pa.Table) -> pa.StringArray:
     """
     parts = (_text(rows, "spool_id"), pc.cast(whole(rows.column("sequence")), pa.string()), _text(rows, "body_digest"))
     has_body = pc.is_valid(whole(rows.column("body")))
-    return pc.if_else(has_body, pc.binary_join_element_wise(*parts, ":"), pa.scalar(None, pa.string()))
+    return pc.if_else(has_body, pc.binary_join_element_wise(*parts, ":"), None)
 
 
 def read_pushes(store: Store, head: Head, record: FileRecord) -> pa.Table:
@@ -61,7 +61,7 @@ def read_pushes(store: Store, head: Head, record: FileRecord) -> pa.Table:
     rows = rows.filter(pc.is_valid(rows.column("body")))
     waits = pa.repeat(pa.scalar(value=False), rows.num_rows)
     if record.open_rows and record.key not in head.settled:
-        waits = pc.fill_null(pc.equal(_text(rows, "outcome"), ASKED_FOR), fill_value=False)
+        waits = pc.equal(_text(rows, "outcome"), ASKED_FOR)
     weight = pa.repeat(pa.scalar(record.bytes // max(1, record.rows), pa.int64()), rows.num_rows)
     columns = [_text(rows, "chat_id"), keys_of(rows), whole(rows.column("received_at")), weight, waits, _names(rows)]
     return pa.table(columns, names=PUSHES.names).cast(PUSHES)
@@ -76,11 +76,7 @@ def own_pushes(
     the objects of ``messages`` that have to be asked what `map` does. Raises `DamageFoundError`.
     """
     named = [_named(rows) for rows in days]
-    uids = (
-        pc.unique(pa.chunked_array([table.column("uid") for table in named], pa.string()).combine_chunks())
-        if named
-        else []
-    )
+    uids = pc.unique(pa.chunked_array([table.column("uid") for table in named], pa.string()).combine_chunks())
     present = _present(store, head, uids, map_all) if len(uids) else {}
     found = []
     for rows, names in zip(days, named, strict=True):
@@ -99,9 +95,9 @@ def own_pushes(
 
 def _names(rows: pa.Table) -> pa.Array:
     """Return for each row the messages that it names, if it could be read."""
-    is_unread = pc.fill_null(pc.equal(_text(rows, "outcome"), UNREAD), fill_value=False)
+    is_unread = pc.equal(_text(rows, "outcome"), UNREAD)
     bodies = whole(rows.column("body"))
-    uids, places = uids_carried(pc.if_else(is_unread, pa.scalar(None, bodies.type), bodies))
+    uids, places = uids_carried(pc.if_else(is_unread, None, bodies))
     names: list[set[str]] = [
         set() if unread or uid is None else {uid}
         for unread, uid in zip(is_unread.to_pylist(), _text(rows, "message_uid").to_pylist(), strict=True)
