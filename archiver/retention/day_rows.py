@@ -101,8 +101,7 @@ def read_stretch(
         parts.append(rows if uids is None else rows.filter(pc.is_in(rows.column("message_uid"), value_set=uids)))
     if not parts:
         return empty(wanted, table=table)
-    joined = parts[0] if len(parts) == 1 else pa.concat_tables(parts)
-    return joined.unify_dictionaries()
+    return pa.concat_tables(parts).unify_dictionaries()
 
 
 def empty(columns: Sequence[str], *, table: str) -> pa.Table:

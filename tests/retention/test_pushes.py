@@ -9,6 +9,7 @@ from hashlib import sha256
 from itertools import chain, combinations
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,9 +24,11 @@ from archiver.retention.erase import plan_erasure
 from archiver.retention.explain import explain
 from archiver.retention.held_objects import held_objects
 from archiver.retention.judging_pushes import PushRules
+from archiver.retention.leaving import BYTES_COLUMN
 from archiver.retention.plan import Subject
 from archiver.retention.plan_document import store_plan
 from archiver.retention.policy import Policy
+from archiver.retention.pushes import PUSHES, WAITS, read_pushes
 from archiver.store.memory import MemoryStore
 from tests.archive.archive_steps import InlineExecutor, add
 from tests.faulty_store import FaultyStore, Stopped
@@ -115,6 +118,33 @@ class TestWhatIsAnItem:
         ]
         store_plan(archive.store, plan)
         assert rows_in_events(archive, apply(archive, head, plan).head) == 0
+
+
+class TestReading:
+    """What is read of an object of ``events``, before anything is known of the messages that its rows name."""
+
+    def test_only_rows_with_a_body_are_read_and_each_weighs_its_part(self) -> None:
+        written = [UNREAD, IN_CHAT, CARRIED, PLAIN]
+        archive, head = archived(written)
+        (record,) = files_of(head, "events")
+        rows = read_pushes(archive.store, head, record)
+        assert rows.schema == PUSHES
+        assert sorted(rows.column("message_uid").to_pylist()) == sorted(named(row) for row in written[:3])
+        assert set(rows.column(BYTES_COLUMN).to_pylist()) == {record.bytes // len(written)}
+        assert rows.column(WAITS).to_pylist() == [False] * (3)
+        archive, head = archived([UNREAD])
+        (record,) = files_of(head, "events")
+        assert read_pushes(archive.store, head, record).column(BYTES_COLUMN).to_pylist() == [record.bytes]
+
+    def test_it_waits_for_messages_until_they_were_dealt_with(self) -> None:
+        wanted = pushed(7, b'{"new":["m-7"]}', outcome="wanted", error=None, wanted_uids=["m-7"])
+        archive, head = archived([wanted, UNREAD])
+        (record,) = files_of(head, "events")
+        rows = read_pushes(archive.store, head, record)
+        waits = dict(zip(rows.column("message_uid").to_pylist(), rows.column(WAITS).to_pylist(), strict=True))
+        assert waits == {named(wanted): True, named(UNREAD): False}
+        settled = msgspec.structs.replace(head, settled=frozenset({record.key}))
+        assert read_pushes(archive.store, settled, record).column(WAITS).to_pylist() == [False, False]
 
 
 class TestThePlan:
