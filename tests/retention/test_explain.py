@@ -60,11 +60,11 @@ def built() -> tuple[Archive, Head]:
                           attached("gone", OLD, 0, chat_id="g:gone"), attached("gone", OLD, 1, chat_id="g:gone")],
                 "events": [pushed(1, OLD), pushed(17, OLD, chat_id="g:push"), pushed(2, OLD, chat_id="g:general"),
                            pushed(2, YOUNG, body_digest="01"), pushed(4, OLD, chat_id="g:general"), pushed(5, OLD),
-                           pushed(6, OLD, chat_id="g:general")],
+                           pushed(6, OLD, chat_id="g:general"), pushed(7, OLD, chat_id="g:random")],
             },
             {"messages": [sent("m-1", OLD, version=2), sent("m-5", YOUNG, version=2, chat_id="g:moved")]},
             {"events": [pushed(1, OLD, received_at=at_ms(OLD) + 7), pushed(4, OLD), pushed(5, OLD, chat_id="g:general"),
-                        pushed(6, OLD, chat_id="g:random")]},
+                        pushed(6, OLD, chat_id="g:random"), pushed(7, OLD, chat_id="g:general")]},
         ]
     )  # fmt: skip
     plan = planned(archive, head, GONE, date(2026, 11, 1))
@@ -257,7 +257,12 @@ class TestPushes:
 
     @pytest.mark.parametrize(
         ("named", "goes", "rule"),
-        [("s:4", None, None), ("s:5", None, None), ("s:6", from_text("2030-03-16T00:00:00.000Z"), "random")],
+        [
+            ("s:4", None, None),
+            ("s:5", None, None),
+            ("s:6", from_text("2030-03-16T00:00:00.000Z"), "random"),
+            ("s:7", from_text("2030-03-16T00:00:00.000Z"), "random"),
+        ],
     )
     def test_one_that_came_twice_goes_when_the_one_that_stays_longest_may(
         self, named: str, goes: int | None, rule: str | None, built: tuple[Archive, Head]
