@@ -183,4 +183,4 @@ def test_the_script_in_the_package_checks_the_package_that_it_lies_in(folder: Pa
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(os.fspath(script), run_name="__main__")
     assert not ended.value.code
-    assert "are as they were made" in said.getvalue()
+    assert "is as it was made" in said.getvalue()
