@@ -22,7 +22,7 @@ MEMORY_BYTES_MAX: Final = 12 * 1024 * 1024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
 PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
-MERGED_RUNS: Final = 32
+MERGED_RUNS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
