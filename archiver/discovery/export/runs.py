@@ -103,7 +103,7 @@ class Runs:
         self._settle()
         if self._waiting and self._last is None:
             self._last = _run_of(self._waiting, self.batch_rows)
-            self._waiting = []
+            self._waiting = [(self._last.messages.rows, self._last.files.rows)]
         runs = [*self._runs, *([] if self._last is None else [self._last])]
         if self._bytes_by_chat.get(first, 0) > self.group_bytes_max:
             yield from self._pieces_of_one(first, runs)

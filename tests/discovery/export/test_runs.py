@@ -103,3 +103,11 @@ def test_runs_are_merged_when_there_are_many_and_leave_no_files_behind(
     ((first, last),) = runs.groups()
     (piece,) = runs.pieces(first, last)
     assert piece.messages.num_rows == 2 * runs_added
+
+
+def test_rows_that_come_after_others_were_read_are_added_to_them(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    for place in range(2):
+        runs.add(table([("g:a", place, "x")], number_from=place), table([], number_from=0))
+        (piece,) = runs.pieces("g:a", "g:a")
+        assert numbers([piece.messages]) == list(range(place + 1))
