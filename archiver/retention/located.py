@@ -46,6 +46,7 @@ _FIND: Final[Mapping[str, Find]] = {
 # Every push leaves a row of events or none, so how many an item has there is not a plan's to know, unless it is one of them.
 _COUNTED: Final = ("messages", "files", "users")
 _KEY: Final = ("chat_id", "message_uid")
+_ITEM_KEY: Final = ("day", *_KEY, "ordinal", "user_id")
 
 
 class HoldCoverage(Protocol):
@@ -82,11 +83,12 @@ class Located:
 def locate(store: Store, head: Head, plan: Plan, *, executor: Executor, progress: Progress) -> Located:
     """Find every row of a plan's items; raises `RefusedError` if there are more or fewer than it says, `DamageFoundError`."""
     touched: dict[str, list[Touched]] = {}
+    keys = plan.items.select(list(_ITEM_KEY))
     of_pushes = pc.indices_nonzero(_is_push(plan))
-    pushes = targets_of("event", plan.items.take(of_pushes))
+    pushes = targets_of("event", keys.take(of_pushes))
     for table, kind in KINDS.items():
         places = pc.indices_nonzero(pc.equal(plan.items.column("kind"), kind))
-        targets = targets_of(kind, plan.items.take(places))
+        targets = targets_of(kind, keys.take(places))
         find = _FIND[table]
         if table == "events" and pushes.size:
             find = partial(find_events, own=pushes)
@@ -166,9 +168,7 @@ def _require_counts(plan: Plan, touched: Mapping[str, Sequence[Touched]]) -> Non
     is_push = _is_push(plan)
     of_pushes = [one.items.filter(pc.take(is_push, one.items)) for one in touched.get("events", ())]
     numbers = joined([*(one.items for table in _COUNTED for one in touched.get(table, ())), *of_pushes])
-    counts = pc.value_counts(numbers)
-    all_items = pa.array(range(plan.items.num_rows), pa.int64())
-    found = pc.fill_null(pc.take(counts.field(1), pc.index_in(all_items, value_set=counts.field(0))), 0)
+    found = _occurrences(numbers, plan.items.num_rows)
     differs = pc.not_equal(found, whole(plan.items.column("rows")))
     if pc.any(differs).as_py():
         first = pc.index(differs, value=True).as_py()
@@ -179,6 +179,14 @@ def _require_counts(plan: Plan, touched: Mapping[str, Sequence[Touched]]) -> Non
             f"there are, of {item['kind']} {what} {item['rows']} and not {found[first].as_py()}; nothing was changed",
             next_step="run `archiver verify`, then make the plan again with `archiver retention plan`",
         )
+
+
+def _occurrences(numbers: pa.Int64Array, size: int) -> pa.Array:
+    """Return how often each of the first so many natural numbers occurs among these, which are all among them."""
+    runs = pc.run_end_encode(pc.take(numbers, pc.array_sort_indices(numbers)), run_end_type=pa.int64())
+    ends = pa.concat_arrays([pa.array([0], pa.int64()), runs.run_ends])
+    lengths = pc.subtract(ends.slice(1), ends.slice(0, len(runs.values)))
+    return pc.fill_null(pc.scatter(lengths, runs.values, max_index=size - 1), 0)
 
 
 def _held_messages(store: Store, head: Head, touched: Touched, *, coverage: HoldCoverage) -> dict[str, set[int]]:

@@ -28,10 +28,17 @@ class Targets:
 
     def __init__(self, uids: pa.Array, *, chats: pa.Array | None = None, ordinals: pa.Array | None = None) -> None:
         self.size = len(uids)
-        encoded = uids.dictionary_encode()
-        order = pc.array_sort_indices(encoded.dictionary)
-        self._distinct: pa.StringArray = pc.take(encoded.dictionary, order)
-        codes = pc.cast(pc.take(pc.array_sort_indices(order), encoded.indices), pa.int64())
+        by_uid = pc.cast(pc.array_sort_indices(uids), pa.int64())
+        in_order = pc.take(uids, by_uid)
+        # Where no two items share a uid, which is nearly always, the place of a uid is that of its item.
+        self._is_told_by_uid = ordinals is None and _all_differ(in_order)
+        if self._is_told_by_uid:
+            self._distinct: pa.StringArray = in_order
+            self._places = by_uid
+            self._sorted_chats = None if chats is None else pc.take(chats, by_uid)
+            return
+        self._distinct = pc.unique(in_order)
+        codes = pc.cast(pc.index_in(uids, value_set=self._distinct), pa.int64())
         distinct_chats = [] if chats is None else pc.unique(chats).to_pylist()
         self._chat_numbers = {chat: number for number, chat in enumerate(distinct_chats)}
         self._has_chats = chats is not None
@@ -42,9 +49,6 @@ class Targets:
         self._places = pc.cast(pc.array_sort_indices(keys), pa.int64())
         self._sorted_keys = pc.take(keys, self._places)
         self._sorted_codes = pc.take(codes, self._places)
-        # Where no two items share a uid, which is nearly always, the place of a uid is that of its item.
-        self._is_told_by_uid = len(self._distinct) == self.size and not self._has_ordinals
-        self._sorted_chats = pc.take(chats, self._places) if self._is_told_by_uid and chats is not None else None
 
     def meets(self, least: str, greatest: str) -> bool:
         """Tell whether any uid lies between these two, both included."""
@@ -130,6 +134,11 @@ class Targets:
             ordinal = pc.if_else(fits, pc.cast(ordinals, pa.int64()), None)
             keys = pc.add_checked(pc.multiply_checked(keys, self._ordinal_count), ordinal)
         return keys
+
+
+def _all_differ(ordered: pa.Array) -> bool:
+    differs = pc.not_equal(ordered.slice(1), ordered.slice(0, max(len(ordered) - 1, 0)))
+    return bool(pc.all(differs, min_count=0).as_py())
 
 
 def uids_carried(bodies: pa.Array) -> tuple[pa.Array, pa.Array]:
