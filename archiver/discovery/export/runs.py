@@ -7,9 +7,10 @@ there are never so many that reading a little of each costs more than the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,8 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
 PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
 MERGED_RUNS: Final = 16
+# So many runs are made at once: beside one that is merged of others the next one is sorted and written.
+AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,23 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A sorted run: rows of messages and of their files, when the first message was sent, and how often it was merged."""
+    """A sorted run: rows of messages and of their files, and when the first message was sent."""
 
     messages: SortedRows
     files: SortedRows
     first_ms: int
-    level: int = 0
 
     def remove(self) -> None:
         self.messages.remove()
         self.files.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A run that is being made, or was: what returns it then, and how often it was merged."""
+
+    result: Callable[[], _Run]
+    level: int = 0
 
 
 @dataclass(slots=True)
@@ -67,9 +77,9 @@ class Runs:
     batch_rows: int = BATCH_ROWS
     _waiting: list[tuple[pa.Table, pa.Table]] = field(default_factory=list)
     _waiting_bytes: int = 0
-    _runs: list[_Run] = field(default_factory=list)
+    _runs: list[_Making] = field(default_factory=list)
     _files_made: int = 0
-    _spilling: Future[list[_Run]] | None = None
+    _under_way: list[Future[_Run]] = field(default_factory=list)
     _last: _Run | None = None
     _bytes_by_chat: dict[str, int] = field(default_factory=dict)
 
@@ -100,11 +110,10 @@ class Runs:
 
     def pieces(self, first: str, last: str) -> Iterator[Piece]:
         """Yield the rows of the chats from one to another: all at once, but of a single large chat by and by."""
-        self._settle()
         if self._waiting and self._last is None:
             self._last = _run_of(self._waiting, self.batch_rows)
             self._waiting = [(self._last.messages.rows, self._last.files.rows)]
-        runs = [*self._runs, *([] if self._last is None else [self._last])]
+        runs = [*(making.result() for making in self._runs), *([] if self._last is None else [self._last])]
         if self._bytes_by_chat.get(first, 0) > self.group_bytes_max:
             yield from self._pieces_of_one(first, runs)
             return
@@ -137,43 +146,52 @@ class Runs:
         yield Piece(pa.concat_tables(messages), pa.concat_tables(files), None)
 
     def _spill(self) -> None:
-        """Write what waits as a run, beside what goes on if there is an executor, but never two at once."""
-        self._settle()
-        waiting = self._waiting
+        """Write what waits as a run, and merge runs as long as there are many of one size; beside what goes on if there is an executor."""
+        run = partial(_spilled, self._waiting, self._new_places(), self.batch_rows)
         self._waiting, self._waiting_bytes, self._last = [], 0, None
+        self._runs.append(_Making(self._begun(run)))
+        while (
+            len(same := self._runs[-self.merged_runs :]) == self.merged_runs
+            and len({making.level for making in same}) == 1
+        ):
+            together = partial(_merged, [making.result for making in same], self._new_places())
+            self._runs[-self.merged_runs :] = [_Making(self._begun(together), same[0].level + 1)]
+
+    def _begun(self, making: Callable[[], _Run]) -> Callable[[], _Run]:
+        """Begin to make a run and return what waits for it; never are more made at once than memory is meant for."""
         if self.executor is None:
-            self._runs = self._with(waiting)
-        else:
-            self._spilling = self.executor.submit(self._with, waiting)
-
-    def _settle(self) -> None:
-        """Wait for the run that is being written."""
-        spilling, self._spilling = self._spilling, None
-        if spilling is not None:
-            self._runs = spilling.result()
-
-    def _with(self, waiting: list[tuple[pa.Table, pa.Table]]) -> list[_Run]:
-        """Return the runs with one more, merged as long as there are many of one size."""
-        run = _run_of(waiting, self.batch_rows)
-        messages_at, files_at = self._new_places()
-        run = replace(run, messages=run.messages.written(messages_at), files=run.files.written(files_at))
-        runs = [*self._runs, run]
-        while len(same := runs[-self.merged_runs :]) == self.merged_runs and len({run.level for run in same}) == 1:
-            messages_at, files_at = self._new_places()
-            together = _Run(
-                merged([run.messages for run in same], messages_at),
-                merged([run.files for run in same], files_at),
-                min(run.first_ms for run in same),
-                same[0].level + 1,
-            )
-            for run in same:
-                run.remove()
-            runs = [*runs[: -self.merged_runs], together]
-        return runs
+            return partial(_same, making())
+        self._under_way = [each for each in self._under_way if not each.done()]
+        if len(self._under_way) == AT_ONCE:
+            self._under_way.pop(0).result()
+        self._under_way.append(self.executor.submit(making))
+        return self._under_way[-1].result
 
     def _new_places(self) -> tuple[Path, Path]:
         self._files_made += 1
         return self.folder / f"{self._files_made:06d}-messages", self.folder / f"{self._files_made:06d}-files"
+
+
+def _same(run: _Run) -> _Run:
+    return run
+
+
+def _spilled(waiting: list[tuple[pa.Table, pa.Table]], places: tuple[Path, Path], batch_rows: int) -> _Run:
+    run = _run_of(waiting, batch_rows)
+    return replace(run, messages=run.messages.written(places[0]), files=run.files.written(places[1]))
+
+
+def _merged(made: Sequence[Callable[[], _Run]], places: tuple[Path, Path]) -> _Run:
+    """Return as one the runs that others make, which began before: whoever waits for them here, they do not wait for it."""
+    runs = [each() for each in made]
+    together = _Run(
+        merged([run.messages for run in runs], places[0]),
+        merged([run.files for run in runs], places[1]),
+        min(run.first_ms for run in runs),
+    )
+    for run in runs:
+        run.remove()
+    return together
 
 
 def _run_of(waiting: list[tuple[pa.Table, pa.Table]], batch_rows: int) -> _Run:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 import pytest
 
 from archiver.discovery.export.formats import writer_class
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
 from archiver.discovery.export.record import GapNote, Message, Slice
 from tests.discovery.export import slices
 from tests.discovery.export.packages import package, tree
@@ -115,25 +114,6 @@ class TestGapPlaces:
             "gap x",
             "gap x",
         ]
-
-
-class TestZoned:
-    @pytest.mark.parametrize(
-        ("at", "zone", "expected"),
-        [
-            (0, "UTC", "1970-01-01T00:00:00.000+00:00"),
-            (-1, "UTC", "1969-12-31T23:59:59.999+00:00"),
-            (1_795_176_000_123, "Asia/Tokyo", "2026-11-20T21:00:00.123+09:00"),
-            (1_795_176_000_123, "Asia/Kathmandu", "2026-11-20T17:45:00.123+05:45"),
-            (1_774_746_000_000 - 1, "Europe/Berlin", "2026-03-29T01:59:59.999+01:00"),
-            (1_774_746_000_000, "Europe/Berlin", "2026-03-29T03:00:00.000+02:00"),
-            (0, "Africa/Monrovia", "1969-12-31T23:15:30.000-00:44:30"),
-            (-62_135_596_800_000, "America/New_York", "0001-01-01T00:00:00.000+00:00"),
-            (253_402_300_799_999, "Asia/Tokyo", "9999-12-31T23:59:59.999+00:00"),
-        ],
-    )
-    def test_an_instant_has_the_offset_of_its_zone(self, at: int, zone: str, expected: str) -> None:
-        assert zoned(at, ZoneInfo(zone)) == expected
 
 
 class TestPartFiles:

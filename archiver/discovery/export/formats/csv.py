@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned
+from archiver.discovery.export.formats.instants import zoned
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person, Slice, Terms, Version
 from archiver.discovery.export.sink import Sink, Written
 

@@ -25,7 +25,8 @@ from archiver.discovery.export.formats.html_message import (
     person_view,
     snippet,
 )
-from archiver.discovery.export.formats.parts import GapPlaces, zoned
+from archiver.discovery.export.formats.instants import zoned
+from archiver.discovery.export.formats.parts import GapPlaces
 from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
 

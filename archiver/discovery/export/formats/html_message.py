@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 
-from archiver.discovery.export.formats.parts import zoned
+from archiver.discovery.export.formats.instants import zoned
 from archiver.discovery.export.formats.word_diff import Change, word_diff
 from archiver.discovery.export.record import File, Message, Person, Version
 

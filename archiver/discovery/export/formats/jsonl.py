@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from archiver.discovery.export.formats.instants import zoned, zoned_each
 from archiver.discovery.export.formats.jsonl_lines import PlainLines, opening
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, zoned, zoned_each
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
 from archiver.discovery.export.plain import Messages, made_of
 from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.discovery.export.formats.parts import BLOCK_MS, MILLISECONDS, SECONDS, clock_of, zoned_each
+from archiver.discovery.export.formats.instants import Piece, chosen, zoned_column
 from archiver.discovery.export.order import FIRST
 from archiver.discovery.export.plain import CONTROL_DIGITS, Block, Messages
 from archiver.discovery.export.record import Conversation, Message, Version
@@ -27,9 +27,6 @@ from archiver.discovery.export.stretches import OBJECT
 
 # Of so many messages at once what is made stays in the processor's cache, and memory is used again instead of asked for.
 LINES_AT_ONCE_MAX: Final = 8192
-
-# Text that all lines share, or a value of each.
-_Piece: TypeAlias = "str | pa.Array"
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -96,7 +93,7 @@ class PlainLines:
 
 def _lines_of(block: Block, first: int, many: int, zone: ZoneInfo) -> pa.Array:
     """Return the lines of a block's messages from one on, as if all of them were plain."""
-    return _joined(_Values(block, first, many, zone).line())
+    return joined(_Values(block, first, many, zone).line())
 
 
 class _Values:
@@ -108,20 +105,20 @@ class _Values:
         self._rows = block.firsts.slice(first, many)
         self._zone = zone
 
-    def line(self) -> Iterator[_Piece]:
+    def line(self) -> Iterator[Piece]:
         """Yield all pieces of the lines, in order."""
         sent = self._column(FIRST)
         yield from self._of_slices(opening)
-        yield from _instants(sent, self._zone)
+        yield from zoned_column(sent, self._zone)
         yield '",'
         keys, senders = self._block.keys, self._block.senders
         which = senders.which.slice(self._first, self._rows.num_rows)
         commits = {place: layout.sequence_of_data(keys[place]) for place in pc.unique(self._column(OBJECT)).to_pylist()}
-        pieces: dict[str, Callable[[], Iterator[_Piece]]] = {
+        pieces: dict[str, Callable[[], Iterator[Piece]]] = {
             "chat_id": lambda: self._of_slices(lambda conversation, _: encode(conversation.chat_id).decode()),
             "control_number": self._control_numbers,
             "sent_at_ms": lambda: iter([_numbers(sent)]),
-            "sender": lambda: _chosen([encode(person).decode() for person in senders.people], which),
+            "sender": lambda: chosen([encode(person).decode() for person in senders.people], which),
             "number": lambda: _few(self._column("version")),
             "observed_at_ms": lambda: iter([_numbers(self._column("observed_at"))]),
             "text": lambda: _texts(self._column("plain_text")),
@@ -144,7 +141,7 @@ class _Values:
     def _column(self, name: str) -> pa.Array:
         return self._rows.column(name)
 
-    def _of_slices(self, value: Callable[[Conversation, str], str]) -> Iterator[_Piece]:
+    def _of_slices(self, value: Callable[[Conversation, str], str]) -> Iterator[Piece]:
         """Yield the piece of each line that is the same for all of its slice."""
         ends, values = [], []
         end_of_all = self._first + self._rows.num_rows
@@ -160,16 +157,16 @@ class _Values:
             runs = pa.RunEndEncodedArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.string()))
             yield pc.run_end_decode(runs)
 
-    def _few(self, name: str) -> Iterator[_Piece]:
+    def _few(self, name: str) -> Iterator[Piece]:
         return _few(self._column(name))
 
-    def _control_numbers(self) -> Iterator[_Piece]:
+    def _control_numbers(self) -> Iterator[Piece]:
         number = self._block.numbered_from + self._first + 1
         yield encode(f"{self._block.prefix}-")[:-1].decode()
         yield pc.utf8_lpad(_numbers(pa.arange(number, number + self._rows.num_rows)), CONTROL_DIGITS, "0")
         yield '"'
 
-    def _mentions(self) -> Iterator[_Piece]:
+    def _mentions(self) -> Iterator[Piece]:
         listed = self._column("mentions")
         if listed.null_count == len(listed):
             yield "[]"
@@ -178,14 +175,14 @@ class _Values:
             yield pa.array([encode(each).decode() for each in named], pa.string())
 
 
-def _texts(column: pa.Array) -> Iterator[_Piece]:
+def _texts(column: pa.Array) -> Iterator[Piece]:
     """Yield texts as JSON has them, null where there is none."""
     if column.null_count == len(column):
         yield "null"
         return
     escaped = _escaped(column)
     if column.null_count:
-        yield pc.fill_null(_joined(['"', escaped, '"']), "null")
+        yield pc.fill_null(joined(['"', escaped, '"']), "null")
     else:
         yield from ('"', escaped, '"')
 
@@ -205,52 +202,23 @@ def _escaped(texts: pa.Array) -> pa.Array:
     return texts
 
 
-def _few(column: pa.Array, value: Callable[[Any], Any] | None = None) -> Iterator[_Piece]:
+def _few(column: pa.Array, value: Callable[[Any], Any] | None = None) -> Iterator[Piece]:
     """Yield values of which there are few different ones, each encoded once."""
     if column.null_count == len(column):
         yield "null"
         return
     encoded = column.dictionary_encode(null_encoding="encode")
     found = encoded.dictionary.to_pylist()
-    yield from _chosen([encode(each if value is None else value(each)).decode() for each in found], encoded.indices)
-
-
-def _chosen(values: Sequence[str], which: pa.Array) -> Iterator[_Piece]:
-    """Yield for each line the one of some values that is its own."""
-    yield values[0] if len(set(values)) == 1 else pc.take(pa.array(values, pa.string()), which)
+    yield from chosen([encode(each if value is None else value(each)).decode() for each in found], encoded.indices)
 
 
 def _numbers(numbers: pa.Array) -> pa.Array:
     return pc.cast(pc.cast(numbers, pa.int64()), pa.string())
 
 
-def _instants(at_ms: pa.Array, zone: ZoneInfo) -> Iterator[_Piece]:
-    """Yield instants as `zoned_each` writes them, and in the same way."""
-    clocks = None
-    if pc.min(at_ms).as_py() >= 0:
-        block = pc.divide(at_ms, BLOCK_MS)
-        of_block = block.dictionary_encode()
-        clocks = [clock_of(each, zone) for each in of_block.dictionary.to_pylist()]
-    if clocks is None or not all(hour for hour, _, _ in clocks):
-        yield pa.array(zoned_each(at_ms.to_pylist(), zone), pa.string())
-        return
-    rest = pc.subtract(at_ms, pc.multiply(block, BLOCK_MS))
-    seconds = pc.divide(rest, 1000)
-    starts = pc.take(pa.array([first for _, first, _ in clocks], pa.int64()), of_block.indices)
-    yield from _chosen([hour for hour, _, _ in clocks], of_block.indices)
-    yield pc.take(_SECONDS, pc.add(starts, seconds))
-    yield "."
-    yield pc.take(_MILLISECONDS, pc.subtract(rest, pc.multiply(seconds, 1000)))
-    yield from _chosen([offset for _, _, offset in clocks], of_block.indices)
-
-
-_SECONDS: Final = pa.array(SECONDS, pa.string())
-_MILLISECONDS: Final = pa.array(MILLISECONDS, pa.string())
-
-
-def _joined(pieces: Sequence[_Piece] | Iterator[_Piece]) -> pa.Array:
+def joined(pieces: Sequence[Piece] | Iterator[Piece]) -> pa.Array:
     """Return the lines that pieces make; what all of them share is put together first."""
-    merged: list[_Piece] = []
+    merged: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and merged and isinstance(merged[-1], str):
             merged[-1] += piece

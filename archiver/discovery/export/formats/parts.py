@@ -1,15 +1,11 @@
-"""What writers of pages and tables share: files cut at a size, gap notes at their place in a day, instants in the export's zone."""
+"""What writers of pages and tables share: files cut at a size, gap notes at their place in a day."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from datetime import UTC
-from functools import lru_cache
 from typing import BinaryIO, Final
-from zoneinfo import ZoneInfo
 
-from archiver.clock import from_ms
 from archiver.discovery.export.record import GapNote, Message, Slice
 from archiver.discovery.export.sink import Sink
 
@@ -153,54 +149,3 @@ class GapPlaces:
 
 
 _FIRST: Final = -(2**63)
-
-
-def zoned(at_ms: int, zone: ZoneInfo) -> str:
-    """Return an instant as ISO 8601 with milliseconds and the offset of its zone, as ``2026-11-22T19:05:00.123+01:00``.
-
-    At the two ends of the calendar, where the zone's clock would show a year that there is not, it is told in UTC.
-    """
-    return zoned_each((at_ms,), zone)[0]
-
-
-def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
-    """Return many instants as `zoned` does; most of those of one day share a quarter of an hour with their neighbours."""
-    found = []
-    hour, first, offset = "", 0, ""
-    start = until = 0
-    for at_ms in instants_ms:
-        if not start <= at_ms < until:
-            block = at_ms // BLOCK_MS
-            start, until = block * BLOCK_MS, block * BLOCK_MS + BLOCK_MS
-            hour, first, offset = clock_of(block, zone)
-        rest = at_ms - start
-        if hour:
-            found.append(f"{hour}{SECONDS[first + rest // 1000]}.{MILLISECONDS[rest % 1000]}{offset}")
-        else:
-            text = _in_zone(at_ms - at_ms % 1000, zone)
-            found.append(f"{text[:19]}.{MILLISECONDS[at_ms % 1000]}{text[19:]}")
-    return found
-
-
-# Clocks are changed at quarters of an hour, and so all messages of one share date, hour and offset; where they do not, as in the local
-# times of long ago, each instant is worked out for itself.
-BLOCK_MS: Final = 15 * 60_000
-SECONDS: Final = tuple(f"{number // 60:02d}:{number % 60:02d}" for number in range(3600))
-MILLISECONDS: Final = tuple(f"{number:03d}" for number in range(1000))
-
-
-@lru_cache(maxsize=4096)
-def clock_of(block: int, zone: ZoneInfo) -> tuple[str, int, str]:
-    """Return date and hour, the second of that hour, and the offset of a quarter of an hour; an empty text if they change within it."""
-    first = _in_zone(block * BLOCK_MS, zone)
-    last = _in_zone(block * BLOCK_MS + BLOCK_MS - 1000, zone)
-    is_one = first[:14] == last[:14] and first[19:] == last[19:] and first[17:19] == "00"
-    return (first[:14] if is_one else "", 60 * int(first[14:16]), first[19:])
-
-
-def _in_zone(at_ms: int, zone: ZoneInfo) -> str:
-    instant = from_ms(at_ms)
-    try:
-        return instant.astimezone(zone).isoformat()
-    except OverflowError:
-        return instant.astimezone(UTC).isoformat()

@@ -13,7 +13,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms, to_text
-from archiver.discovery.export.formats.parts import zoned
+from archiver.discovery.export.formats.instants import zoned
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person
 
 NOT_RETURNED_MEANING = (

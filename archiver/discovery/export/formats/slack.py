@@ -17,7 +17,8 @@ from typing import IO, Any, ClassVar, Final, cast
 import msgspec
 
 from archiver.clock import to_ms
-from archiver.discovery.export.formats.parts import GapPlaces, Held, zoned
+from archiver.discovery.export.formats.instants import zoned
+from archiver.discovery.export.formats.parts import GapPlaces, Held
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person, Slice, Terms, Version
 from archiver.discovery.export.sink import Sink, Written
 
