@@ -56,7 +56,7 @@ def test_what_went_in_comes_out_by_conversation(
 ) -> None:
     added: list[Row] = []
     added_files: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as executor:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(3) as executor:
         runs = Runs(Path(folder), executor if is_beside else None, **limits)
         for place, day in enumerate(messages):
             of_files = files[place] if place < len(files) and day else []
@@ -90,6 +90,15 @@ def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
     assert len(pieces) > len(sent) // 5
     for piece in pieces:
         assert piece.files.column("message_uid").to_pylist() == piece.messages.column("message_uid").to_pylist()
+
+
+def test_a_merged_run_is_told_to_begin_with_the_earliest_of_its_runs(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=1)
+    for at_ms in (50, 51, 52, 60, 40, 61):
+        runs.add(table([("g:a", at_ms, "x")]), table([]))
+    assert len(list(tmp_path.iterdir())) == 4
+    pieces = list(runs.pieces("g:a", "g:a"))
+    assert [piece.nothing_before_ms for piece in pieces] == [40, 40, 40, 60, 61, None]
 
 
 @pytest.mark.parametrize(("runs_added", "kept"), [(3, 3), (4, 1), (7, 4), (16, 1)])
