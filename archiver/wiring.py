@@ -230,7 +230,7 @@ def run_ports(settings: Settings, given: Secrets) -> Iterator[Ports]:
     """Open everything a run needs and close it afterwards. Call it while holding this machine's run lock."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
 
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.memory import give_memory_back  # noqa: PLC0415 - see the module's docstring
     from archiver.capture.files import Downloader, FileOptions  # noqa: PLC0415 - see the module's docstring
     from archiver.capture.gaps import GapRules  # noqa: PLC0415 - see the module's docstring
     from archiver.flock.client import FlockClient, FlockOptions  # noqa: PLC0415 - see the module's docstring

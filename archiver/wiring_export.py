@@ -50,7 +50,7 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
 
     It takes no run lock: of an export's entry and a run's commit the ledger lets one win, and the other try again.
     """
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - heavy, and --help needs none of it
+    from archiver.archive.memory import give_memory_back  # noqa: PLC0415 - heavy, and --help needs none of it
 
     give_memory_back()
     archive = wiring.open_seen_archive(settings)

@@ -36,7 +36,7 @@ def reading() -> Iterator[Executor]:
     """Return the threads that read rows of an archive."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see the module's docstring
 
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - see the module's docstring
+    from archiver.archive.memory import give_memory_back  # noqa: PLC0415 - see the module's docstring
 
     give_memory_back()
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="search") as executor:

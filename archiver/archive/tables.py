@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -27,7 +25,6 @@ ZSTD_LEVEL = 3
 ZSTD_LEVEL_OF_DIGESTS = 1
 BLOOM_FALSE_POSITIVE_RATE = 0.01
 READ_BATCH_ROWS = 16_384
-_M_ARENA_MAX = -8  # of mallopt(3), glibc
 _DAY = "__day"
 
 # What a message alone does not tell: it takes the archive, the directory and the file hosts.
@@ -51,16 +48,6 @@ class EncodedFile:
     open_rows: int
     astray_rows: int
     ranges: dict[str, Range]
-
-
-def give_memory_back() -> None:
-    """Let Arrow use the system's allocator in this process: it returns what a batch needed when the batch is done.
-
-    Where that is glibc's, threads share two of its arenas: with one each, every thread keeps for itself what it freed.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def rows_to_table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -108,7 +108,7 @@ def opened(
 @contextmanager
 def working(output: Output, what: str) -> Iterator[tuple[ThreadPoolExecutor, Callable[[int, int], None]]]:
     """Return threads, and where progress is told."""
-    from archiver.archive.tables import give_memory_back  # noqa: PLC0415 - as above
+    from archiver.archive.memory import give_memory_back  # noqa: PLC0415 - as above
 
     give_memory_back()
     with ThreadPoolExecutor(THREADS) as executor, output.progress() as bars:

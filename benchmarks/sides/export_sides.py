@@ -1,6 +1,6 @@
 """One side of `export.py`: exports an archive once, and prints how long that took and its peak of memory.
 
-python benchmarks/sides/export_sides.py jsonl|html|rsmf|duckdb|jinja2|zip ARCHIVE OUT
+python benchmarks/sides/export_sides.py FORMAT|duckdb|jinja2|zip ARCHIVE OUT
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.ledger import HoldScope
+from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive, files_of, read_columns
-from archiver.archive.tables import give_memory_back
 from archiver.discovery.export.asked import Asked
-from archiver.discovery.export.formats import writer_class
+from archiver.discovery.export.formats import FORMATS, writer_class
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import Wanted, make
 from archiver.store.local import LocalStore
 from archiver.wiring_export import THREADS
 
-OURS = ("jsonl", "html", "rsmf")
 COLUMNS = (
     "chat_id, chat_kind, message_uid, version, sent_at, sent_at_basis, observed_at, source, captured_by, sender_id, sender_name, "
     "send_as_name, on_behalf_of, app_id, flockml, notification, plain_text, mentions, visible_to, attachments, raw, raw_digest, "
@@ -47,7 +46,7 @@ PAGE = """<!doctype html><title>{{ chat }}</title>
 
 def main(side: str, archive: Path, out: Path) -> None:
     out.mkdir()
-    if side in OURS:
+    if side in FORMATS:
         give_memory_back()
         writer_class(side)
     elif side != "zip":

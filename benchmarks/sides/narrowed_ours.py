@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from archiver.archive.ledger import HoldScope
+from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive, Head
-from archiver.archive.tables import give_memory_back
 from archiver.discovery.export.asked import Asked, parse_context
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import Wanted, make

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive
-from archiver.archive.tables import give_memory_back
 from archiver.retention.plan import plan_policy
 from archiver.retention.policy import Policy
 from archiver.store.local import LocalStore

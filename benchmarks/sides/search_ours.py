@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from archiver.archive.commit import Author, Draft, commit
+from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive, files_of
-from archiver.archive.tables import give_memory_back
 from archiver.discovery.index import Index, build_from, without_index
 from archiver.discovery.search_answer import Question, answer
 from archiver.discovery.search_facts import Knowledge

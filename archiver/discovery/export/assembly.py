@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive.memory import trim_above
 from archiver.clock import DAY_MS, EARLIEST_MS, from_ms
 from archiver.discovery.export.absences import ANSWERS, Absences
 from archiver.discovery.export.attached import file_facts
@@ -23,7 +24,7 @@ from archiver.discovery.export.plain import Block, Columns, Messages
 from archiver.discovery.export.record import Conversation, File, Message, Slice
 from archiver.discovery.export.redaction import REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
-from archiver.discovery.export.runs import Piece, Runs
+from archiver.discovery.export.runs import RESIDENT_BYTES, Piece, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
@@ -152,6 +153,7 @@ class Assembly:
                 if not self.redaction.is_active:
                     block.get_ready()
                 yield _Ready(rows, block, parts, known, files)
+                trim_above(RESIDENT_BYTES)
                 number += parts[-1].end
 
     def _ahead(self, source: Iterator[T]) -> Iterator[T]:

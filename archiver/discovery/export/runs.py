@@ -17,15 +17,18 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.archive.memory import trim_above
 from archiver.discovery.export.sorted_rows import BATCH_ROWS, Front, SortedRows, in_memory, key_of, merged
 
 MEMORY_BYTES_MAX: Final = 12 * 1024 * 1024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
 PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
-MERGED_RUNS: Final = 16
+MERGED_RUNS: Final = 32
 # So many runs are made at once: beside one that is merged of others the next one is sorted and written.
 AT_ONCE: Final = 2
+# A process that is larger gives back what lies free in its memory; what it has in use at once is a third of that.
+RESIDENT_BYTES: Final = 320_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,10 @@ def _same(run: _Run) -> _Run:
 
 def _spilled(waiting: list[tuple[pa.Table, pa.Table]], places: tuple[Path, Path], batch_rows: int) -> _Run:
     run = _run_of(waiting, batch_rows)
-    return replace(run, messages=run.messages.written(places[0]), files=run.files.written(places[1]))
+    written = replace(run, messages=run.messages.written(places[0]), files=run.files.written(places[1]))
+    del run
+    trim_above(RESIDENT_BYTES)
+    return written
 
 
 def _merged(made: Sequence[Callable[[], _Run]], places: tuple[Path, Path]) -> _Run:
@@ -191,10 +197,13 @@ def _merged(made: Sequence[Callable[[], _Run]], places: tuple[Path, Path]) -> _R
     )
     for run in runs:
         run.remove()
+    trim_above(RESIDENT_BYTES)
     return together
 
 
 def _run_of(waiting: list[tuple[pa.Table, pa.Table]], batch_rows: int) -> _Run:
-    messages, files = (pa.concat_tables(parts) for parts in zip(*waiting, strict=True))
+    """Return what waits, and waits no longer, as a run in memory."""
+    messages, files = (pa.concat_tables(parts).combine_chunks() for parts in zip(*waiting, strict=True))
+    waiting.clear()  # what is sorted is then there once, and twice only while it is sorted
     first = pc.min(pc.cast(messages.column("sent_at"), pa.int64())).as_py()
     return _Run(in_memory(messages, batch_rows=batch_rows), in_memory(files, batch_rows=batch_rows), first)

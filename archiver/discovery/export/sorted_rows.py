@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from archiver.errors import StoreFullError
 
-BATCH_ROWS: Final = 4_096
+BATCH_ROWS: Final = 2_048
 _ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
 
 # Chat, instant in milliseconds since 1970 UTC, uid.
