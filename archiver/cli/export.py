@@ -185,9 +185,9 @@ def make(
 @command.command(
     "check", epilog=examples("archiver export check smith-v-acme", "archiver export check smith-v-acme --json")
 )
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=click.Path())
 @output_options
-def check(output: Output, *, package: Path) -> int | None:
+def check(output: Output, *, package: str) -> int | None:
     """Check the package in the folder PACKAGE, with nothing but the package.
 
     Every file is held against the manifests, the numbers of the report against each other, and each form is read back by a
@@ -196,10 +196,16 @@ def check(output: Output, *, package: Path) -> int | None:
     """
     from archiver.discovery.checks.package import check_package  # noqa: PLC0415 - heavy, and --help needs none of it
 
+    if "://" in package:
+        raise UsageError(
+            f"{package} is in a bucket, and a package is checked in a folder of this machine",
+            next_step="copy it here, as with `aws s3 cp --recursive`, and name the folder",
+        )
+    folder = Path(package)
     with output.progress() as bars:
         task = bars.add_task("checking", total=None)
-        found = check_package(package, progress=lambda what: bars.update(task, description=f"checking {what}"))
-    return _show_checked(output, package, found)
+        found = check_package(folder, progress=lambda what: bars.update(task, description=f"checking {what}"))
+    return _show_checked(output, folder, found)
 
 
 def _wanted(

@@ -135,8 +135,9 @@ def show_made(output: Output, wanted: Wanted, made: Made, *, place: str, is_ente
             f"{_many(gaps, 'gap')} of the archive. cover.pdf and report.json say which."
         )
     output.line()
+    copied, folder = ("in a copy of it, ", "FOLDER") if "://" in place else ("", place)
     output.line(
-        f"Tell the receiver that SHA-256; `archiver export check {place}` or `python3 check.py` in it checks the rest."
+        f"Tell the receiver that SHA-256; {copied}`archiver export check {folder}` or `python3 check.py` in it checks the rest."
     )
 
 

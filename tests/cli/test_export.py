@@ -200,6 +200,8 @@ class TestMake:
         here = document(capsys, *words, "--to", str(tmp_path / "x"))
         there = document(capsys, *words, "--to", f"s3://{bucket}/smith")
         assert there["package_sha256"] == here["package_sha256"]
+        main(["export", *words, "--to", f"s3://{bucket}/smith"])
+        assert "in a copy of it, `archiver export check FOLDER`" in capsys.readouterr().out
         store = S3Store(bucket, "smith", client=client)
         local = {
             path.relative_to(tmp_path / "x").as_posix(): path.read_bytes()
@@ -258,6 +260,11 @@ class TestCheck:
         assert {finding["code"] for finding in found["findings"]} >= {"digest"}
         assert main(["export", "check", str(tmp_path / "x")]) == 4
         assert "NOT as it should be" in capsys.readouterr().out
+
+    def test_one_in_a_bucket_is_to_be_copied_first(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = document(capsys, "check", "s3://legal/smith", code=2)["error"]
+        assert error["what"].startswith("s3://legal/smith is in a bucket")
+        assert "copy it here" in error["next_step"]
 
     def test_what_is_no_package_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "no package" in document(capsys, "check", str(tmp_path), code=2)["error"]["what"]

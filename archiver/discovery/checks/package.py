@@ -105,7 +105,7 @@ def check_package(folder: Path, *, progress: Progress | None = None) -> Checked:
         what = "no folder" if not folder.is_dir() else "no package: it has neither report.json nor bagit.txt"
         raise UsageError(
             f"{folder} is {what}",
-            next_step="name the folder that `archiver export --to` made; one in a bucket is checked after it was copied here",
+            next_step="name the folder that `archiver export --to` made",
         )
     return _check_bag(folder, "", told)
 
