@@ -10,16 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms
-
-# Text that all values share, or a value of each.
-Piece: TypeAlias = "str | pa.Array"
+from archiver.discovery.export.formats.pieces import Piece, chosen
 
 _QUARTER_MS: Final = 15 * 60_000
 _CLOCK: Final = tuple(
@@ -78,11 +76,6 @@ def zoned_column(at_ms: pa.Int64Array, zone: ZoneInfo) -> Iterator[Piece]:
     yield pc.take(_CLOCKS, second)
     yield pc.take(_THOUSANDTHS, pc.subtract(rest, pc.multiply(second, 1000)))
     yield from chosen([offset.text for offset in each], which)
-
-
-def chosen(values: list[str], which: pa.Array) -> Iterator[Piece]:
-    """Yield for each place the one of some values that is its own."""
-    yield values[0] if len(set(values)) == 1 else pc.take(pa.array(values, pa.string()), which)
 
 
 def offset_at(at_ms: int, zone: ZoneInfo) -> Offset:

@@ -7,7 +7,7 @@ every value is written as it writes it, so that nobody can tell by a line which 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.discovery.export.formats.instants import Piece, chosen, zoned_column
+from archiver.discovery.export.formats.instants import zoned_column
+from archiver.discovery.export.formats.pieces import Piece, chosen, joined
 from archiver.discovery.export.order import FIRST
 from archiver.discovery.export.plain import CONTROL_DIGITS, Block, Messages
 from archiver.discovery.export.record import Conversation, Message, Version
@@ -214,18 +215,6 @@ def _few(column: pa.Array, value: Callable[[Any], Any] | None = None) -> Iterato
 
 def _numbers(numbers: pa.Array) -> pa.Array:
     return pc.cast(pc.cast(numbers, pa.int64()), pa.string())
-
-
-def joined(pieces: Sequence[Piece] | Iterator[Piece]) -> pa.Array:
-    """Return the lines that pieces make; what all of them share is put together first."""
-    merged: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    given = [pa.scalar(piece, pa.string()) if isinstance(piece, str) else piece for piece in merged]
-    return pc.binary_join_element_wise(*given, pa.scalar("", pa.string()))
 
 
 def _bytes_of(lines: pa.Array) -> memoryview:

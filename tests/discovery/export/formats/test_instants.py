@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms
 from archiver.discovery.export.formats.instants import offset_at, zoned, zoned_column, zoned_each
-from archiver.discovery.export.formats.jsonl_lines import joined
+from archiver.discovery.export.formats.pieces import joined
 
 # By zone an instant at which its clock was changed: for summer, by half an hour, at a second that begins no minute, over a day.
 CHANGES = {
