@@ -1,0 +1,34 @@
+"""Memory that is free but kept goes back to the system when a process has become larger than it may, and not before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Buffers of a tenth of a megabyte, every second of which is needed no more: what lies between is free, and kept.
+PROGRAM = """
+import sys
+import pyarrow as pa
+from archiver.archive.memory import give_memory_back, trim_above
+
+def resident_bytes():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+give_memory_back()
+held = [pa.allocate_buffer(100_000) for _ in range(2_000)]
+for buffer in held:
+    memoryview(buffer).cast("B")[:] = bytes(100_000)
+del held[::2], buffer
+before = resident_bytes()
+trim_above(int(sys.argv[1]))
+print(before - resident_bytes())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how large a process is now")
+@pytest.mark.parametrize(("above", "gave_back"), [(50_000_000, True), (50_000_000_000, False)])
+def test_a_process_gives_back_what_lies_free_when_it_is_large(above: int, *, gave_back: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(above)], check=True, capture_output=True, text=True)
+    assert (int(done.stdout) > 50_000_000) == gave_back
