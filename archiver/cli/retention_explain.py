@@ -107,6 +107,7 @@ def erase(
         settings,
         archive,
         found.plan,
+        policy_path=policy_path,
         html_path=html_path,
         is_stored=is_stored,
         further={

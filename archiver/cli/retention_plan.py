@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
@@ -86,7 +87,7 @@ def plan(
     settings, archive, policy, day, _ = opened(invocation, policy_path=policy_path, as_of=as_of)
     with working(invocation.output, "looking at days") as (executor, progress):
         found = plan_policy(archive, archive.head(), policy, as_of=day, executor=executor, progress=progress)
-    finish(invocation, settings, archive, found, html_path=html_path, is_stored=is_stored)
+    finish(invocation, settings, archive, found, policy_path=policy_path, html_path=html_path, is_stored=is_stored)
     return None
 
 
@@ -122,6 +123,7 @@ def finish(
     archive: Archive,
     found: Plan,
     *,
+    policy_path: Path | None,
     html_path: Path | None,
     is_stored: bool,
     further: dict[str, Any] | None = None,
@@ -148,7 +150,7 @@ def finish(
             ) from None
 
     def show(output: Output) -> None:
-        _show(output, found, locked, is_stored=is_stored)
+        _show(output, found, locked, policy_path=policy_path, is_stored=is_stored)
         if show_further is not None:
             show_further(output)
 
@@ -195,7 +197,7 @@ def locked_document(locked: Locked) -> dict[str, Any]:
     }
 
 
-def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> None:
+def _show(output: Output, found: Plan, locked: Locked, *, policy_path: Path | None, is_stored: bool) -> None:
     from archiver.retention.certificate import counted  # noqa: PLC0415 - as above
     from archiver.retention.plan import groups_of  # noqa: PLC0415 - as above
     from archiver.retention.plan_document import breakers_passed  # noqa: PLC0415 - as above
@@ -242,8 +244,9 @@ def _show(output: Output, found: Plan, locked: Locked, *, is_stored: bool) -> No
     if locked.sentence is not None:
         output.line(locked.sentence)
     if is_stored:
+        named = "" if policy_path is None else f" --policy {shlex.quote(str(policy_path))}"
         output.line(
-            f"  Next: have it approved, then `archiver retention apply {found.digest[:PROGRAM_DIGITS]} --approved-by NAME`"
+            f"  Next: have it approved, then `archiver retention apply {found.digest[:PROGRAM_DIGITS]}{named} --approved-by NAME`"
         )
     else:
         output.line("  It was not stored, so it cannot be applied (--store).")

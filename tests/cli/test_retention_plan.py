@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,15 @@ class TestPlan:
         assert f"digest  {digest}" in text
         assert f"archiver retention apply {digest[:16]} --approved-by NAME" in text
         assert "1 file, 1 message" in text
+
+    def test_of_another_policy_what_to_do_names_it_and_can_be_done(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        policy = (folder / "policy.yaml").rename(folder / "another policy.yaml")
+        (command,) = re.findall(
+            "`archiver retention (.*) --approved-by NAME`", shown(capsys, "plan", "--policy", str(policy))
+        )
+        assert "It stays as certificates/" in shown(capsys, *shlex.split(command), "--approved-by", "Ann")
 
     def test_made_again_on_the_same_day_it_is_the_same(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         words = ("plan", "--as-of", "2026-11-27")
