@@ -27,7 +27,7 @@ PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
 MERGED_RUNS: Final = 32
 # So many runs are made at once: beside one that is merged of others the next one is sorted and written.
 AT_ONCE: Final = 2
-# A process that is larger gives back what lies free in its memory; what it has in use at once is a third of that.
+# A process that is larger gives back what lies free in its memory; of columns it has half of that in use at most.
 RESIDENT_BYTES: Final = 320_000_000
 
 
