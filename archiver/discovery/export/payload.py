@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -17,6 +16,7 @@ import msgspec
 
 from archiver.archive import layout
 from archiver.discovery.export.assembly import WITHHELD
+from archiver.discovery.export.disk_file import DiskFile
 from archiver.discovery.export.journal import FileLine, Journal, LostLine
 from archiver.discovery.export.plain import changed, made_of
 from archiver.discovery.export.record import File, GapNote, Message, Slice
@@ -34,8 +34,6 @@ _CHUNK_BYTES: Final = 1024 * 1024
 # What is hashed beside who writes: so much at once at least, and so much may wait.
 BESIDE_BYTES: Final = 1024 * 1024
 WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
-# After so much of a file the disk is asked for what it has not yet, so that nobody waits long for it when the file ends.
-FLUSH_BYTES: Final = 16 * 1024 * 1024
 # What every file system and every store takes, and no more: a store's keys are ASCII.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 
@@ -72,7 +70,12 @@ class Payload:
         known = self._journal.meet(self._prefix + path)
         self._number += 1
         scratch = self._target.scratch(f"{self._number:08d}")
-        stream = _Hashing(None if known else scratch, place=self._target.url, executor=self._executor)
+        stream = _Hashing(
+            None if known else scratch,
+            place=self._target.url,
+            is_to_stay=self._target.is_in_place,
+            executor=self._executor,
+        )
         try:
             yield cast("BinaryIO", stream)
             stream.finish()
@@ -98,7 +101,9 @@ class _Hashing(io.RawIOBase):
     `WAITING_BYTES_MAX` wait while others are hashed and written. An error is told by the write after it, or at the end.
     """
 
-    def __init__(self, path: Path | None, *, place: str, executor: Executor | None = None) -> None:
+    def __init__(
+        self, path: Path | None, *, place: str, is_to_stay: bool = False, executor: Executor | None = None
+    ) -> None:
         self.size = 0
         self.sha256 = sha256()
         self.md5 = md5(usedforsecurity=False)
@@ -107,12 +112,10 @@ class _Hashing(io.RawIOBase):
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._beside: Future[None] | None = None
-        self._flushing: Future[None] | None = None
-        self._unflushed_bytes = 0
-        self._file: BinaryIO | None = None
+        self._file: DiskFile | None = None
         if path is not None:
             with self._translated():
-                self._file = path.open("wb", buffering=_CHUNK_BYTES)
+                self._file = DiskFile(path, is_to_stay=is_to_stay)
 
     def writable(self) -> bool:
         return True
@@ -141,18 +144,16 @@ class _Hashing(io.RawIOBase):
     def finish(self) -> None:
         self._wait()
         self._take(self._waiting)
-        self._wait_for_disk()
         if self._file is not None:
             with self._translated():
                 self._file.close()
 
     def abandon(self) -> None:
-        for wait in (self._wait, self._wait_for_disk):
-            with contextlib.suppress(StorageError):
-                wait()
+        with contextlib.suppress(StorageError):
+            self._wait()
         if self._file is not None:
             with contextlib.suppress(OSError):
-                self._file.close()
+                self._file.abandon()
 
     def _take(self, pieces: Sequence[bytes | memoryview]) -> None:
         for piece in pieces:
@@ -161,15 +162,6 @@ class _Hashing(io.RawIOBase):
             if self._file is not None:
                 with self._translated():
                     self._file.write(piece)
-                self._unflushed_bytes += len(piece)
-        if self._executor is not None and self._file is not None and self._unflushed_bytes >= FLUSH_BYTES:
-            self._wait_for_disk()
-            self._unflushed_bytes = 0
-            self._flushing = self._executor.submit(self._flush, self._file.fileno())
-
-    def _flush(self, number: int) -> None:
-        with self._translated():
-            os.fdatasync(number)
 
     def _is_idle(self) -> bool:
         return self._beside is None or self._beside.done()
@@ -178,11 +170,6 @@ class _Hashing(io.RawIOBase):
         beside, self._beside = self._beside, None
         if beside is not None:
             beside.result()
-
-    def _wait_for_disk(self) -> None:
-        flushing, self._flushing = self._flushing, None
-        if flushing is not None:
-            flushing.result()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

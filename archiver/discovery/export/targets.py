@@ -27,6 +27,9 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Target(Protocol):
     """The place of one package; paths are relative to it, with slashes, of safe names. Raises `StorageError` of any kind."""
 
+    is_in_place: bool
+    """Whether a file that is written becomes the one that stays; it is read again soon otherwise, to be handed over."""
+
     @property
     def url(self) -> str:
         """Where it is, for people."""
@@ -64,6 +67,8 @@ class Target(Protocol):
 
 class FolderTarget:
     """A folder, made with the first file. It must be on a disk of this machine's own."""
+
+    is_in_place = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -163,6 +168,8 @@ class FolderTarget:
 
 class StoreTarget:
     """A place in a store. ``folder`` is one for temporary files, as large as the largest file of the package."""
+
+    is_in_place = False
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store
