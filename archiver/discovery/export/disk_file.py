@@ -29,8 +29,7 @@ class DiskFile:
         if is_to_stay:
             self._put = UncachedWriter(self._number).write
         # Memory of the system's own begins with a page, as what goes past the cache must.
-        self._buffer = mmap.mmap(-1, BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
         self._filled = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -38,7 +37,7 @@ class DiskFile:
         rest = memoryview(data)
         while rest:
             some = rest[: BUFFER_BYTES - self._filled]
-            self._view[self._filled : self._filled + len(some)] = some
+            self._buffer[self._filled : self._filled + len(some)] = some
             self._filled += len(some)
             rest = rest[len(some) :]
             if self._filled == BUFFER_BYTES:
@@ -56,11 +55,9 @@ class DiskFile:
         """Leave the file without what was not written yet; harmless when it is closed."""
         if self._number >= 0:
             number, self._number = self._number, -1
-            self._view.release()
-            self._buffer.close()
+            self._buffer = memoryview(b"")
             os.close(number)
 
     def _write_out(self) -> None:
         filled, self._filled = self._filled, 0
-        with self._view[:filled] as piece:
-            self._put(piece)
+        self._put(self._buffer[:filled])

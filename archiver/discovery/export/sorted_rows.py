@@ -1,17 +1,20 @@
-"""Rows sorted by conversation, instant and uid: in memory or in a file, read by conversation from the first to the last, and merged.
+"""Rows of messages and of their files, sorted by conversation, instant and uid: written to files, a few of which are read at a time.
 
-A file is of batches, compressed, and of each is known in memory from which chat to which it reaches. The batch that was read last is kept:
-who reads the chats in their order meets each batch once, however few rows of it belong to one of them.
+What is written and read at once is a *batch*: some messages with all rows of their files. A conversation that has many among the rows that
+are sorted together has batches of its own, *apart*, which are read without any neighbour and never written again. Those that have few
+share batches, and these are merged with others of their kind, so that what is read for a few conversations is little else.
 """
 
 from __future__ import annotations
 
+import os
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,70 +22,218 @@ import pyarrow.compute as pc
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
-_ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
+# With fewer rows than these a batch costs more to read for itself than among others.
+APART_ROWS_MIN: Final = 128
+ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
+
+# Behind everything that a conversation has.
+_LATEST: Final = (2**63 - 1, "")
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 # Chat, instant in milliseconds since 1970 UTC, uid.
 Key = tuple[str, int, str]
 
 
+class Rows(NamedTuple):
+    """Rows of messages, and those of files."""
+
+    messages: pa.Table
+    files: pa.Table
+
+
+class Place(NamedTuple):
+    """Where a batch lies: when its first message was sent, the number of its file, and the bytes there of its messages and its files."""
+
+    first_ms: int
+    file: int
+    start: int
+    message_bytes: int
+    file_bytes: int
+
+
+class Places:
+    """The places of many batches, in a few bytes each."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+
+    def add(self, place: Place) -> None:
+        """Take one more."""
+        self._numbers.extend(place)
+
+    def extend(self, other: Places) -> None:
+        """Take those of another."""
+        self._numbers.extend(other._numbers)
+
+    def __iter__(self) -> Iterator[Place]:
+        many = len(Place._fields)
+        return map(Place._make, (self._numbers[at : at + many] for at in range(0, len(self._numbers), many)))
+
+
+class Shared(NamedTuple):
+    """A batch of the rows of several chats, sorted, from the first to the last of them."""
+
+    first: str
+    last: str
+    place: Place
+
+
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows that are written and read at once: from where to where among those that came together, and from which chat to which."""
+class Sorted:
+    """Rows that were sorted together: by chat the batches of those that have many, and in order those that the others share."""
+
+    apart: dict[str, Places] = field(default_factory=dict)
+    shared: list[Shared] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of files with batches, by number; ``messages`` and ``files`` are the columns that rows have."""
+
+    path: Path
+    messages: pa.Schema
+    files: pa.Schema
+    batch_rows: int = BATCH_ROWS
+    apart_rows_min: int = APART_ROWS_MIN
+
+    def written(self, parts: Iterable[Rows], number: int) -> Sorted:
+        """Write rows to the files with a number, that of `Sorted.apart`, and the next one, that of `Sorted.shared`.
+
+        Parts are sorted, each after the one before it, and have no file without its message. Raises `StoreFullError` if the folder is full.
+        """
+        found = Sorted()
+        try:
+            with ExitStack() as stack:
+                apart, shared = (_Writing(self, number + each, stack) for each in (0, 1))
+                for part in parts:
+                    of_messages = Front(iter([part.files]))
+                    for batch in self._batches(part.messages):
+                        rows = part.messages.slice(batch.start, batch.end - batch.start)
+                        until = (batch.last, *_LATEST) if batch.is_end else key_of(rows, rows.num_rows - 1)
+                        files = of_messages.take(until) if part.files.num_rows else []
+                        if batch.is_apart:
+                            found.apart.setdefault(batch.first, Places()).add(apart.write(rows, files))
+                        else:
+                            found.shared.append(Shared(batch.first, batch.last, shared.write(rows, files)))
+        except OSError as error:
+            raise StoreFullError(
+                f"the folder for temporary files, {self.path.parent}, takes no more: {error.strerror or error}",
+                next_step="make space there, or name another by TMPDIR; then give the same command again",
+            ) from None
+        return found
+
+    def read(self, place: Place) -> Rows:
+        """Return the rows of a batch."""
+        number = os.open(self.file(place.file), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = memoryview(os.pread(number, place.message_bytes + place.file_bytes, place.start))
+        finally:
+            os.close(number)
+        files = data[place.message_bytes :]
+        return Rows(
+            _table(data[: place.message_bytes], self.messages),
+            _table(files, self.files) if place.file_bytes else self.files.empty_table(),
+        )
+
+    def merged(self, parts: Sequence[Sorted], number: int) -> Sorted:
+        """Merge what is shared, written to files as `written` does, and remove the files that it came from; what is apart stays."""
+        found = self.written(self._merging([each.shared for each in parts]), number)
+        for each in parts:
+            for chat_id, places in each.apart.items():
+                found.apart.setdefault(chat_id, Places()).extend(places)
+            for file in {shared.place.file for shared in each.shared}:
+                self.file(file).unlink()
+        return found
+
+    def file(self, number: int) -> Path:
+        """Return the path of a file."""
+        return self.path / f"{number:08d}"
+
+    def _merging(self, parts: Sequence[Sequence[Shared]]) -> Iterator[Rows]:
+        # Of files there are few: they wait here until the last of their messages goes.
+        files = self.files.empty_table()
+        waiting: list[pa.Table] = []
+        waiting_files: list[pa.Table] = []
+
+        def read(shared: Iterable[Shared]) -> Iterator[pa.Table]:
+            for each in shared:
+                rows = self.read(each.place)
+                waiting_files.append(rows.files)
+                yield rows.messages
+
+        fronts = [Front(read(shared)) for shared in parts]
+        # Up to the least of the last keys that can be told, nothing comes any more but what can be told.
+        while until := min((front.last_key for front in fronts if front.last_key is not None), default=None):
+            waiting.append(pa.concat_tables([rows for front in fronts for rows in front.take(until)]))
+            if sum(rows.num_rows for rows in waiting) >= 4 * self.batch_rows:
+                front_of_files = Front(iter([in_order([files, *waiting_files])]))
+                waiting_files.clear()
+                taken = pa.concat_tables([self.files.empty_table(), *front_of_files.take(until)])
+                files = pa.concat_tables([self.files.empty_table(), *front_of_files.take(None)])
+                yield Rows(in_order(waiting), taken)
+                waiting = []
+        if waiting:
+            yield Rows(in_order(waiting), in_order([files, *waiting_files]))
+
+    def _batches(self, rows: pa.Table) -> list[_Batch]:
+        """Return sorted rows as batches: those of a chat that has many are by themselves."""
+        found: list[_Batch] = []
+        start = 0
+        for item in pc.value_counts(rows.column("chat_id")).to_pylist():
+            chat_id, count = item["values"], item["counts"]
+            end = start + count
+            before = found[-1] if found else None
+            if count >= self.apart_rows_min:
+                starts = range(start, end, self.batch_rows)
+                found.extend(
+                    _Batch(at, min(at + self.batch_rows, end), chat_id, chat_id, is_apart=True, is_end=at == starts[-1])
+                    for at in starts
+                )
+            elif before is not None and not before.is_apart and end - before.start <= self.batch_rows:
+                found[-1] = before._replace(end=end, last=chat_id)
+            else:
+                found.append(_Batch(start, end, chat_id, chat_id, is_apart=False, is_end=True))
+            start = end
+        return found
+
+
+class _Batch(NamedTuple):
+    """Rows to be written at once; ``is_end`` says that nothing of the last chat comes behind them."""
 
     start: int
     end: int
     first: str
     last: str
+    is_apart: bool
+    is_end: bool
 
 
-class SortedRows:
-    """Sorted rows, in memory or in a file of batches with so many rows at most."""
+class _Writing:
+    """A file that batches are written to, made with the first of them."""
 
-    def __init__(self, rows: pa.Table | Path, schema: pa.Schema, batches: Sequence[Batch], *, batch_rows: int) -> None:
-        self.rows = rows
-        self.schema = schema
-        self.batch_rows = batch_rows
-        self._batches = batches
-        self._kept: tuple[int, pa.Table] | None = None
+    def __init__(self, folder: Folder, number: int, stack: ExitStack) -> None:
+        self._folder = folder
+        self._number = number
+        self._stack = stack
+        self._sink: pa.NativeFile | None = None
 
-    def of_chats(self, first: str, last: str) -> pa.Table:
-        """Return the rows of the chats from one to another."""
-        parts = [_between(self._batch(place), first, last) for place in self._places(first, last)]
-        return pa.concat_tables(parts) if parts else self.schema.empty_table()
-
-    def by_batch(self, first: str | None = None, last: str | None = None) -> Iterator[pa.Table]:
-        """Yield the same batch by batch, and keep none; by default all rows."""
-        for place in range(len(self._batches)) if first is None or last is None else self._places(first, last):
-            batch = self._batch(place)
-            self._kept = None
-            yield batch if first is None or last is None else _between(batch, first, last)
-
-    def written(self, path: Path) -> SortedRows:
-        """Return these rows as those of a file, which is written; raises `StoreFullError` if the folder is full."""
-        assert isinstance(self.rows, pa.Table)
-        return _written([self.rows], self.schema, path, batch_rows=self.batch_rows)
-
-    def remove(self) -> None:
-        """Remove the file, after which nothing can be read any more."""
-        self._kept = None
-        self.__dict__.pop("_reader", None)
-        if isinstance(self.rows, Path):
-            self.rows.unlink()
-
-    def _places(self, first: str, last: str) -> list[int]:
-        return [place for place, batch in enumerate(self._batches) if batch.first <= last and batch.last >= first]
-
-    def _batch(self, place: int) -> pa.Table:
-        if isinstance(self.rows, pa.Table):
-            batch = self._batches[place]
-            return self.rows.slice(batch.start, batch.end - batch.start)
-        if self._kept is None or self._kept[0] != place:
-            self._kept = place, pa.Table.from_batches([self._reader.get_batch(place)], self.schema)
-        return self._kept[1]
-
-    @cached_property
-    def _reader(self) -> pa.ipc.RecordBatchFileReader:
-        return pa.ipc.open_file(pa.OSFile(str(self.rows), "rb"))
+    def write(self, messages: pa.Table, files: Sequence[pa.Table]) -> Place:
+        if self._sink is None:
+            self._sink = self._stack.enter_context(pa.OSFile(str(self._folder.file(self._number)), "wb"))
+            self._messages, self._files = (
+                self._stack.enter_context(pa.ipc.new_stream(self._sink, schema, options=_COMPRESSED))
+                for schema in (self._folder.messages, self._folder.files)
+            )
+            for stream, schema in ((self._messages, self._folder.messages), (self._files, self._folder.files)):
+                # The schema is written before the first batch; with none of ours before it, it is no part of what is read.
+                stream.write_batch(pa.RecordBatch.from_pylist([], schema))
+        start = self._sink.tell()
+        self._messages.write_table(messages)
+        end = self._sink.tell()
+        if files:
+            self._files.write_table(pa.concat_tables(files).combine_chunks())
+        first_ms = pc.min(messages.column("sent_at")).value
+        return Place(first_ms, self._number, start, end - start, self._sink.tell() - end)
 
 
 @dataclass(slots=True)
@@ -139,15 +290,9 @@ def _numbers(column: pa.ChunkedArray) -> memoryview:
     return memoryview(piece.buffers()[1]).cast("q")[piece.offset : piece.offset + len(piece)]
 
 
-def in_memory(rows: pa.Table, *, batch_rows: int = BATCH_ROWS) -> SortedRows:
-    """Return rows in memory as sorted ones; in one piece, since such are sorted several times as quickly as rows in many."""
-    ordered = rows.combine_chunks().sort_by(_ORDER)
-    return SortedRows(ordered, ordered.schema, _batches(ordered, batch_rows), batch_rows=batch_rows)
-
-
-def merged(parts: Sequence[SortedRows], path: Path) -> SortedRows:
-    """Return the rows of several files as those of one, which is written; raises `StoreFullError` if the folder is full."""
-    return _written(_merging(parts), parts[0].schema, path, batch_rows=parts[0].batch_rows)
+def in_order(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return rows as sorted ones; in one piece, since such are sorted several times as quickly as rows in many."""
+    return pa.concat_tables(parts).combine_chunks().sort_by(ORDER)
 
 
 def key_of(rows: pa.Table, place: int) -> Key:
@@ -156,57 +301,18 @@ def key_of(rows: pa.Table, place: int) -> Key:
     return chat_id.as_py(), sent_at.value, uid.as_py()
 
 
-def _merging(parts: Sequence[SortedRows]) -> Iterator[pa.Table]:
-    fronts = [Front(part.by_batch()) for part in parts]
-    waiting: list[pa.Table] = []
-    # Up to the least of the last keys that can be told, nothing comes any more but what can be told.
-    while until := min((front.last_key for front in fronts if front.last_key is not None), default=None):
-        waiting.append(pa.concat_tables([rows for front in fronts for rows in front.take(until)]))
-        if sum(rows.num_rows for rows in waiting) >= 4 * parts[0].batch_rows:
-            yield pa.concat_tables(waiting).combine_chunks().sort_by(_ORDER)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks().sort_by(_ORDER)
-
-
-def _written(parts: Iterable[pa.Table], schema: pa.Schema, path: Path, *, batch_rows: int) -> SortedRows:
-    batches: list[Batch] = []
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    try:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-            for rows in parts:
-                found = _batches(rows, batch_rows)
-                for batch in found:
-                    writer.write_table(rows.slice(batch.start, batch.end - batch.start))
-                batches += found
-    except OSError as error:
-        raise StoreFullError(
-            f"the folder for temporary files, {path.parent.parent}, takes no more: {error.strerror or error}",
-            next_step="make space there, or name another by TMPDIR; then give the same command again",
-        ) from None
-    return SortedRows(path, schema, batches, batch_rows=batch_rows)
-
-
-def _batches(rows: pa.Table, batch_rows: int) -> list[Batch]:
-    """Return sorted rows as batches: those of a chat that has many are by themselves, so that a chat is read without its neighbours."""
-    found: list[Batch] = []
-    start = 0
-    for item in pc.value_counts(rows.column("chat_id")).to_pylist():
-        chat_id, count = item["values"], item["counts"]
-        if found and found[-1].end - found[-1].start + count <= batch_rows:
-            found[-1] = replace(found[-1], end=start + count, last=chat_id)
-        else:
-            found.extend(
-                Batch(place, min(place + batch_rows, start + count), chat_id, chat_id)
-                for place in range(start, start + count, batch_rows)
-            )
-        start += count
-    return found
-
-
-def _between(rows: pa.Table, first: str, last: str) -> pa.Table:
+def between(rows: pa.Table, first: str, last: str) -> pa.Table:
     """Return those of sorted rows that are of the chats from one to another."""
+    if not rows.num_rows:
+        return rows
     chats = rows.column("chat_id")
     if first <= chats[0].as_py() and chats[-1].as_py() <= last:
         return rows
-    return rows.filter(pc.and_(pc.greater_equal(chats, first), pc.less_equal(chats, last)))
+    places = range(rows.num_rows)
+    start = bisect_left(places, first, key=lambda place: chats[place].as_py())
+    end = bisect_right(places, last, lo=start, key=lambda place: chats[place].as_py())
+    return rows.slice(start, end - start)
+
+
+def _table(data: memoryview, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(data), schema)], schema)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from archiver.discovery.export.journal import FileLine, Journal
-from archiver.discovery.export.payload import FLUSH_BYTES, WAITING_BYTES_MAX, Payload
+from archiver.discovery.export.payload import WAITING_BYTES_MAX, Payload
 from archiver.discovery.export.targets import FolderTarget
 from archiver.errors import DamageFoundError, StoreFullError
 
 PIECE = bytes(range(256)) * 4096
-PIECES = (FLUSH_BYTES + 2 * WAITING_BYTES_MAX) // len(PIECE)
+PIECES = 4 * WAITING_BYTES_MAX // len(PIECE)
 
 
 @pytest.fixture(params=["beside", "at once"])

@@ -166,4 +166,4 @@ def test_rows_that_went_through_files_written_beside_come_back_as_they_were(asse
         for start in range(0, len(drawn), 20):
             runs.add(table(drawn[start : start + 20]), no_files)
         assert list(assembly.slices(runs)) == slices(assembly, drawn)
-    assert len(list(tmp_path.iterdir())) == 10
+    assert len(list(tmp_path.iterdir())) == 5

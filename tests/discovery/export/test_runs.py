@@ -39,7 +39,7 @@ def numbers(found: Sequence[pa.Table]) -> list[int]:
 
 @given(
     messages=days,
-    files=days,
+    with_files=st.lists(st.integers(0, 70)),
     limits=st.fixed_dictionaries(
         {
             "memory_bytes_max": st.sampled_from([1, 200, 10_000]),
@@ -47,19 +47,20 @@ def numbers(found: Sequence[pa.Table]) -> list[int]:
             "piece_bytes_min": st.sampled_from([1, 200, 10_000]),
             "merged_runs": st.integers(2, 4),
             "batch_rows": st.integers(1, 4),
+            "apart_rows_min": st.integers(1, 4),
         }
     ),
     is_beside=st.booleans(),
 )
-def test_what_went_in_comes_out_by_conversation(
-    messages: list[list[Row]], files: list[list[Row]], limits: dict[str, int], is_beside: bool
+def test_what_went_in_comes_out_by_conversation_each_file_with_its_message(
+    messages: list[list[Row]], with_files: list[int], limits: dict[str, int], is_beside: bool
 ) -> None:
     added: list[Row] = []
     added_files: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(3) as executor:
         runs = Runs(Path(folder), executor if is_beside else None, **limits)
-        for place, day in enumerate(messages):
-            of_files = files[place] if place < len(files) and day else []
+        for day in messages:
+            of_files = [day[place - len(added)] for place in with_files if 0 <= place - len(added) < len(day)]
             runs.add(table(day, number_from=len(added)), table(of_files, number_from=len(added_files)))
             added += day
             added_files += of_files
@@ -72,6 +73,7 @@ def test_what_went_in_comes_out_by_conversation(
         inside = [place for place, (chat, _, _) in enumerate(added_files) if first <= chat <= last]
         assert numbers([piece.files for piece in found]) == inside
         for place, piece in enumerate(found):
+            assert keys(piece.files) <= keys(piece.messages)
             later = [row["sent_at"] for each in found[place + 1 :] for row in each.messages.to_pylist()]
             before = piece.nothing_before_ms
             assert (before is None) == (place == len(found) - 1)
@@ -81,9 +83,13 @@ def test_what_went_in_comes_out_by_conversation(
     )
 
 
+def keys(rows: pa.Table) -> set[Row]:
+    return {(row["chat_id"], row["sent_at"], row["message_uid"]) for row in rows.to_pylist()}
+
+
 def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
     sent: list[Row] = [("g:a", place, f"uid{place:02d}") for place in range(40)]
-    runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=2)
+    runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=2, apart_rows_min=2)
     for first in range(0, len(sent), 5):
         runs.add(table(sent[first : first + 5]), table(sent[first : first + 5]))
     pieces = list(runs.pieces("g:a", "g:a"))
@@ -92,31 +98,34 @@ def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
         assert piece.files.column("message_uid").to_pylist() == piece.messages.column("message_uid").to_pylist()
 
 
-def test_a_merged_run_is_told_to_begin_with_the_earliest_of_its_runs(tmp_path: Path) -> None:
-    runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=1)
+@pytest.mark.parametrize("apart_rows_min", [1, 2])
+def test_what_comes_next_is_told_also_where_earlier_rows_came_later(tmp_path: Path, apart_rows_min: int) -> None:
+    runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=1, apart_rows_min=apart_rows_min)
     for at_ms in (50, 51, 52, 60, 40, 61):
         runs.add(table([("g:a", at_ms, "x")]), table([]))
-    assert len(list(tmp_path.iterdir())) == 4
     pieces = list(runs.pieces("g:a", "g:a"))
-    assert [piece.nothing_before_ms for piece in pieces] == [40, 40, 40, 60, 61, None]
+    assert [piece.nothing_before_ms for piece in pieces] == [50, 51, 52, 60, 61, None]
 
 
 @pytest.mark.parametrize(("runs_added", "kept"), [(3, 3), (4, 1), (7, 4), (16, 1)])
-def test_runs_are_merged_when_there_are_many_and_leave_no_files_behind(
+def test_what_is_shared_is_merged_when_there_are_many_runs_and_leaves_no_files_behind(
     tmp_path: Path, runs_added: int, kept: int
 ) -> None:
     runs = Runs(tmp_path, None, 1, merged_runs=4)
     for place in range(runs_added):
         runs.add(table([("g:a", place, "x"), ("g:b", place, "x")]), table([]))
-    assert len(list(tmp_path.iterdir())) == 2 * kept
+    assert len(list(tmp_path.iterdir())) == kept
     ((first, last),) = runs.groups()
     (piece,) = runs.pieces(first, last)
     assert piece.messages.num_rows == 2 * runs_added
 
 
-def test_rows_that_come_after_others_were_read_are_added_to_them(tmp_path: Path) -> None:
-    runs = Runs(tmp_path)
-    for place in range(2):
-        runs.add(table([("g:a", place, "x")], number_from=place), table([], number_from=0))
-        (piece,) = runs.pieces("g:a", "g:a")
-        assert numbers([piece.messages]) == list(range(place + 1))
+def test_a_conversation_of_many_rows_is_written_once_and_one_of_few_until_it_has_as_many(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, None, 1, merged_runs=2, apart_rows_min=3)
+    for place in range(4):
+        runs.add(table([("g:many", place, uid) for uid in "xyz"] + [("g:few", place, "x")]), table([]))
+    # What was apart lies where it was first written, run by run; of the rest two together were shared still, and four were no more.
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{number:08d}" for number in (1, 3, 7, 9, 13)]
+    for chat, rows in (("g:few", 4), ("g:many", 12)):
+        (piece,) = runs.pieces(chat, chat)
+        assert piece.messages.num_rows == rows
