@@ -99,7 +99,8 @@ class Folder:
     def written(self, parts: Iterable[Rows], number: int) -> Sorted:
         """Write rows to the files with a number, that of `Sorted.apart`, and the next one, that of `Sorted.shared`.
 
-        Parts are sorted, each after the one before it, and have no file without its message. Raises `StoreFullError` if the folder is full.
+        Parts are sorted, each in one piece and after the one before it, and have no file without its message. Raises `StoreFullError` if
+        the folder is full.
         """
         found = Sorted()
         try:
@@ -170,7 +171,7 @@ class Folder:
                 waiting_files.clear()
                 taken = pa.concat_tables([self.files.empty_table(), *front_of_files.take(until)])
                 files = pa.concat_tables([self.files.empty_table(), *front_of_files.take(None)])
-                yield Rows(in_order(waiting), taken)
+                yield Rows(in_order(waiting), taken.combine_chunks())
                 waiting = []
         if waiting:
             yield Rows(in_order(waiting), in_order([files, *waiting_files]))

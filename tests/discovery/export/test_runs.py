@@ -99,6 +99,15 @@ def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("apart_rows_min", [1, 2])
+def test_a_file_that_bears_a_later_instant_than_its_message_is_no_file_of_the_next_conversation(
+    tmp_path: Path, apart_rows_min: int
+) -> None:
+    runs = Runs(tmp_path, None, 1, 1, apart_rows_min=apart_rows_min)
+    runs.add(table([("g:a", 1, "x"), ("g:b", 1, "x")]), table([("g:a", 9, "x")]))
+    assert [piece.files.num_rows for chat in ("g:a", "g:b") for piece in runs.pieces(chat, chat)] == [1, 0]
+
+
+@pytest.mark.parametrize("apart_rows_min", [1, 2])
 def test_what_comes_next_is_told_also_where_earlier_rows_came_later(tmp_path: Path, apart_rows_min: int) -> None:
     runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=1, apart_rows_min=apart_rows_min)
     for at_ms in (50, 51, 52, 60, 40, 61):
