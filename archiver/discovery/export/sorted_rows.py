@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +28,8 @@ ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_ui
 
 # Behind everything that a conversation has.
 _LATEST: Final = (2**63 - 1, "")
-_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+# A batch is compressed as a whole: by column it would be a hundred pieces, many of a few bytes and each as dear as a thousand more.
+_CODEC: Final = pa.Codec("lz4_raw")
 
 # Chat, instant in milliseconds since 1970 UTC, uid.
 Key = tuple[str, int, str]
@@ -42,11 +43,15 @@ class Rows(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a batch lies: when its first message was sent, the number of its file, and the bytes there of its messages and its files."""
+    """Where a batch lies: when its first message was sent, the number of its file, where it begins there and how many bytes it takes.
+
+    Decompressed it has ``message_bytes`` of messages, and behind them ``file_bytes`` of their files.
+    """
 
     first_ms: int
     file: int
     start: int
+    size: int
     message_bytes: int
     file_bytes: int
 
@@ -127,12 +132,13 @@ class Folder:
         """Return the rows of a batch."""
         number = os.open(self.file(place.file), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = memoryview(os.pread(number, place.message_bytes + place.file_bytes, place.start))
+            packed = os.pread(number, place.size, place.start)
         finally:
             os.close(number)
-        files = data[place.message_bytes :]
+        data = _CODEC.decompress(packed, decompressed_size=place.message_bytes + place.file_bytes)
+        files = data.slice(place.message_bytes)
         return Rows(
-            _table(data[: place.message_bytes], self.messages),
+            _table(data.slice(0, place.message_bytes), self.messages),
             _table(files, self.files) if place.file_bytes else self.files.empty_table(),
         )
 
@@ -213,28 +219,21 @@ class _Writing:
     """A file that batches are written to, made with the first of them."""
 
     def __init__(self, folder: Folder, number: int, stack: ExitStack) -> None:
-        self._folder = folder
+        self._path = folder.file(number)
         self._number = number
         self._stack = stack
-        self._sink: pa.NativeFile | None = None
+        self._sink: BinaryIO | None = None
+        self._end = 0
 
     def write(self, messages: pa.Table, files: Sequence[pa.Table]) -> Place:
         if self._sink is None:
-            self._sink = self._stack.enter_context(pa.OSFile(str(self._folder.file(self._number)), "wb"))
-            self._messages, self._files = (
-                self._stack.enter_context(pa.ipc.new_stream(self._sink, schema, options=_COMPRESSED))
-                for schema in (self._folder.messages, self._folder.files)
-            )
-            for stream, schema in ((self._messages, self._folder.messages), (self._files, self._folder.files)):
-                # The schema is written before the first batch; with none of ours before it, it is no part of what is read.
-                stream.write_batch(pa.RecordBatch.from_pylist([], schema))
-        start = self._sink.tell()
-        self._messages.write_table(messages)
-        end = self._sink.tell()
-        if files:
-            self._files.write_table(pa.concat_tables(files).combine_chunks())
+            self._sink = self._stack.enter_context(self._path.open("wb"))
+        parts = (_bytes_of(messages), _bytes_of(pa.concat_tables(files)) if files else b"")
+        packed = _CODEC.compress(b"".join(parts), asbytes=True)
+        self._sink.write(packed)
+        start, self._end = self._end, self._end + len(packed)
         first_ms = pc.min(messages.column("sent_at")).value
-        return Place(first_ms, self._number, start, end - start, self._sink.tell() - end)
+        return Place(first_ms, self._number, start, len(packed), *map(len, parts))
 
 
 @dataclass(slots=True)
@@ -315,5 +314,11 @@ def between(rows: pa.Table, first: str, last: str) -> pa.Table:
     return rows.slice(start, end - start)
 
 
-def _table(data: memoryview, schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(data), schema)], schema)
+def _bytes_of(rows: pa.Table) -> pa.Buffer:
+    """Return rows, of which there are some, as a message of Arrow's (IPC)."""
+    (batch,) = rows.combine_chunks().to_batches()
+    return batch.serialize()
+
+
+def _table(data: pa.Buffer, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches([pa.ipc.read_record_batch(data, schema)], schema)
