@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.discovery.export.runs import Runs
+from archiver.discovery.export.sorted_rows import Folder, Rows
 
 Row = tuple[str, int, str]
 
@@ -96,6 +97,26 @@ def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
     assert len(pieces) > len(sent) // 5
     for piece in pieces:
         assert piece.files.column("message_uid").to_pylist() == piece.messages.column("message_uid").to_pylist()
+
+
+def test_files_that_are_read_before_their_message_is_merged_wait_for_it(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, None, 1, 1, merged_runs=2, batch_rows=2)
+    chats = [f"g:{number:02d}" for number in range(40)]
+    for part in (chats[::2], chats[1::2]):
+        sent = [(chat, 1, "x") for chat in part]
+        runs.add(table(sent), table(sent))
+    found = [piece for chat in chats for piece in runs.pieces(chat, chat)]
+    assert [(piece.messages.num_rows, piece.files.num_rows) for piece in found] == [(1, 1)] * len(chats)
+
+
+def test_conversations_with_few_rows_share_a_batch_as_long_as_it_is_small(tmp_path: Path) -> None:
+    sent = table(
+        [("g:a", 1, "x"), ("g:b", 1, "x"), *(("g:c", 1, uid) for uid in "uvwxyz"), ("g:d", 1, "x"), ("g:e", 1, "x")]
+    )
+    folder = Folder(tmp_path, sent.schema, sent.schema, batch_rows=4, apart_rows_min=3)
+    found = folder.written([Rows(sent, sent.slice(0, 0))], 1)
+    assert [(each.first, each.last) for each in found.shared] == [("g:a", "g:b"), ("g:d", "g:e")]
+    assert {chat: len(list(places)) for chat, places in found.apart.items()} == {"g:c": 2}
 
 
 @pytest.mark.parametrize("apart_rows_min", [1, 2])
