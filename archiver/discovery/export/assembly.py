@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ from archiver.archive.memory import trim_above
 from archiver.clock import DAY_MS, EARLIEST_MS, from_ms
 from archiver.discovery.export.absences import ANSWERS, Absences
 from archiver.discovery.export.attached import file_facts
+from archiver.discovery.export.by_uid import ByUid
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.order import DAY, FIRST, Part, bounds_ms, in_order, parts_of, starts_of
 from archiver.discovery.export.people import People, path_name
@@ -74,26 +76,30 @@ _Files = Mapping[tuple[str, str], list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A block of which slices can be made: its rows before anything was made black, its slices, their conversations and files."""
+    """A block of which slices can be made: its rows before anything was made black, its slices, their conversations and files.
+
+    ``named`` are by their places the uids of the messages of which something may be known by uid.
+    """
 
     rows: pa.Table
     block: Block
     parts: Sequence[Part]
     conversations: Mapping[str, Conversation]
     files: _Files
+    named: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
     """What belongs to the messages of a slice beside their rows.
 
-    The id of their chat as the rows have it and as the archive does, their uids where anything is known by them, files
-    and originals of replies; and what is left out.
+    The id of their chat as the rows have it and as the archive does, by their places in the block the uids of those of which anything
+    may be known by uid, files and originals of replies; and what is left out.
     """
 
     chat_id: str
     true_chat_id: str
-    uids: list[str]
+    uids: Mapping[int, str]
     files: _Files
     originals: Mapping[str, str]
     left_out: Counter[str]
@@ -125,13 +131,14 @@ class Assembly:
     def slices(self, runs: Runs) -> Iterator[Slice]:
         """Yield everything that the runs hold, sorted by conversation, day and part."""
         for ready in self._ahead(self._blocks_of(runs)):
-            rows, block = ready.rows, ready.block
-            parts = [(part, self._beside(rows, part, block, ready.files)) for part in ready.parts]
-            yield from self._slices(block, parts, ready.conversations)
+            places = list(ready.named)
+            parts = [(part, self._beside(ready, part, places)) for part in ready.parts]
+            yield from self._slices(ready.block, parts, ready.conversations)
 
     def _blocks_of(self, runs: Runs) -> Iterator[_Ready]:
         number = 0
         known: dict[str, Conversation] = {}
+        by_uid = ByUid(chain(self.absences.answers, self.unnamed))
         for messages, files in self._ahead(self._ordered(runs)):
             for rows, starts, parts in self._blocks(messages):
                 # They come in order, so that of the conversations before these none comes again.
@@ -152,7 +159,10 @@ class Assembly:
                 )
                 if not self.redaction.is_active:
                     block.get_ready()
-                yield _Ready(rows, block, parts, known, files)
+                true_chats = [self.redaction.true_chat(chat_id) for chat_id in chats]
+                yield _Ready(
+                    rows, block, parts, known, files, by_uid.among(block.uids, true_chats, (uid for _, uid in files))
+                )
                 trim_above(RESIDENT_BYTES)
                 number += parts[-1].end
 
@@ -212,21 +222,23 @@ class Assembly:
             )
             waiting = []
 
-    def _beside(self, rows: pa.Table, part: Part, block: Block, files: _Files) -> _Beside:
-        """Return what belongs to the messages of a part of a block; ``rows`` are the block's before anything was made black."""
+    def _beside(self, ready: _Ready, part: Part, places: Sequence[int]) -> _Beside:
+        """Return what belongs to the messages of a part of a block; ``places`` are in order those that are named."""
+        block = ready.block
         of_part = range(block.starts[part.first], block.starts[part.end])
         true_chat = self.redaction.true_chat(part.chat_id)
-        left_out = Counter(self.redaction.leaves_out(rows.slice(of_part.start, len(of_part))))
+        left_out = Counter(self.redaction.leaves_out(ready.rows.slice(of_part.start, len(of_part))))
         if self.redaction.is_active:
             left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_part)
-        has_replies = self.replies is not None and self.replies.has(true_chat)
-        # Where nothing is known by uid, which is nearly everywhere, no list of them is made.
-        is_asked = files or self.absences.answers or self.unnamed or has_replies
-        uids = block.of(block.columns["message_uid"], part.first, part.end) if is_asked else []
+        named = places[bisect_left(places, part.first) : bisect_left(places, part.end)]
+        uids = {place: ready.named[place] for place in named}
+        originals: Mapping[str, str] = {}
+        if self.replies is not None and self.replies.has(true_chat):
+            uids = dict(enumerate(block.of(block.columns["message_uid"], part.first, part.end), part.first))
+            originals = self.replies.of(true_chat, uids.values())
         if self.unnamed:
-            left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids)
-        originals = self.replies.of(true_chat, uids) if self.replies is not None and has_replies else {}
-        return _Beside(part.chat_id, true_chat, uids, files, originals, left_out)
+            left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids.values())
+        return _Beside(part.chat_id, true_chat, uids, ready.files, originals, left_out)
 
     def _slices(
         self, block: Block, parts: Sequence[tuple[Part, _Beside]], conversations: Mapping[str, Conversation]
@@ -256,16 +268,16 @@ class Assembly:
 
     def _odd(self, block: Block, part: Part, beside: _Beside) -> Sequence[int]:
         """Return the places in their block of the messages of a part that are not plain, in order."""
-        uids, places = beside.uids, range(part.first, part.end)
         if self.redaction.is_active:
-            return places
+            return range(part.first, part.end)
         odd = set(block.odd[bisect_left(block.odd, part.first) : bisect_left(block.odd, part.end)])
-        for known in (beside.files, self.absences.answers):
-            if known:
-                chat_id = beside.chat_id if known is beside.files else beside.true_chat_id
-                odd.update(place for place, uid in zip(places, uids, strict=True) if (chat_id, uid) in known)
-        if beside.originals:
-            odd.update(place for place, uid in zip(places, uids, strict=True) if uid in beside.originals)
+        for place, uid in beside.uids.items():
+            if (
+                (beside.chat_id, uid) in beside.files
+                or (beside.true_chat_id, uid) in self.absences.answers
+                or uid in beside.originals
+            ):
+                odd.add(place)
         return sorted(odd)
 
     def _message(self, block: Block, place: int, control_number: str, beside: _Beside) -> Message:

@@ -185,6 +185,11 @@ class Block:
         return Senders(people, pairs.indices)
 
     @property
+    def uids(self) -> pa.StringArray:
+        """The uid of each message."""
+        return self.firsts.column("message_uid")
+
+    @property
     def is_context(self) -> pa.BooleanArray:
         """Which messages are context."""
         return self.firsts.column(IS_CONTEXT)
