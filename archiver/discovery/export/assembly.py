@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.memory import trim_above
+from archiver.archive.tables import rows_of
 from archiver.clock import DAY_MS, EARLIEST_MS, from_ms
 from archiver.discovery.export.absences import ANSWERS, Absences
 from archiver.discovery.export.attached import file_facts
@@ -225,10 +226,11 @@ class Assembly:
     def _beside(self, ready: _Ready, part: Part, places: Sequence[int]) -> _Beside:
         """Return what belongs to the messages of a part of a block; ``places`` are in order those that are named."""
         block = ready.block
-        of_part = range(block.starts[part.first], block.starts[part.end])
         true_chat = self.redaction.true_chat(part.chat_id)
-        left_out = Counter(self.redaction.leaves_out(ready.rows.slice(of_part.start, len(of_part))))
+        left_out: Counter[str] = Counter()
         if self.redaction.is_active:
+            of_part = range(block.starts[part.first], block.starts[part.end])
+            left_out.update(self.redaction.leaves_out(ready.rows.slice(of_part.start, len(of_part))))
             left_out[f"{REDACTED}digests"] += sum(block.columns.without_digests[each] for each in of_part)
         named = places[bisect_left(places, part.first) : bisect_left(places, part.end)]
         uids = {place: ready.named[place] for place in named}
@@ -367,6 +369,6 @@ class Assembly:
 
 def _by_message(files: pa.Table) -> _Files:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in files.to_pylist():
+    for row in rows_of(files):
         found.setdefault((row["chat_id"], row["message_uid"]), []).append(row)
     return found

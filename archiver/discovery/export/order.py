@@ -6,7 +6,7 @@ Sorting moves rows of a thousand bytes each, so the keys are sorted alone, and t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -41,11 +41,15 @@ class Part:
 def in_order(rows: pa.Table, zone: ZoneInfo) -> pa.Table:
     """Return rows with `FIRST` and `DAY`, sorted by conversation, day and instant, each message's rows together and oldest first."""
     keys = rows.select([*_MESSAGE, *_WITHIN]).append_column(FIRST, pc.cast(rows.column("sent_at"), pa.int64()))
+    # What is compared row by row is so several times as quickly in one piece.
+    keys = keys.combine_chunks()
     order: pa.Array | None = None
-    if not _is_each_alone(keys):
+    if not _is_each_together(keys):
         order = pc.sort_indices(keys, sort_keys=_ascending(*_MESSAGE, *_WITHIN))
-        keys = keys.take(order)
-        keys = _with(keys, FIRST, _of_first_rows(keys))
+        keys = keys.take(order).combine_chunks()
+    starts = starts_of(keys)
+    if len(starts) < keys.num_rows:
+        keys = _with(keys, FIRST, _of_first_rows(keys, starts))
     local = pc.local_timestamp(pc.cast(keys.column(FIRST), pa.timestamp("ms", tz=zone.key)))
     keys = keys.append_column(DAY, pc.cast(pc.floor_temporal(local, unit="day"), pa.date32()))
     if order is None and _is_ascending(keys):
@@ -85,27 +89,40 @@ def bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
         return EARLIEST_MS, LATEST_MS
 
 
-def _is_each_alone(keys: pa.Table) -> bool:
-    """Tell whether no two rows are of one message; one uid in two chats says no too, which only costs time."""
-    return bool(pc.count_distinct(keys.column("message_uid"), mode="all").as_py() == keys.num_rows)
+def _is_each_together(keys: pa.Table) -> bool:
+    """Tell whether each message's rows stand together, oldest first; one uid in two chats may say no too, which only costs time."""
+    uids = keys.column("message_uid")
+    starts = starts_of(keys)
+    if pc.count_distinct(uids, mode="all").as_py() != len(starts):
+        return False
+    if len(starts) == keys.num_rows:
+        return True
+    is_first = pc.is_in(pa.arange(1, keys.num_rows), value_set=pa.array(starts, pa.int64()))
+    return bool(pc.all(pc.or_kleene(is_first, _is_in_place(keys, _WITHIN)), skip_nulls=False).as_py())
 
 
 def _is_ascending(keys: pa.Table) -> bool:
-    """Tell whether each of the rows, of which no two are of one message, comes after the one before it."""
-    is_after = pa.repeat(pa.scalar(value=False), max(0, keys.num_rows - 1))
-    for name in ("message_uid", FIRST, DAY, "chat_id"):
+    """Tell whether each of the rows, of which those of one message stand together, comes after the one before it or is of its message."""
+    is_in_place = _is_in_place(keys, ("chat_id", DAY, FIRST, "message_uid"))
+    return bool(pc.all(is_in_place, min_count=0, skip_nulls=False).as_py())
+
+
+def _is_in_place(keys: pa.Table, names: Sequence[str]) -> pa.BooleanArray:
+    """Return of each row but the first whether it does not come before the one above it, by columns of which the first counts most."""
+    is_in_place = pa.repeat(pa.scalar(value=True), max(0, keys.num_rows - 1))
+    for name in reversed(names):
         column = keys.column(name).combine_chunks()
         here, before = column[1:], column[:-1]
-        is_after = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_after))
-    return bool(pc.all(is_after, min_count=0).as_py())
+        is_in_place = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_in_place))
+    return is_in_place
 
 
-def _of_first_rows(keys: pa.Table) -> pa.Array:
+def _of_first_rows(keys: pa.Table, starts: list[int]) -> pa.Array:
     """Return for each row when the first row of its message was sent, of keys of which those of one message stand together."""
-    starts = pa.array(starts_of(keys), pa.int64())
-    marks = pc.is_in(pa.arange(0, keys.num_rows), value_set=starts)
+    first_rows = pa.array(starts, pa.int64())
+    marks = pc.is_in(pa.arange(0, keys.num_rows), value_set=first_rows)
     group = pc.subtract(pc.cumulative_sum(pc.cast(marks, pa.int64())), 1)
-    return pc.take(pc.take(keys.column(FIRST).combine_chunks(), starts), group)
+    return pc.take(pc.take(keys.column(FIRST).combine_chunks(), first_rows), group)
 
 
 def _changes(rows: pa.Table, *names: str) -> list[int]:

@@ -112,10 +112,8 @@ class _Hashing(io.RawIOBase):
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._beside: Future[None] | None = None
-        self._file: DiskFile | None = None
-        if path is not None:
-            with self._translated():
-                self._file = DiskFile(path, is_to_stay=is_to_stay)
+        with self._translated():
+            self._file = DiskFile(path, is_to_stay=is_to_stay, digests=(self.sha256, self.md5))
 
     def writable(self) -> bool:
         return True
@@ -144,24 +142,19 @@ class _Hashing(io.RawIOBase):
     def finish(self) -> None:
         self._wait()
         self._take(self._waiting)
-        if self._file is not None:
-            with self._translated():
-                self._file.close()
+        with self._translated():
+            self._file.close()
 
     def abandon(self) -> None:
         with contextlib.suppress(StorageError):
             self._wait()
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.abandon()
+        with contextlib.suppress(OSError):
+            self._file.abandon()
 
     def _take(self, pieces: Sequence[bytes | memoryview]) -> None:
-        for piece in pieces:
-            self.sha256.update(piece)
-            self.md5.update(piece)
-            if self._file is not None:
-                with self._translated():
-                    self._file.write(piece)
+        with self._translated():
+            for piece in pieces:
+                self._file.write(piece)
 
     def _is_idle(self) -> bool:
         return self._beside is None or self._beside.done()

@@ -9,6 +9,7 @@ make.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -66,7 +67,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Who sent the messages of a block: each of the ``people`` once, and for each message which of them."""
+    """Who sent the rows of a block: each of the ``people`` once, and for each row which of them."""
 
     people: list[Person]
     which: pa.Array
@@ -164,20 +165,20 @@ class Block:
         return self.only(self.odd)
 
     @cached_property
-    def firsts(self) -> pa.RecordBatch:
-        """The first row of each message: of a plain one all there is."""
+    def whole(self) -> pa.RecordBatch:
+        """The rows, in one piece."""
         (rows,) = self.rows.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], self.rows.schema)]
-        return rows if len(self.starts) - 1 == self.starts[-1] else rows.take(pa.array(self.starts[:-1], pa.int64()))
+        return rows
 
     def get_ready(self) -> None:
         """Work out now what is asked of every block, so that nobody waits for it later."""
-        self.odd_alone, self.is_edited, self.is_by_app  # noqa: B018 - they are kept
+        self.odd_alone, self.marked  # noqa: B018 - they are kept
 
     @cached_property
     def senders(self) -> Senders:
-        """Who sent the first row of each message."""
+        """Who sent each row."""
         ids, names = (
-            self.firsts.column(name).dictionary_encode(null_encoding="encode") for name in ("sender_id", "sender_name")
+            self.whole.column(name).dictionary_encode(null_encoding="encode") for name in ("sender_id", "sender_name")
         )
         user_ids, called, many = ids.dictionary.to_pylist(), names.dictionary.to_pylist(), len(names.dictionary)
         pairs = pc.add(pc.multiply(pc.cast(ids.indices, pa.int64()), many), names.indices).dictionary_encode()
@@ -187,23 +188,35 @@ class Block:
     @property
     def uids(self) -> pa.StringArray:
         """The uid of each message."""
-        return self.firsts.column("message_uid")
-
-    @property
-    def is_context(self) -> pa.BooleanArray:
-        """Which messages are context."""
-        return self.firsts.column(IS_CONTEXT)
+        return self.of_firsts(self.whole.column("message_uid"))
 
     @cached_property
-    def is_edited(self) -> pa.BooleanArray:
-        """Which messages, if they are plain, are not in their first version."""
-        return pc.greater(self.firsts.column("version"), 1)
+    def first_sent(self) -> pa.Int64Array:
+        """When each message was first sent."""
+        return self.of_firsts(self.whole.column(FIRST))
 
     @cached_property
-    def is_by_app(self) -> pa.BooleanArray:
-        """Which messages, if they are plain, are by an app."""
-        is_bot = pc.take(pa.array([person.is_bot for person in self.senders.people], pa.bool_()), self.senders.which)
-        return pc.or_(pc.is_valid(self.firsts.column("app_id")), is_bot)
+    def marked(self) -> tuple[list[int], list[int], list[int]]:
+        """The places, in order, of the messages that are context, and of those that, if they are plain, are edited and are by an app."""
+        senders = self.senders
+        is_bot = pc.take(pa.array([person.is_bot for person in senders.people], pa.bool_()), senders.which)
+        context, edited, by_app = (
+            pc.indices_nonzero(self.of_firsts(marks)).to_pylist()
+            for marks in (
+                self.whole.column(IS_CONTEXT),
+                pc.greater(self.whole.column("version"), 1),
+                pc.or_(pc.is_valid(self.whole.column("app_id")), is_bot),
+            )
+        )
+        return context, edited, by_app
+
+    def of_firsts(self, column: pa.Array) -> pa.Array:
+        """Return of a column the values of the first row of each message."""
+        return column if len(self.starts) - 1 == self.starts[-1] else column.take(self._first_rows)
+
+    @cached_property
+    def _first_rows(self) -> pa.Int64Array:
+        return pa.array(self.starts[:-1], pa.int64())
 
     def of(self, column: list[T], first: int, end: int) -> list[T]:
         """Return of a column the values of the first rows of messages from one to before another: of a plain one all there is."""
@@ -310,7 +323,7 @@ class Messages(Sequence[Message]):
     @property
     def bounds_ms(self) -> tuple[int, int]:
         """When the first and the last of them were sent."""
-        sent = self.block.firsts.column(FIRST)
+        sent = self.block.first_sent
         return sent[self.first].as_py(), sent[self.end - 1].as_py()
 
     @property
@@ -319,16 +332,18 @@ class Messages(Sequence[Message]):
         block, count = self.block, len(self) - len(self.odd)
         if not count:
             return Plain()
-        return Plain(count, *(self._plain_of(marks) for marks in (block.is_context, block.is_edited, block.is_by_app)))
+        return Plain(count, *map(self._plain_of, block.marked))
 
     def with_odd(self, odd: Mapping[int, Message]) -> Messages:
         """Return these messages with others in the places of the odd ones."""
         return Messages(self.block, self.first, self.end, chat_id=self.chat_id, odd=odd)
 
-    def _plain_of(self, marks: pa.BooleanArray) -> int:
-        """Return how many of those that are not odd are marked."""
-        found = marks.slice(self.first, len(self))
-        return int(found.true_count - sum(found[place].as_py() for place in self.odd))
+    def _plain_of(self, marked: list[int]) -> int:
+        """Return how many of those that are not odd are marked, given the places of those in the block that are."""
+        start, end = bisect_left(marked, self.first), bisect_left(marked, self.end)
+        if start == end:
+            return 0
+        return end - start - sum(place in self.odd for place in map((-self.first).__add__, marked[start:end]))
 
 
 def made_of(messages: Sequence[Message]) -> Collection[Message]:

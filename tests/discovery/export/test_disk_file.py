@@ -7,6 +7,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,20 @@ def is_full_after() -> Iterator[None]:
 def test_a_file_has_the_bytes_that_were_written_however_they_came(cuts: list[int], is_to_stay: bool) -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         path = Path(folder) / "file"
-        file = DiskFile(path, is_to_stay=is_to_stay)
-        for size in cuts:
-            file.write(memoryview(BYTES)[:size])
-        file.close()
-        file.close()
-        file.abandon()
-        assert path.read_bytes() == b"".join(BYTES[:size] for size in cuts)
+        digests = sha256(), sha256()
+        files = [
+            DiskFile(path, is_to_stay=is_to_stay, digests=digests[:1]),
+            DiskFile(None, is_to_stay=is_to_stay, digests=digests[1:]),
+        ]
+        for file in files:
+            for size in cuts:
+                file.write(memoryview(BYTES)[:size])
+            file.close()
+            file.close()
+            file.abandon()
+        whole = b"".join(BYTES[:size] for size in cuts)
+        assert path.read_bytes() == whole
+        assert [digest.digest() for digest in digests] == [sha256(whole).digest()] * 2
 
 
 @pytest.mark.parametrize("is_to_stay", [True, False])

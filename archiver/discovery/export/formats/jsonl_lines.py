@@ -83,27 +83,32 @@ class PlainLines:
         """Yield the lines of the messages of a slice from one to before another, all of them plain."""
         place, until = messages.first + first, messages.first + end
         while place < until:
-            number, at = divmod(place, self._size)
+            number = place // self._size
             while self._number < number:
                 self._lines = next(self._making)()
                 self._number += 1
-            many = min(until - place, self._size - at)
-            yield _bytes_of(self._lines.slice(at, many))
+            many = min(until, (number + 1) * self._size) - place
+            # Plain messages are of one row each.
+            starts = self.block.starts
+            yield _bytes_of(self._lines.slice(starts[place] - starts[number * self._size], many))
             place += many
 
 
 def _lines_of(block: Block, first: int, many: int, zone: ZoneInfo) -> pa.Array:
-    """Return the lines of a block's messages from one on, as if all of them were plain."""
+    """Return the lines of the rows of a block's messages from one on, as if each were a plain message."""
     return joined(_Values(block, first, many, zone).line())
 
 
 class _Values:
-    """The values of some lines of a block, those of at most so many messages from the ``first``-th on."""
+    """The values of some lines of a block, those of the rows of at most so many messages from the ``first``-th on."""
 
     def __init__(self, block: Block, first: int, many: int, zone: ZoneInfo) -> None:
         self._block = block
         self._first = first
-        self._rows = block.firsts.slice(first, many)
+        self._end = min(first + many, len(block.starts) - 1)
+        self._start_row = block.starts[first]
+        self._end_row = block.starts[self._end]
+        self._rows = block.whole.slice(self._start_row, self._end_row - self._start_row)
         self._zone = zone
 
     def line(self) -> Iterator[Piece]:
@@ -113,7 +118,7 @@ class _Values:
         yield from zoned_column(sent, self._zone)
         yield '",'
         keys, senders = self._block.keys, self._block.senders
-        which = senders.which.slice(self._first, self._rows.num_rows)
+        which = senders.which.slice(self._start_row, self._rows.num_rows)
         commits = {place: layout.sequence_of_data(keys[place]) for place in pc.unique(self._column(OBJECT)).to_pylist()}
         pieces: dict[str, Callable[[], Iterator[Piece]]] = {
             "chat_id": lambda: self._of_slices(lambda conversation, _: encode(conversation.chat_id).decode()),
@@ -145,12 +150,11 @@ class _Values:
     def _of_slices(self, value: Callable[[Conversation, str], str]) -> Iterator[Piece]:
         """Yield the piece of each line that is the same for all of its slice."""
         ends, values = [], []
-        end_of_all = self._first + self._rows.num_rows
         for conversation, day, end in self._block.parts:
             if end > self._first:
                 values.append(value(conversation, day))
-                ends.append(min(end, end_of_all) - self._first)
-            if end >= end_of_all:
+                ends.append(self._block.starts[min(end, self._end)] - self._start_row)
+            if end >= self._end:
                 break
         if len(set(values)) == 1:
             yield values[0]
@@ -163,8 +167,13 @@ class _Values:
 
     def _control_numbers(self) -> Iterator[Piece]:
         number = self._block.numbered_from + self._first + 1
+        numbers = pa.arange(number, number + self._end - self._first)
+        if len(numbers) < self._rows.num_rows:
+            rows = pa.arange(self._start_row, self._end_row)
+            is_first = pc.is_in(rows, value_set=pa.array(self._block.starts[self._first : self._end], pa.int64()))
+            numbers = numbers.take(pc.subtract(pc.cumulative_sum(pc.cast(is_first, pa.int64())), 1))
         yield encode(f"{self._block.prefix}-")[:-1].decode()
-        yield pc.utf8_lpad(_numbers(pa.arange(number, number + self._rows.num_rows)), CONTROL_DIGITS, "0")
+        yield pc.utf8_lpad(_numbers(numbers), CONTROL_DIGITS, "0")
         yield '"'
 
     def _mentions(self) -> Iterator[Piece]:
@@ -172,7 +181,7 @@ class _Values:
         if listed.null_count == len(listed):
             yield "[]"
         else:
-            named = self._block.of(self._block.mentions, self._first, self._first + len(listed))
+            named = self._block.mentions[self._start_row : self._end_row]
             yield pa.array([encode(each).decode() for each in named], pa.string())
 
 
@@ -207,6 +216,11 @@ def _few(column: pa.Array, value: Callable[[Any], Any] | None = None) -> Iterato
     """Yield values of which there are few different ones, each encoded once."""
     if column.null_count == len(column):
         yield "null"
+        return
+    one = column[0]
+    # Nearly always there is only one, and seeing that takes a fraction of telling them apart.
+    if one.is_valid and pc.equal(column, one).true_count == len(column):
+        yield encode(one.as_py() if value is None else value(one.as_py())).decode()
         return
     encoded = column.dictionary_encode(null_encoding="encode")
     found = encoded.dictionary.to_pylist()
