@@ -341,9 +341,7 @@ class Messages(Sequence[Message]):
     def _plain_of(self, marked: list[int]) -> int:
         """Return how many of those that are not odd are marked, given the places of those in the block that are."""
         start, end = bisect_left(marked, self.first), bisect_left(marked, self.end)
-        if start == end:
-            return 0
-        return end - start - sum(place in self.odd for place in map((-self.first).__add__, marked[start:end]))
+        return end - start - sum(place - self.first in self.odd for place in marked[start:end])
 
 
 def made_of(messages: Sequence[Message]) -> Collection[Message]:

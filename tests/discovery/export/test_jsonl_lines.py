@@ -18,6 +18,7 @@ from archiver.discovery.export.assembly import Assembly
 from archiver.discovery.export.formats.jsonl import JsonlWriter
 from archiver.discovery.export.formats.jsonl_lines import LINES_AT_ONCE_MAX
 from archiver.discovery.export.record import Slice
+from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.tally import Tally
 from tests.discovery.export.lived import at_ms
 from tests.discovery.export.slices import TERMS
@@ -92,25 +93,31 @@ def test_lines_of_rows_are_those_of_messages(
 
 def test_lines_of_many_rows_are_those_of_messages(assembly: Assembly, pool: Executor) -> None:
     many = LINES_AT_ONCE_MAX + 100
-    parts = slices(
-        assembly,
-        [
-            row(
-                number,
-                chat_id="g:deal" if number % 3 else "g:lunch",
-                sent_at=at_ms(20) + number * 37_123,
-                sender_id=PEOPLE[number % len(PEOPLE)],
-                on_behalf_of=PEOPLE[0] if number % 97 == 0 else None,
-            )
-            for number in range(many)
-        ],
-    )
+    drawn = [
+        row(
+            number,
+            chat_id="g:deal" if number % 3 else "g:lunch",
+            sent_at=at_ms(20) + number * 37_123,
+            sender_id=PEOPLE[number % len(PEOPLE)],
+            mentions=[PEOPLE[number % len(PEOPLE)]],
+            on_behalf_of=PEOPLE[0] if number % 97 == 0 else None,
+        )
+        for number in range(many)
+    ]
+    # Of a message that was captured twice there are two rows, and what comes behind them is of later rows than places.
+    parts = slices(assembly, drawn + [{**each, "source": "history"} for each in drawn[::89]])
     assert sum(len(part.messages) for part in parts) == many
     assert written(parts, "UTC", pool) == written(parts, "UTC") == written(as_made(parts), "UTC")
 
 
 @settings(max_examples=15)
 @given(drawn=rows())
+@example(  # what is odd is counted by itself, and not again by what its row has
+    drawn=[
+        row(number, version=2, app_id="app-1", on_behalf_of=PEOPLE[0] if number % 2 else None, **{IS_CONTEXT: True})
+        for number in range(4)
+    ]
+)
 def test_what_is_counted_of_rows_is_what_is_counted_of_messages(
     assembly: Assembly, drawn: list[dict[str, Any]]
 ) -> None:

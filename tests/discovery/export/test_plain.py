@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.archive.schema import TABLES
-from archiver.discovery.export.assembly import BLOCK_ROWS, MESSAGE_COLUMNS, Assembly
+from archiver.discovery.export.assembly import BLOCK_ROWS, MESSAGE_COLUMNS, WITHOUT_UID, Assembly
 from archiver.discovery.export.order import DAY, FIRST, in_order
 from archiver.discovery.export.record import Message, Slice
+from archiver.discovery.export.redaction import Redaction, Rule
 from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
@@ -155,6 +156,24 @@ def test_rows_are_in_the_same_order_however_they_came(drawn: list[dict[str, Any]
     assert in_order(table(drawn), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
     # Those that are in order stay as they are.
     assert in_order(ordered.drop_columns([FIRST, DAY]), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
+
+
+def test_versions_of_a_message_are_put_in_order_where_only_they_are_not() -> None:
+    newest = row(1, version=2, observed_at=at_ms(24))
+    ordered = in_order(table([row(0), newest, row(1, observed_at=at_ms(23)), row(2)]), ZoneInfo("UTC"))
+    assert ordered.column("version").to_pylist() == [1, 1, 2, 1]
+
+
+def test_what_turned_out_to_be_a_message_is_counted_with_it_also_where_its_conversation_is_called_otherwise(
+    assembly: Assembly,
+) -> None:
+    redaction = Redaction((Rule("pattern bob", "bob"),), {"u:bob": "person-1"}, is_active=True)
+    true_chat = "u:ann,u:bob"
+    shown_chat = redaction.shown_chat(true_chat)
+    assert shown_chat != true_chat
+    redacted = replace(assembly, redaction=redaction, unnamed={(true_chat, "m-1"): 2})
+    found = slices(redacted, [row(number, chat_id=shown_chat) for number in range(3)])
+    assert [(part.captures, part.left_out[WITHOUT_UID]) for part in found] == [(5, 2)]
 
 
 def test_rows_that_went_through_files_written_beside_come_back_as_they_were(assembly: Assembly, tmp_path: Path) -> None:
