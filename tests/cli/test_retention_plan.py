@@ -323,8 +323,11 @@ class TestApply:
 
     def test_refused_while_a_run_is_under_way(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan")["digest"]
+        before = objects(folder)
         with run_lock(folder / "state"):
-            document(capsys, "apply", digest, "--approved-by", "ann", code=5)
+            error = document(capsys, "apply", digest, "--approved-by", "ann", code=5)["error"]
+        assert "another run holds" in error["what"]
+        assert objects(folder) == before
 
     def test_a_hold_placed_since_takes_items_out(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         added(*opened(folder), {"messages": [sent("m-10", OLD, sender_id="u:bob")]})
@@ -340,12 +343,14 @@ class TestApply:
 
     @pytest.mark.parametrize("digest", ["", "0123", "xyz", "../../../etc/passwd", "0" * 64])
     def test_no_digest_of_a_plan(self, digest: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        document(capsys, "apply", digest, "--approved-by", "ann", code=2)
+        error = document(capsys, "apply", digest, "--approved-by", "ann", code=2)["error"]
+        assert "archiver retention plan" in error["next_step"]
 
     @pytest.mark.parametrize("name", ["", "  ", "ann\x1b[2J"])
     def test_somebody_must_have_approved_it(self, name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = document(capsys, "plan")["digest"]
-        document(capsys, "apply", digest, "--approved-by", name, code=2)
+        error = document(capsys, "apply", digest, "--approved-by", name, code=2)["error"]
+        assert "--approved-by names nobody" in error["what"]
 
 
 class TestExplain:
@@ -544,12 +549,23 @@ class TestErase:
             assert "whom smith holds" in error["what"]
         assert objects(folder) == before
 
-    @pytest.mark.parametrize("subject", ["nobody@acme.com", "u:nobody", "", "ann\x07"])
-    def test_somebody_whom_nobody_knows(self, subject: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        document(capsys, "erase", "--subject", subject, "--reason", "request 3", code=2)
+    @pytest.mark.parametrize(
+        ("subject", "told"),
+        [
+            ("nobody@acme.com", "knows nobody called 'nobody@acme.com'"),
+            ("u:nobody", "knows nobody called 'u:nobody'"),
+            ("", "--subject must be"),
+            ("ann\x07", "--subject must be"),
+        ],
+    )
+    def test_somebody_whom_nobody_knows(
+        self, subject: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert told in document(capsys, "erase", "--subject", subject, "--reason", "request 3", code=2)["error"]["what"]
 
     def test_a_reason_is_needed(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        document(capsys, "erase", "--subject", "u:ann", "--reason", " ", code=2)
+        error = document(capsys, "erase", "--subject", "u:ann", "--reason", " ", code=2)["error"]
+        assert "--reason must be" in error["what"]
 
 
 def objects(folder: Path) -> dict[str, bytes]:

@@ -28,9 +28,9 @@ class Digest(Protocol):
 class DiskFile:
     """A new file; without a path none, though all the rest is done. ``digests`` are given all bytes. Every call may raise `OSError`.
 
-    ``is_to_stay`` says that nobody reads it soon.
-    Through the cache each byte would be copied into pages that the system must find first, which took five times the processor's time and
-    twice as long: a package is more than the cache holds, and must be on the disk by its end anyway (`archiver.store.local_uncached`).
+    ``is_to_stay`` says that nobody reads it soon. Through the cache each byte would be copied into pages that the system must find first,
+    which took five times the processor's time and twice as long; and a package must be on the disk by its end anyway
+    (`archiver.store.local_uncached`).
     """
 
     def __init__(self, path: Path | None, *, is_to_stay: bool, digests: Sequence[Digest] = ()) -> None:
