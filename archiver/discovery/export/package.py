@@ -7,7 +7,7 @@ what a second try finds whole is not made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -184,9 +184,12 @@ class Packing:
 
     def _bag(self, terms: Terms, slices: Iterator[Slice], progress: Progress | None) -> tuple[dict[str, Any], FileLine]:
         tally = Tally()
-        payload = Payload(self._target, self._journal, prefix=self._prefix + DATA, executor=self._executor)
-        enclosing = Enclosing(self._store, payload, self._journal)
         with ExitStack() as stack:
+            # It waits for the disk and for nothing else, so that whoever waits for it can be any of the others.
+            disk = None if self._executor is None else stack.enter_context(ThreadPoolExecutor(1, "export-disk"))
+            prefix = self._prefix + DATA
+            payload = Payload(self._target, self._journal, prefix=prefix, executor=self._executor, disk=disk)
+            enclosing = Enclosing(self._store, payload, self._journal)
             writers: dict[str, Writer] = {}
             for name in self._order.formats:
                 writers[name] = writer_class(name)(terms, payload)

@@ -41,11 +41,20 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 class Payload:
     """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package.
 
-    ``executor`` hashes and writes long files beside what makes them, where one is given.
+    ``executor`` hashes and writes long files beside what makes them, where one is given, and ``disk`` writes while that hashes.
     """
 
-    def __init__(self, target: Target, journal: Journal, *, prefix: str, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        journal: Journal,
+        *,
+        prefix: str,
+        executor: Executor | None = None,
+        disk: Executor | None = None,
+    ) -> None:
         self._executor = executor
+        self._disk = disk
         self._target = target
         self._journal = journal
         self._prefix = prefix
@@ -75,6 +84,7 @@ class Payload:
             place=self._target.url,
             is_to_stay=self._target.is_in_place,
             executor=self._executor,
+            disk=self._disk,
         )
         try:
             yield cast("BinaryIO", stream)
@@ -102,7 +112,13 @@ class _Hashing(io.RawIOBase):
     """
 
     def __init__(
-        self, path: Path | None, *, place: str, is_to_stay: bool = False, executor: Executor | None = None
+        self,
+        path: Path | None,
+        *,
+        place: str,
+        is_to_stay: bool = False,
+        executor: Executor | None = None,
+        disk: Executor | None = None,
     ) -> None:
         self.size = 0
         self.sha256 = sha256()
@@ -113,7 +129,8 @@ class _Hashing(io.RawIOBase):
         self._waiting_bytes = 0
         self._beside: Future[None] | None = None
         with self._translated():
-            self._file = DiskFile(path, is_to_stay=is_to_stay, digests=(self.sha256, self.md5))
+            digests = (self.sha256, self.md5)
+            self._file = DiskFile(path, is_to_stay=is_to_stay, digests=digests, disk=disk)
 
     def writable(self) -> bool:
         return True
@@ -127,7 +144,7 @@ class _Hashing(io.RawIOBase):
         # Who writes may go on to change what can be changed.
         self._waiting.append(view if view.readonly else bytes(view))
         self._waiting_bytes += len(view)
-        if self._waiting_bytes >= (BESIDE_BYTES if self._is_idle() else WAITING_BYTES_MAX):
+        if self._waiting_bytes >= BESIDE_BYTES and (self._waiting_bytes >= WAITING_BYTES_MAX or self._is_idle()):
             self._wait()
             self._beside = self._executor.submit(self._take, self._waiting)
             self._waiting, self._waiting_bytes = [], 0

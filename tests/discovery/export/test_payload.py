@@ -15,14 +15,17 @@ from archiver.discovery.export.payload import WAITING_BYTES_MAX, Payload
 from archiver.discovery.export.targets import FolderTarget
 from archiver.errors import DamageFoundError, StoreFullError
 
+Executors = tuple[Executor | None, Executor | None]
+
 PIECE = bytes(range(256)) * 4096
 PIECES = 4 * WAITING_BYTES_MAX // len(PIECE)
 
 
-@pytest.fixture(params=["beside", "at once"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool if request.param == "beside" else None
+@pytest.fixture(params=["beside", "beside and the disk beside that", "at once"])
+def executors(request: pytest.FixtureRequest) -> Iterator[Executors]:
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as disk:
+        is_beside = request.param != "at once"
+        yield pool if is_beside else None, disk if request.param.endswith("that") else None
 
 
 @pytest.fixture
@@ -33,8 +36,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     found.close()
 
 
-def payload(journal: Journal, executor: Executor | None) -> Payload:
-    return Payload(journal.target, journal, prefix="", executor=executor)
+def payload(journal: Journal, executors: Executors) -> Payload:
+    return Payload(journal.target, journal, prefix="", executor=executors[0], disk=executors[1])
 
 
 def write(to: Payload, *, last: bytes = b"the end") -> None:
@@ -51,9 +54,9 @@ def content(*, last: bytes = b"the end") -> bytes:
 
 
 def test_a_file_has_what_was_written_also_where_the_writer_used_its_buffer_again(
-    journal: Journal, executor: Executor | None, tmp_path: Path
+    journal: Journal, executors: Executors, tmp_path: Path
 ) -> None:
-    write(payload(journal, executor))
+    write(payload(journal, executors))
     whole = content()
     assert (tmp_path / "package" / "long.bin").read_bytes() == whole
     assert journal.known("long.bin") == FileLine(
@@ -61,22 +64,22 @@ def test_a_file_has_what_was_written_also_where_the_writer_used_its_buffer_again
     )
 
 
-def test_a_second_try_that_would_write_other_bytes_is_told_so(journal: Journal, executor: Executor | None) -> None:
-    write(payload(journal, executor))
-    write(payload(journal, executor))
+def test_a_second_try_that_would_write_other_bytes_is_told_so(journal: Journal, executors: Executors) -> None:
+    write(payload(journal, executors))
+    write(payload(journal, executors))
     with pytest.raises(DamageFoundError, match=r"long\.bin"):
-        write(payload(journal, executor), last=b"another end")
+        write(payload(journal, executors), last=b"another end")
 
 
 @pytest.mark.parametrize("room", [len(PIECE), PIECES * len(PIECE) + 1], ids=["midway", "at the end"])
 def test_a_full_disk_is_told_and_leaves_nothing(
-    journal: Journal, executor: Executor | None, tmp_path: Path, room: int
+    journal: Journal, executors: Executors, tmp_path: Path, room: int
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         with pytest.raises(StoreFullError):
-            write(payload(journal, executor))
+            write(payload(journal, executors))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert journal.known("long.bin") is None
