@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -121,6 +122,8 @@ def read_people(
     return People(membership, users, chats, custodians, *days_ms, shown, hidden or {})
 
 
+# The same files are sent again and again.
+@lru_cache(maxsize=1024)
 def path_name(name: str, *, of: str) -> str:
     """Return a name for files and folders: ASCII, safe on every system, and of nothing else than what ``of`` identifies."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")

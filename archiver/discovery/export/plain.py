@@ -172,7 +172,7 @@ class Block:
 
     def get_ready(self) -> None:
         """Work out now what is asked of every block, so that nobody waits for it later."""
-        self.odd_alone, self.marked  # noqa: B018 - they are kept
+        self.odd_alone, self.marked, self.first_sent  # noqa: B018 - they are kept
 
     @cached_property
     def senders(self) -> Senders:

@@ -50,7 +50,8 @@ class Counted:
     def join(self, other: Counted) -> None:
         """Add what was counted elsewhere."""
         for name in _NUMBERS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if number := getattr(other, name):
+                setattr(self, name, getattr(self, name) + number)
         if other.first_sent_at_ms is not None and other.last_sent_at_ms is not None:
             first, last = other.first_sent_at_ms, other.last_sent_at_ms
             self.first_sent_at_ms = first if self.first_sent_at_ms is None else min(first, self.first_sent_at_ms)
@@ -64,12 +65,19 @@ _NUMBERS: Final = tuple(each.name for each in fields(Counted) if not each.name.e
 class Tally:
     """The counts of one bag: in all, by conversation, and of whatever else its report tells."""
 
-    total: Counted = field(default_factory=Counted)
     conversations: dict[str, tuple[Conversation, Counted]] = field(default_factory=dict)
     by_kind: Counter[str] = field(default_factory=Counter)
     missing_by_reason: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     slices: int = 0
+
+    @property
+    def total(self) -> Counted:
+        """What all conversations come to together."""
+        found = Counted()
+        for _, counted in self.conversations.values():
+            found.join(counted)
+        return found
 
     def add(self, part: Slice) -> None:
         """Count a slice in."""
@@ -78,7 +86,6 @@ class Tally:
         of_slice = Counted()
         of_slice.add(part)
         counted.join(of_slice)
-        self.total.join(of_slice)
         self.left_out.update(part.left_out)
         messages = made_of(part.messages)
         by_app = sum(message.sender.is_bot or message.app_id is not None for message in messages)

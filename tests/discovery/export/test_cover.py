@@ -22,7 +22,6 @@ def tally_of(*conversations: Conversation, left_out: dict[str, int] | None = Non
     for conversation in conversations:
         counted = Counted(captures=3, messages=2, versions=2, first_sent_at_ms=at_ms(1), last_sent_at_ms=at_ms(2))
         tally.conversations[conversation.chat_id] = (conversation, counted)
-        tally.total.join(counted)
     tally.left_out.update(left_out or {})
     return tally
 
