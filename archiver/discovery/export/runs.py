@@ -41,7 +41,7 @@ MERGED_RUNS: Final = 32
 # So many runs are made at once: beside one that is merged of others the next one is sorted and written.
 AT_ONCE: Final = 2
 # A process that is larger gives back what lies free in its memory; of columns it has half of that in use at most.
-RESIDENT_BYTES: Final = 320_000_000
+RESIDENT_BYTES: Final = 400_000_000
 
 
 @dataclass(frozen=True, slots=True)
