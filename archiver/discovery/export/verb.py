@@ -16,6 +16,7 @@ from archiver.archive import layout
 from archiver.archive.commit import Author
 from archiver.archive.ledger import MatterAct, entries_after
 from archiver.archive.matters import record_act
+from archiver.archive.memory import trim_above
 from archiver.archive.reader import Archive, Head
 from archiver.clock import from_ms, from_text
 from archiver.discovery.export.absences import read_absences
@@ -157,6 +158,8 @@ def make(
         else:
             journal.resume()
         if replies is not None:
+            # Who answers has memory of its own to use, beside which what was freed since must not stay.
+            trim_above(0)
             said.ask(replies, head)
         shown = replace(told, asked=opened.redaction.asked(told.asked))
         order = Order(begun, shown, wanted.formats, wanted.volume_bytes)
