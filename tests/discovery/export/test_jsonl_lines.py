@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from archiver.discovery.export.assembly import Assembly
 from archiver.discovery.export.formats.jsonl import JsonlWriter
 from archiver.discovery.export.formats.jsonl_lines import LINES_AT_ONCE_MAX
+from archiver.discovery.export.formats.parts import PART_BYTES_MAX
 from archiver.discovery.export.record import Slice
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.tally import Tally
@@ -53,9 +54,12 @@ def pool() -> Iterator[Executor]:
         yield executor
 
 
-def written(parts: Sequence[Slice], zone: str, executor: Executor | None = None) -> dict[str, bytes]:
+def written(
+    parts: Sequence[Slice], zone: str, executor: Executor | None = None, *, part_bytes_max: int = PART_BYTES_MAX
+) -> dict[str, bytes]:
     files = Files()
-    writer = JsonlWriter(replace(TERMS, zone=ZoneInfo(zone), executor=executor), files)
+    terms = replace(TERMS, zone=ZoneInfo(zone), executor=executor)
+    writer = JsonlWriter(terms, files, part_bytes_max=part_bytes_max)
     for part in parts:
         writer.add(part)
     writer.finish()
@@ -107,7 +111,23 @@ def test_lines_of_many_rows_are_those_of_messages(assembly: Assembly, pool: Exec
     # Of a message that was captured twice there are two rows, and what comes behind them is of later rows than places.
     parts = slices(assembly, drawn + [{**each, "source": "history"} for each in drawn[::89]])
     assert sum(len(part.messages) for part in parts) == many
-    assert written(parts, "UTC", pool) == written(parts, "UTC") == written(as_made(parts), "UTC")
+    # A volume may begin or end between any two slices of a block.
+    for some in (parts, parts[1:], parts[:-1]):
+        assert written(some, "UTC", pool) == written(some, "UTC") == written(as_made(some), "UTC")
+
+
+@pytest.mark.parametrize("odd_every", [2, 50, 10_000])
+def test_files_are_cut_between_the_same_messages_however_lines_are_made(
+    assembly: Assembly, pool: Executor, odd_every: int
+) -> None:
+    drawn = [
+        row(number, sent_at=at_ms(20) + number * 1_000_003, on_behalf_of=PEOPLE[0] if number % odd_every == 1 else None)
+        for number in range(2000)
+    ]
+    parts = slices(assembly, drawn)[1:]
+    found = written(parts, "UTC", pool, part_bytes_max=100_000)
+    assert len(found) > 5
+    assert found == written(as_made(parts), "UTC", part_bytes_max=100_000)
 
 
 @settings(max_examples=15)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archiver.discovery.export.formats import writer_class
 from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
@@ -124,3 +128,23 @@ class TestPartFiles:
         files.finish()
         assert tree(tmp_path / "data/t") == {"rows-00001.txt": b"head\n12345\n", "rows-00002.txt": b"head\na\nb\n"}
         assert files.paths == ["t/rows-00001.txt", "t/rows-00002.txt"]
+
+    @given(blocks=st.lists(st.integers(0, 9), max_size=12), cuts=st.sets(st.integers(1, 60)))
+    def test_blocks_that_are_written_together_are_cut_as_if_they_came_one_by_one(
+        self, blocks: list[int], cuts: set[int]
+    ) -> None:
+        data = bytes(number for number, size in enumerate(blocks) for _ in range(size))
+        starts = [sum(blocks[:number]) for number in range(len(blocks))]
+        with tempfile.TemporaryDirectory() as folder:
+            each, together = (
+                PartFiles(FolderSink(Path(folder) / name), "t/rows", "txt", opening=b"head", bytes_max=15)
+                for name in ("each", "together")
+            )
+            for start, size in zip(starts, blocks, strict=True):
+                each.write(data[start : start + size])
+            edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+            for first, end in pairwise(edges):
+                together.write_on(memoryview(data)[first:end], [at - first for at in starts if first <= at < end])
+            each.finish()
+            together.finish()
+            assert tree(Path(folder) / "together") == tree(Path(folder) / "each")

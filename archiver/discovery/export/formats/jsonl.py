@@ -7,15 +7,18 @@ of files of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pyarrow as pa
 
 from archiver.discovery.export.formats.instants import zoned, zoned_each
-from archiver.discovery.export.formats.jsonl_lines import PlainLines, opening
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
+from archiver.discovery.export.formats.jsonl_lines import Others, PlainLines, begin_of, bytes_of, opening
+from archiver.discovery.export.formats.parts import PART_BYTES_MAX, GapPlaces, PartFiles
 from archiver.discovery.export.plain import Messages, made_of
 from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
@@ -29,13 +32,13 @@ ODD_SHARE_MAX: Final = 0.5
 
 
 class JsonlWriter:
-    """Writes ``messages-*.jsonl``, ``conversations-*.jsonl`` and ``gaps-*.jsonl``."""
+    """Writes ``messages-*.jsonl``, ``conversations-*.jsonl`` and ``gaps-*.jsonl``, cut after the slice that reaches ``part_bytes_max``."""
 
     format: ClassVar[str] = "jsonl"
 
-    def __init__(self, terms: Terms, sink: Sink) -> None:
+    def __init__(self, terms: Terms, sink: Sink, *, part_bytes_max: int = PART_BYTES_MAX) -> None:
         self._terms = terms
-        self._messages = PartFiles(sink, "jsonl/messages", "jsonl")
+        self._messages = PartFiles(sink, "jsonl/messages", "jsonl", bytes_max=part_bytes_max)
         self._conversations = PartFiles(sink, "jsonl/conversations", "jsonl")
         self._gaps = PartFiles(sink, "jsonl/gaps", "jsonl")
         self._plain: PlainLines | None = None
@@ -58,11 +61,12 @@ class JsonlWriter:
             return
         begins = opening(part.conversation, part.day)
         if isinstance(part.messages, Messages):
-            if self._plain is None or self._plain.block is not part.messages.block:
-                # The lines of a block are made while what comes before it is written and what comes after it is got ready.
-                plain = PlainLines(part.messages.block, self._terms.zone, self._terms.executor)
+            if self._waiting and self._waiting[0][0].block is not part.messages.block:
+                plain = self._plain_lines(part.messages)
                 self._write_waiting()
                 self._plain = plain
+            elif self._plain is None:
+                self._plain = self._plain_lines(part.messages)
             self._waiting.append((part.messages, begins))
         else:
             self._write_waiting()
@@ -85,24 +89,48 @@ class JsonlWriter:
         for table in (self._messages, self._conversations, self._gaps):
             table.abandon()
 
+    def _plain_lines(self, messages: Messages) -> PlainLines | None:
+        """Begin to make the lines of a block, while what comes before it is written and what comes after it is got ready.
+
+        None is: of these messages, some of it, so many are out of the ordinary that all of them are better made.
+        """
+        if len(messages.odd) > len(messages) * ODD_SHARE_MAX:
+            return None
+        return PlainLines(messages.block, self._terms.zone, self._terms.executor)
+
     def _write_waiting(self) -> None:
         """Write the slices of the newest block."""
-        if self._plain is not None:
-            for messages, begins in self._waiting:
-                self._messages.write(*self._lines(self._plain, messages, begins))
+        plain, waiting = self._plain, self._waiting
         self._plain, self._waiting = None, []
-
-    def _lines(self, plain: PlainLines, messages: Messages, begins: str) -> Iterator[bytes | memoryview]:
-        """Yield the lines of a slice in order, those of plain messages out of their rows."""
-        if len(messages.odd) > len(messages) * ODD_SHARE_MAX:
-            yield _lines_of(messages, begins, self._terms.zone)
+        if plain is None:
+            for messages, begins in waiting:
+                self._messages.write(_lines_of(messages, begins, self._terms.zone))
             return
-        place = 0
-        for odd, message in messages.odd.items():
-            yield from plain.between(messages, place, odd)
-            yield _lines_of([message], begins, self._terms.zone)
-            place = odd + 1
-        yield from plain.between(messages, place, len(messages))
+        starts = plain.block.starts
+        first_rows = [starts[messages.first] for messages, _ in waiting]
+        row = first_rows[0]
+        for lines in plain.between(waiting[0][0].first, waiting[-1][0].end, self._odd_lines(starts, waiting)):
+            of_lines = range(bisect_left(first_rows, row), bisect_left(first_rows, row + len(lines)))
+            self._messages.write_on(bytes_of(lines), (begin_of(lines, first_rows[place] - row) for place in of_lines))
+            row += len(lines)
+
+    def _odd_lines(self, starts: Sequence[int], waiting: Sequence[tuple[Messages, str]]) -> Others:
+        """Return the lines of what is out of the ordinary; of several rows of a message the first has its line, the others none."""
+        odd = [
+            (messages.first + place, message, begins)
+            for messages, begins in waiting
+            for place, message in messages.odd.items()
+        ]
+        instants = zoned_each([message.sent_at_ms for _, message, _ in odd], self._terms.zone)
+        rows: list[int] = []
+        lines, ends = bytearray(), array("i", [0])
+        for (place, message, begins), instant in zip(odd, instants, strict=True):
+            _append_line(lines, message, begins, instant)
+            of_message = range(starts[place], starts[place + 1])
+            rows.extend(of_message)
+            ends.extend([len(lines)] * len(of_message))
+        texts = pa.StringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(lines))
+        return Others(rows, texts)
 
     def _gap_line(self, gap: GapNote, where: dict[str, str | None]) -> bytes:
         zone = self._terms.zone
@@ -113,19 +141,21 @@ class JsonlWriter:
         return _encode({**where, **times})[:-1] + b"," + _line(gap)[1:]
 
 
-def _lines_of(messages: Sequence[Message], begins: str, zone: ZoneInfo) -> bytes:
-    # Each line begins with the end of the one before it: the fewer pieces, the quicker.
-    begins = f"\n{begins}"
-    instants = zoned_each([message.sent_at_ms for message in messages], zone)
+def _lines_of(messages: Sequence[Message], begins: str, zone: ZoneInfo) -> bytearray:
     lines = bytearray()
+    instants = zoned_each([message.sent_at_ms for message in messages], zone)
     for message, instant in zip(messages, instants, strict=True):
-        lines += f'{begins}{instant}"'.encode()
-        # The object of a message is never empty, so its brace becomes the comma after what stands before it.
-        place = len(lines)
-        _encode_into(message, lines, place)
-        lines[place] = _COMMA
+        _append_line(lines, message, begins, instant)
+    return lines
+
+
+def _append_line(lines: bytearray, message: Message, begins: str, instant: str) -> None:
+    lines += f'{begins}{instant}"'.encode()
+    # The object of a message is never empty, so its brace becomes the comma after what stands before it.
+    place = len(lines)
+    _encode_into(message, lines, place)
+    lines[place] = _COMMA
     lines += b"\n"
-    return bytes(memoryview(lines)[1:])
 
 
 def _line(fact: Any) -> bytes:

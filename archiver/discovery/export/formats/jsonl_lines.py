@@ -7,8 +7,10 @@ every value is written as it writes it, so that nobody can tell by a line which 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,7 +23,7 @@ from archiver.archive import layout
 from archiver.discovery.export.formats.instants import zoned_column
 from archiver.discovery.export.formats.pieces import Piece, chosen, joined
 from archiver.discovery.export.order import FIRST
-from archiver.discovery.export.plain import CONTROL_DIGITS, Block, Messages
+from archiver.discovery.export.plain import CONTROL_DIGITS, Block
 from archiver.discovery.export.record import Conversation, Message, Version
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
@@ -79,19 +81,42 @@ class PlainLines:
         self._number = -1
         self._lines: pa.Array
 
-    def between(self, messages: Messages, first: int, end: int) -> Iterator[memoryview]:
-        """Yield the lines of the messages of a slice from one to before another, all of them plain."""
-        place, until = messages.first + first, messages.first + end
-        while place < until:
+    def between(self, first: int, end: int, others: Others) -> Iterator[pa.Array]:
+        """Yield the lines of the messages from one to before another, a text for each row; ``others`` stand in the place of their rows'."""
+        place = first
+        while place < end:
             number = place // self._size
             while self._number < number:
                 self._lines = next(self._making)()
                 self._number += 1
-            many = min(until, (number + 1) * self._size) - place
-            # Plain messages are of one row each.
+            many = min(end, (number + 1) * self._size) - place
             starts = self.block.starts
-            yield _bytes_of(self._lines.slice(starts[place] - starts[number * self._size], many))
+            row, end_row = starts[place], starts[place + many]
+            yield others.put(self._lines.slice(row - starts[number * self._size], end_row - row), row)
             place += many
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Texts for some rows of a block, which are given in order."""
+
+    rows: Sequence[int]
+    texts: pa.StringArray
+
+    def put(self, lines: pa.Array, first_row: int) -> pa.Array:
+        """Return the lines of some rows from one on, with these texts for those that they are of."""
+        start, end = bisect_left(self.rows, first_row), bisect_left(self.rows, first_row + len(lines))
+        if start == end:
+            return lines
+        parts = []
+        place = 0
+        for number, row in enumerate(self.rows[start:end], start):
+            if row - first_row > place:
+                parts.append(lines.slice(place, row - first_row - place))
+            parts.append(self.texts.slice(number, 1))
+            place = row - first_row + 1
+        parts.append(lines.slice(place))
+        return pa.concat_arrays(parts)
 
 
 def _lines_of(block: Block, first: int, many: int, zone: ZoneInfo) -> pa.Array:
@@ -231,10 +256,16 @@ def _numbers(numbers: pa.Array) -> pa.Array:
     return pc.cast(pc.cast(numbers, pa.int64()), pa.string())
 
 
-def _bytes_of(lines: pa.Array) -> memoryview:
+def bytes_of(lines: pa.Array) -> memoryview:
     """Return lines that stand one behind another, without copying them."""
     first, end = _ends(lines)
     return memoryview(lines.buffers()[2])[first:end].toreadonly()
+
+
+def begin_of(lines: pa.Array, place: int) -> int:
+    """Return how many bytes all lines before one take."""
+    first, begin = _ends(lines.slice(0, place))
+    return begin - first
 
 
 def _ends(texts: pa.Array) -> tuple[int, int]:

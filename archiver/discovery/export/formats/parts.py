@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import BinaryIO, Final
 
@@ -73,15 +73,34 @@ class PartFiles:
 
     def write(self, *blocks: bytes | bytearray | memoryview) -> None:
         """Write whole lines, all of them into one file."""
-        if self._held is not None and self._bytes >= self._bytes_max:
-            self._held.close()
-            self._held = None
+        self._cut_if_full()
+        for block in filter(len, blocks):
+            self._put(block)
+
+    def write_on(self, lines: memoryview, starts: Iterable[int]) -> None:
+        """Write lines of several blocks, which begin at ``starts``; those before the first of these are of the block before."""
+        place = 0
+        if self._held is None:
+            self._open()
+        if self._bytes + len(lines) >= self._bytes_max:
+            for start in starts:
+                self._put(lines[place:start])
+                self._cut_if_full()
+                place = start
+        self._put(lines[place:])
+
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
         if self._held is None:
             self._open()
         assert self._held is not None
-        for block in filter(len, blocks):
-            self._held.write(block)
-            self._bytes += len(block)
+        if data:
+            self._held.write(data)
+            self._bytes += len(data)
+
+    def _cut_if_full(self) -> None:
+        if self._held is not None and self._bytes >= self._bytes_max:
+            self._held.close()
+            self._held = None
 
     def finish(self) -> None:
         """End the last file whole; with nothing written, an empty table."""
