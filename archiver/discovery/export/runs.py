@@ -20,20 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.memory import trim_above
+from archiver.discovery.export.batches import Place, Places, Rows
 from archiver.discovery.export.sorted_rows import (
     APART_ROWS_MIN,
     BATCH_ROWS,
+    TOGETHER_ROWS_MIN,
     Folder,
-    Place,
-    Places,
-    Rows,
     Shared,
     Sorted,
     between,
     in_order,
 )
 
-MEMORY_BYTES_MAX: Final = 12 * 1024 * 1024
+MEMORY_BYTES_MAX: Final = 24 * 1024 * 1024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
 PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
@@ -79,6 +78,7 @@ class Runs:
     merged_runs: int = MERGED_RUNS
     batch_rows: int = BATCH_ROWS
     apart_rows_min: int = APART_ROWS_MIN
+    together_rows_min: int = TOGETHER_ROWS_MIN
     _waiting: list[Rows] = field(default_factory=list)
     _waiting_bytes: int = 0
     _runs: list[_Making] = field(default_factory=list)
@@ -137,7 +137,9 @@ class Runs:
         """Write what waits as a run, and merge runs as long as there are many of one size; beside what goes on if there is an executor."""
         if self._rows_folder is None:
             messages, files = (rows.schema for rows in self._waiting[0])
-            self._rows_folder = Folder(self.folder, messages, files, self.batch_rows, self.apart_rows_min)
+            self._rows_folder = Folder(
+                self.folder, messages, files, self.batch_rows, self.apart_rows_min, self.together_rows_min
+            )
         run = partial(_spilled, self._rows_folder, self._waiting, self._new_files())
         self._waiting, self._waiting_bytes = [], 0
         self._runs.append(_Making(self._begun(run)))
@@ -233,12 +235,8 @@ def _same(run: Sorted) -> Sorted:
 
 
 def _spilled(folder: Folder, waiting: list[Rows], number: int) -> Sorted:
-    messages, files = zip(*waiting, strict=True)
-    waiting.clear()  # what is sorted is then there once, and twice only while it is sorted
-    rows = Rows(in_order(messages), in_order(files))
-    del messages, files
-    run = folder.written(iter([rows]), number)
-    del rows
+    run = folder.spilled(waiting, number)
+    waiting.clear()
     trim_above(RESIDENT_BYTES)
     return run
 

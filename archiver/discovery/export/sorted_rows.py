@@ -7,72 +7,32 @@ share batches, and these are merged with others of their kind, so that what is r
 
 from __future__ import annotations
 
-import os
-from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.discovery.export.batches import BatchFile, Place, Places, Rows, read_batch
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
 # With fewer rows than these a batch costs more to read for itself than among others.
 APART_ROWS_MIN: Final = 128
+# Copied by less than so many rows at once, a row costs more than sorting it.
+TOGETHER_ROWS_MIN: Final = 16
 ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
 
 # Behind everything that a conversation has.
 _LATEST: Final = (2**63 - 1, "")
-# A batch is compressed as a whole: by column it would be a hundred pieces, many of a few bytes and each as dear as a thousand more.
-_CODEC: Final = pa.Codec("lz4_raw")
 
 # Chat, instant in milliseconds since 1970 UTC, uid.
 Key = tuple[str, int, str]
-
-
-class Rows(NamedTuple):
-    """Rows of messages, and those of files."""
-
-    messages: pa.Table
-    files: pa.Table
-
-
-class Place(NamedTuple):
-    """Where a batch lies: when its first message was sent, the number of its file, where it begins there and how many bytes it takes.
-
-    Decompressed it has ``message_bytes`` of messages, and behind them ``file_bytes`` of their files.
-    """
-
-    first_ms: int
-    file: int
-    start: int
-    size: int
-    message_bytes: int
-    file_bytes: int
-
-
-class Places:
-    """The places of many batches, in a few bytes each."""
-
-    def __init__(self) -> None:
-        self._numbers = array("q")
-
-    def add(self, place: Place) -> None:
-        """Take one more."""
-        self._numbers.extend(place)
-
-    def extend(self, other: Places) -> None:
-        """Take those of another."""
-        self._numbers.extend(other._numbers)
-
-    def __iter__(self) -> Iterator[Place]:
-        many = len(Place._fields)
-        return map(Place._make, (self._numbers[at : at + many] for at in range(0, len(self._numbers), many)))
 
 
 class Shared(NamedTuple):
@@ -100,6 +60,7 @@ class Folder:
     files: pa.Schema
     batch_rows: int = BATCH_ROWS
     apart_rows_min: int = APART_ROWS_MIN
+    together_rows_min: int = TOGETHER_ROWS_MIN
 
     def written(self, parts: Iterable[Rows], number: int) -> Sorted:
         """Write rows to the files with a number, that of `Sorted.apart`, and the next one, that of `Sorted.shared`.
@@ -107,40 +68,46 @@ class Folder:
         Parts are sorted, each in one piece and after the one before it, and have no file without its message. Raises `StoreFullError` if
         the folder is full.
         """
-        found = Sorted()
+        with self._writing(number) as run:
+            for part in parts:
+                run.add(part)
+        return run.made
+
+    def spilled(self, parts: Sequence[Rows], number: int) -> Sorted:
+        """Sort rows that stand in any order, each part in one of its own, and write them as `written` does.
+
+        As they come of the archive, the rows of a chat and a day stand together and in order. Where a chat has many of these they go
+        straight into its batches, copied once and not three times; what is left is sorted first.
+        """
+        apart = _apart([rows.messages for rows in parts], self.apart_rows_min, self.together_rows_min)
+        files = in_order([rows.files for rows in parts])
+        rest = [rows.messages for rows in parts]
+        with self._writing(number) as run:
+            if apart:
+                chats = pa.array(apart, pa.string())
+                rest = [rows.filter(pc.invert(pc.is_in(rows.column("chat_id"), value_set=chats))) for rows in rest]
+                is_apart = pc.is_in(files.column("chat_id"), value_set=chats)
+                of_messages = Front(iter([files.filter(is_apart).combine_chunks()]))
+                files = files.filter(pc.invert(is_apart)).combine_chunks()
+                for chat_id in sorted(apart):
+                    run.add_apart(chat_id, _sorted_chat(apart.pop(chat_id)), of_messages)
+            run.add(Rows(in_order(rest), files))
+        return run.made
+
+    def read(self, place: Place) -> Rows:
+        """Return the rows of a batch."""
+        return read_batch(self.file(place.file), place, self.messages, self.files)
+
+    @contextmanager
+    def _writing(self, number: int) -> Iterator[_Writing]:
         try:
             with ExitStack() as stack:
-                apart, shared = (_Writing(self, number + each, stack) for each in (0, 1))
-                for part in parts:
-                    of_messages = Front(iter([part.files]))
-                    for batch in self._batches(part.messages):
-                        rows = part.messages.slice(batch.start, batch.end - batch.start)
-                        until = (batch.last, *_LATEST) if batch.is_end else key_of(rows, rows.num_rows - 1)
-                        files = of_messages.take(until) if part.files.num_rows else []
-                        if batch.is_apart:
-                            found.apart.setdefault(batch.first, Places()).add(apart.write(rows, files))
-                        else:
-                            found.shared.append(Shared(batch.first, batch.last, shared.write(rows, files)))
+                yield _Writing(self, number, stack)
         except OSError as error:
             raise StoreFullError(
                 f"the folder for temporary files, {self.path.parent}, takes no more: {error.strerror or error}",
                 next_step="make space there, or name another by TMPDIR; then give the same command again",
             ) from None
-        return found
-
-    def read(self, place: Place) -> Rows:
-        """Return the rows of a batch."""
-        number = os.open(self.file(place.file), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            packed = os.pread(number, place.size, place.start)
-        finally:
-            os.close(number)
-        data = _CODEC.decompress(packed, decompressed_size=place.message_bytes + place.file_bytes)
-        files = data.slice(place.message_bytes)
-        return Rows(
-            _table(data.slice(0, place.message_bytes), self.messages),
-            _table(files, self.files) if place.file_bytes else self.files.empty_table(),
-        )
 
     def merged(self, parts: Sequence[Sorted], number: int) -> Sorted:
         """Merge what is shared, written to files as `written` does, and remove the files that it came from; what is apart stays."""
@@ -182,27 +149,6 @@ class Folder:
         if waiting:
             yield Rows(in_order(waiting), in_order([files, *waiting_files]))
 
-    def _batches(self, rows: pa.Table) -> list[_Batch]:
-        """Return sorted rows as batches: those of a chat that has many are by themselves."""
-        found: list[_Batch] = []
-        start = 0
-        for item in pc.value_counts(rows.column("chat_id")).to_pylist():
-            chat_id, count = item["values"], item["counts"]
-            end = start + count
-            before = found[-1] if found else None
-            if count >= self.apart_rows_min:
-                starts = range(start, end, self.batch_rows)
-                found.extend(
-                    _Batch(at, min(at + self.batch_rows, end), chat_id, chat_id, is_apart=True, is_end=at == starts[-1])
-                    for at in starts
-                )
-            elif before is not None and not before.is_apart and end - before.start <= self.batch_rows:
-                found[-1] = before._replace(end=end, last=chat_id)
-            else:
-                found.append(_Batch(start, end, chat_id, chat_id, is_apart=False, is_end=True))
-            start = end
-        return found
-
 
 class _Batch(NamedTuple):
     """Rows to be written at once; ``is_end`` says that nothing of the last chat comes behind them."""
@@ -216,24 +162,55 @@ class _Batch(NamedTuple):
 
 
 class _Writing:
-    """A file that batches are written to, made with the first of them."""
+    """A run that is being written; ``made`` says what it is of."""
 
     def __init__(self, folder: Folder, number: int, stack: ExitStack) -> None:
-        self._path = folder.file(number)
-        self._number = number
-        self._stack = stack
-        self._sink: BinaryIO | None = None
-        self._end = 0
+        self.made = Sorted()
+        self._folder = folder
+        self._apart, self._shared = (BatchFile(folder.file(each), each, stack) for each in (number, number + 1))
 
-    def write(self, messages: pa.Table, files: Sequence[pa.Table]) -> Place:
-        if self._sink is None:
-            self._sink = self._stack.enter_context(self._path.open("wb"))
-        parts = (_bytes_of(messages), _bytes_of(pa.concat_tables(files)) if files else b"")
-        packed = _CODEC.compress(b"".join(parts), asbytes=True)
-        self._sink.write(packed)
-        start, self._end = self._end, self._end + len(packed)
-        first_ms = pc.min(messages.column("sent_at")).value
-        return Place(first_ms, self._number, start, len(packed), *map(len, parts))
+    def add(self, part: Rows) -> None:
+        """Write sorted rows, which come behind all that were added this way before."""
+        of_messages = Front(iter([part.files]))
+        for batch in self._batches(part.messages):
+            rows = part.messages.slice(batch.start, batch.end - batch.start)
+            until = (batch.last, *_LATEST) if batch.is_end else key_of(rows, rows.num_rows - 1)
+            files = of_messages.take(until) if part.files.num_rows else []
+            if batch.is_apart:
+                self.made.apart.setdefault(batch.first, Places()).add(self._apart.write(rows, files))
+            else:
+                self.made.shared.append(Shared(batch.first, batch.last, self._shared.write(rows, files)))
+
+    def add_apart(self, chat_id: str, messages: pa.Table, of_messages: Front) -> None:
+        """Write the sorted rows of a chat; its files are the next of those that are sorted too."""
+        places = self.made.apart.setdefault(chat_id, Places())
+        for start in range(0, messages.num_rows, self._folder.batch_rows):
+            rows = messages.slice(start, self._folder.batch_rows)
+            is_end = start + rows.num_rows == messages.num_rows
+            until = (chat_id, *_LATEST) if is_end else key_of(rows, rows.num_rows - 1)
+            places.add(self._apart.write(rows, of_messages.take(until)))
+
+    def _batches(self, rows: pa.Table) -> list[_Batch]:
+        """Return sorted rows as batches: those of a chat that has many are by themselves."""
+        rows_max = self._folder.batch_rows
+        found: list[_Batch] = []
+        start = 0
+        for item in pc.value_counts(rows.column("chat_id")).to_pylist():
+            chat_id, count = item["values"], item["counts"]
+            end = start + count
+            before = found[-1] if found else None
+            if count >= self._folder.apart_rows_min:
+                starts = range(start, end, rows_max)
+                found.extend(
+                    _Batch(at, min(at + rows_max, end), chat_id, chat_id, is_apart=True, is_end=at == starts[-1])
+                    for at in starts
+                )
+            elif before is not None and not before.is_apart and end - before.start <= rows_max:
+                found[-1] = before._replace(end=end, last=chat_id)
+            else:
+                found.append(_Batch(start, end, chat_id, chat_id, is_apart=False, is_end=True))
+            start = end
+        return found
 
 
 @dataclass(slots=True)
@@ -295,6 +272,32 @@ def in_order(parts: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks().sort_by(ORDER)
 
 
+def _apart(parts: Sequence[pa.Table], rows_min: int, together_rows_min: int) -> dict[str, list[pa.RecordBatch]]:
+    """Return, as they stand together in parts, the rows of the chats that have many in all and, on average, many together."""
+    rows: Counter[str] = Counter()
+    for part in parts:
+        for item in pc.value_counts(part.column("chat_id")).to_pylist():
+            rows[item["values"]] += item["counts"]
+    found: dict[str, list[pa.RecordBatch]] = {chat_id: [] for chat_id, count in rows.items() if count >= rows_min}
+    for batch in (batch for part in parts for batch in part.to_batches()):
+        start = 0
+        stand = pc.run_end_encode(batch.column("chat_id"))
+        for chat_id, end in zip(stand.values.to_pylist(), stand.run_ends.to_pylist(), strict=True):
+            if (together := found.get(chat_id)) is not None:
+                together.append(batch.slice(start, end - start))
+            start = end
+    return {chat_id: some for chat_id, some in found.items() if rows[chat_id] >= len(some) * together_rows_min}
+
+
+def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:
+    """Return the rows of one chat, sorted; moving nothing, which takes most of the time, where they are in order already."""
+    rows = pa.Table.from_batches(parts).combine_chunks()
+    sent, uids = (rows.column(name).combine_chunks() for name in ("sent_at", "message_uid"))
+    is_same = pc.and_(pc.equal(sent[1:], sent[:-1]), pc.greater_equal(uids[1:], uids[:-1]))
+    is_in_order = pc.all(pc.or_(pc.greater(sent[1:], sent[:-1]), is_same), min_count=0)
+    return rows if is_in_order.as_py() else rows.sort_by(ORDER)
+
+
 def key_of(rows: pa.Table, place: int) -> Key:
     """Return by what a row is sorted."""
     chat_id, sent_at, uid = (rows.column(name)[place] for name in ("chat_id", "sent_at", "message_uid"))
@@ -312,13 +315,3 @@ def between(rows: pa.Table, first: str, last: str) -> pa.Table:
     start = bisect_left(places, first, key=lambda place: chats[place].as_py())
     end = bisect_right(places, last, lo=start, key=lambda place: chats[place].as_py())
     return rows.slice(start, end - start)
-
-
-def _bytes_of(rows: pa.Table) -> pa.Buffer:
-    """Return rows, of which there are some, as a message of Arrow's (IPC)."""
-    (batch,) = rows.combine_chunks().to_batches()
-    return batch.serialize()
-
-
-def _table(data: pa.Buffer, schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_batches([pa.ipc.read_record_batch(data, schema)], schema)

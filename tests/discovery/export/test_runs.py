@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archiver.discovery.export.batches import Rows
 from archiver.discovery.export.runs import Runs
-from archiver.discovery.export.sorted_rows import Folder, Rows
+from archiver.discovery.export.sorted_rows import Folder
 
 Row = tuple[str, int, str]
 
@@ -49,6 +50,7 @@ def numbers(found: Sequence[pa.Table]) -> list[int]:
             "merged_runs": st.integers(2, 4),
             "batch_rows": st.integers(1, 4),
             "apart_rows_min": st.integers(1, 4),
+            "together_rows_min": st.integers(1, 3),
         }
     ),
     is_beside=st.booleans(),
@@ -88,6 +90,10 @@ def keys(rows: pa.Table) -> set[Row]:
     return {(row["chat_id"], row["sent_at"], row["message_uid"]) for row in rows.to_pylist()}
 
 
+def uids(rows: pa.Table) -> list[str]:
+    return list(rows.column("message_uid").to_pylist())
+
+
 def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
     sent: list[Row] = [("g:a", place, f"uid{place:02d}") for place in range(40)]
     runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=2, apart_rows_min=2)
@@ -117,6 +123,34 @@ def test_conversations_with_few_rows_share_a_batch_as_long_as_it_is_small(tmp_pa
     found = folder.written([Rows(sent, sent.slice(0, 0))], 1)
     assert [(each.first, each.last) for each in found.shared] == [("g:a", "g:b"), ("g:d", "g:e")]
     assert {chat: len(list(places)) for chat, places in found.apart.items()} == {"g:c": 2}
+
+
+def test_days_of_a_conversation_that_come_out_of_turn_are_sorted_like_others(tmp_path: Path) -> None:
+    days = [[("g:a", day * 10 + place, uid) for place, uid in enumerate("xyz")] for day in (2, 1, 3)]
+    parts = [Rows(table(day), table(day[:1])) for day in days]
+    folder = Folder(tmp_path, parts[0].messages.schema, parts[0].files.schema, 4, 1, together_rows_min=1)
+    found = [folder.read(place) for place in folder.spilled(parts, 1).apart["g:a"]]
+    assert [uid for rows in found for uid in rows.messages.column("sent_at").cast(pa.int64()).to_pylist()] == [
+        *(10, 11, 12, 20),
+        *(21, 22, 30, 31),
+        32,
+    ]
+    assert [rows.files.num_rows for rows in found] == [2, 1, 0]
+
+
+def test_messages_of_one_instant_are_sorted_by_uid_so_that_each_file_lies_beside_its_own(tmp_path: Path) -> None:
+    sent: list[Row] = [("g:a", 1, "z"), ("g:a", 1, "x")]
+    folder = Folder(tmp_path, table([]).schema, table([]).schema, 1, 1, together_rows_min=1)
+    found = [folder.read(place) for place in folder.spilled([Rows(table(sent), table(sent))], 1).apart["g:a"]]
+    assert [uids(rows.messages) for rows in found] == [uids(rows.files) for rows in found] == [["x"], ["z"]]
+
+
+def test_files_of_a_conversation_that_is_apart_lie_with_none_that_shares(tmp_path: Path) -> None:
+    sent: list[Row] = [("g:many", 1, "x"), ("g:many", 1, "y"), ("g:some", 1, "x")]
+    folder = Folder(tmp_path, table([]).schema, table([]).schema, 4, 2, together_rows_min=2)
+    found = folder.spilled([Rows(table(sent), table(sent))], 1)
+    (shared,) = [folder.read(each.place) for each in found.shared]
+    assert shared.files.column("chat_id").to_pylist() == ["g:some"]
 
 
 @pytest.mark.parametrize("apart_rows_min", [1, 2])
