@@ -10,11 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
+import pyarrow as pa
+
 from archiver.store.local_files import write_all
 from archiver.store.local_uncached import UncachedWriter
 
-# So much is written at once. A file that is shorter is written in one piece, and through the cache.
-BUFFER_BYTES: Final = 1024 * 1024
+# So much is written at once, and digested: after each piece Python's threads wait for each other. A shorter file is written in one piece,
+# and through the cache.
+BUFFER_BYTES: Final = 4 * 1024 * 1024
+# From so many bytes on, others go on while a piece is copied.
+LONG_BYTES: Final = 128 * 1024
 
 
 class Digest(Protocol):
@@ -53,8 +58,11 @@ class DiskFile:
         while rest:
             some = rest[: BUFFER_BYTES - self._filled]
             end = self._filled + len(some)
-            # Other threads wait for this copying, for microseconds: to let them in at each of many small pieces takes longer.
-            self._buffer[self._filled : end] = some
+            if len(some) < LONG_BYTES:
+                # Other threads wait for this copying, for microseconds: to let them in at each of many small pieces takes longer.
+                self._buffer[self._filled : end] = some
+            else:
+                pa.FixedSizeBufferWriter(pa.py_buffer(self._buffer[self._filled : end])).write(some)
             self._filled = end
             rest = rest[len(some) :]
             if self._filled == BUFFER_BYTES:

@@ -157,9 +157,9 @@ def make(
             journal.begin(begun)
         else:
             journal.resume()
+        # Sorting has freed more than writing needs, and who tells of replies has memory of its own to use.
+        trim_above(0)
         if replies is not None:
-            # Who answers has memory of its own to use, beside which what was freed since must not stay.
-            trim_above(0)
             said.ask(replies, head)
         shown = replace(told, asked=opened.redaction.asked(told.asked))
         order = Order(begun, shown, wanted.formats, wanted.volume_bytes)
