@@ -236,6 +236,13 @@ def read_columns(
     return _with_all(found, columns, record.table)
 
 
+def read_column_pieces(store: Store, record: FileRecord, columns: Sequence[str], *, rows: int) -> Iterator[pa.Table]:
+    """Yield what `read_columns` returns so many rows at a time, for objects that are too large to be read at once."""
+    with _readable(store, record), store.open(record.key) as source:
+        for batch in read_batches(source, columns, rows=rows):
+            yield _with_all(pa.Table.from_batches([batch]), columns, record.table)
+
+
 def read_rows_at(store: Store, record: FileRecord, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
     """Return single rows of one data object by their numbers, counted from 0, in that order; otherwise as `read_columns`.
 

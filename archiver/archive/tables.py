@@ -241,13 +241,13 @@ def _levels(table: Table) -> dict[str, int]:
     }
 
 
-def read_batches(source: BinaryIO, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a Parquet file in batches, with only these columns; page checksums are checked.
+def read_batches(source: BinaryIO, columns: Sequence[str], *, rows: int = READ_BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Parquet file in batches of so many at most, with only these columns; page checksums are checked.
 
     Raises `pyarrow.ArrowException` or `OSError` if the file is damaged.
     """
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
-        yield from file.iter_batches(batch_size=READ_BATCH_ROWS, columns=list(columns))
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
 
 
 def read_object(source: BinaryIO, columns: Sequence[str], *, dictionaries: Sequence[str] = ()) -> pa.Table:

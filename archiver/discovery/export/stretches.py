@@ -1,14 +1,15 @@
 """Rows as an export reads them: a few days of the archive at a time, each message whole.
 
-A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. A message of which rows lie under several
+A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them; or some conversations of a single day of
+very many messages (`archiver.discovery.export.dense_days`). A message of which rows lie under several
 days is *scattered* (`archiver.discovery.export.scattered`): its rows are kept out of the stretches of days, and make up stretches of their
 own (`Source.scattered_stretches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Container, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
@@ -18,17 +19,22 @@ import pyarrow.compute as pc
 
 from archiver.archive import layout
 from archiver.archive.ledger import FileRecord
-from archiver.archive.reader import Head, files_of, read_columns
+from archiver.archive.reader import Head, files_of, read_column_pieces, read_columns
 from archiver.archive.schema import TABLES
 from archiver.clock import DAY_MS
+from archiver.discovery.export.dense_days import by_conversation
 from archiver.discovery.export.identities import Identities
 from archiver.discovery.export.scattered import Scattered, read_scattered
 from archiver.scope.reach import item_keys
 from archiver.store import Store
 
 STRETCH_ROWS: Final = 16_384
+# A day of more rows is read by conversation, and so many rows of it at once, of all its objects together.
+DAY_ROWS_MAX: Final = 65_536
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
+# Fewer rows of an object at once cost more than they do.
+_ROWS_AT_ONCE_MIN: Final = 1_024
 FILE_COLUMNS: Final = (
     "chat_id",
     "message_uid",
@@ -68,6 +74,10 @@ class _Group:
     messages: list[FileRecord]
     files: list[FileRecord]
 
+    @property
+    def days(self) -> list[date]:
+        return [layout.partition_of(record.key)[1] for record in (*self.messages, *self.files)]
+
 
 @dataclass(slots=True)
 class Source:
@@ -81,6 +91,8 @@ class Source:
     head: Head
     executor: Executor | None = None
     scattered: tuple[Scattered, ...] = ()
+    stretch_rows: int = STRETCH_ROWS
+    day_rows_max: int = DAY_ROWS_MAX
     keys: list[str] = field(init=False)
     _places: dict[str, int] = field(init=False)
     _days: dict[date, tuple[list[FileRecord], list[FileRecord]]] = field(init=False)
@@ -102,7 +114,7 @@ class Source:
         until_ms: int | None = None,
         among: Container[date] | None = None,
         backwards: bool = False,
-    ) -> Iterator[Stretch]:
+    ) -> Generator[Stretch, None, None]:
         """Yield the stretches of what was sent between two instants (the second not included), the earliest or the latest first.
 
         Whole days are read, so that rows of a little before and after are among them; with ``among`` only those.
@@ -145,13 +157,13 @@ class Source:
         return sum(record.rows for on in days for record in self._days[on][0])
 
     def _grouped(self, days: Sequence[date]) -> list[_Group]:
-        """Return days put together in their order, so that only a single day has more than `STRETCH_ROWS` rows."""
+        """Return days put together in their order, so that only a single day has more rows than a stretch."""
         groups: list[_Group] = []
         rows = 0
         for on in days:
             messages, files = self._days[on]
             of_day = sum(record.rows for record in messages)
-            if not groups or rows + of_day > STRETCH_ROWS:
+            if not groups or rows + of_day > self.stretch_rows:
                 groups.append(_Group([], []))
                 rows = 0
             groups[-1].messages.extend(messages)
@@ -161,28 +173,62 @@ class Source:
 
     def _ahead(self, groups: Sequence[_Group], columns: Sequence[str]) -> Iterator[Stretch]:
         """Read groups in their order, the next one while this one is worked on."""
-        if self.executor is None:
-            for group in groups:
-                yield self._read(group, columns)
-            return
         waiting: list[Future[Stretch]] = []
         for group in groups:
-            waiting.append(self.executor.submit(self._read, group, columns))
-            if len(waiting) > 1:
-                yield waiting.pop(0).result()
-        for found in waiting:
-            yield found.result()
+            if sum(record.rows for record in group.messages) > self.day_rows_max:
+                yield from (found.result() for found in waiting)
+                waiting = []
+                yield from self._parts(group, columns)
+            elif self.executor is None:
+                yield self._read(group, columns)
+            else:
+                waiting.append(self.executor.submit(self._read, group, columns))
+                if len(waiting) > 1:
+                    yield waiting.pop(0).result()
+        yield from (found.result() for found in waiting)
 
     def _read(self, group: _Group, columns: Sequence[str]) -> Stretch:
-        parts = []
-        for record in group.messages:
-            rows = read_columns(self.store, record, columns)
-            place = pa.scalar(self._places[record.key], pa.int32())
-            parts.append(rows.append_column(OBJECT, pa.repeat(place, rows.num_rows)))
-        files = [read_columns(self.store, record, FILE_COLUMNS) for record in group.files]
-        days = [layout.partition_of(record.key)[1] for record in (*group.messages, *group.files)]
+        return self._stretch(
+            group,
+            [self._placed(record, read_columns(self.store, record, columns)) for record in group.messages],
+            [read_columns(self.store, record, FILE_COLUMNS) for record in group.files],
+            columns,
+        )
+
+    def _parts(self, group: _Group, columns: Sequence[str]) -> Iterator[Stretch]:
+        """Read a group by conversation, the next part while this one is worked on."""
+        each = self.day_rows_max // len((*group.messages, *group.files))
+        rows = min(max(each, _ROWS_AT_ONCE_MIN), self.stretch_rows)
+        messages = [self._pieces(record, columns, rows) for record in group.messages]
+        files = [read_column_pieces(self.store, record, FILE_COLUMNS, rows=rows) for record in group.files]
+        found = by_conversation(messages, files, rows_min=self.stretch_rows)
+        if self.executor is None:
+            yield from (self._stretch(group, *part, columns) for part in found)
+            return
+        waiting = self.executor.submit(next, found, None)
+        try:
+            while (part := waiting.result()) is not None:
+                waiting = self.executor.submit(next, found, None)
+                yield self._stretch(group, *part, columns)
+        finally:
+            # Who wants no more leaves a part that is being read: its objects are closed after that.
+            wait([waiting])
+            found.close()
+
+    def _pieces(self, record: FileRecord, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        for piece in read_column_pieces(self.store, record, columns, rows=rows):
+            yield self._placed(record, piece)
+
+    def _placed(self, record: FileRecord, rows: pa.Table) -> pa.Table:
+        place = pa.scalar(self._places[record.key], pa.int32())
+        return rows.append_column(OBJECT, pa.repeat(place, rows.num_rows))
+
+    def _stretch(
+        self, group: _Group, messages: list[pa.Table], files: list[pa.Table], columns: Sequence[str]
+    ) -> Stretch:
+        days = group.days
         return Stretch(
-            pa.concat_tables(parts) if parts else self._empty(columns),
+            pa.concat_tables(messages) if messages else self._empty(columns),
             pa.concat_tables(files) if files else _empty_files(),
             min(days),
             max(days),

@@ -1,0 +1,162 @@
+"""A day of very many messages is read by conversation: all of it, each conversation at once, and little of it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import BinaryIO
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.archive.reader import Head
+from archiver.discovery.export.dense_days import by_conversation
+from archiver.discovery.export.stretches import Source, Stretch
+from archiver.store.memory import MemoryStore
+from tests.small_archive import add, at_ms, found, message
+
+# By object the conversations of its rows, cut into what is read at once.
+objects = st.lists(
+    st.lists(st.lists(st.sampled_from(["g:a", "g:b", "g:ö", "u:z"]), max_size=4), max_size=4), max_size=4
+)
+COLUMNS = ("chat_id", "message_uid", "version", "sent_at")
+
+
+def tables(pieces: Sequence[Sequence[str]], read: list[int]) -> Iterator[pa.Table]:
+    for piece in pieces:
+        read.append(len(piece))
+        yield pa.table({"chat_id": pa.array(piece, pa.string())})
+
+
+def chats(parts: Sequence[pa.Table]) -> list[str]:
+    return [chat for part in parts for chat in part.column("chat_id").to_pylist()]
+
+
+@given(messages=objects, files=objects, rows_min=st.integers(1, 6), is_sorted=st.booleans())
+def test_all_is_read_and_a_conversation_of_sorted_objects_at_once(
+    messages: list[list[list[str]]], files: list[list[list[str]]], rows_min: int, is_sorted: bool
+) -> None:
+    if is_sorted:
+        messages, files = ([_in_order(each) for each in kind] for kind in (messages, files))
+    read: list[int] = []
+    found = list(
+        by_conversation(
+            [tables(each, read) for each in messages], [tables(each, read) for each in files], rows_min=rows_min
+        )
+    )
+    for kind, given_rows in enumerate((messages, files)):
+        taken = [chat for part in found for chat in chats(part[kind])]
+        assert sorted(taken) == sorted(chat for each in given_rows for piece in each for chat in piece)
+    assert all(len(chats(part[0])) >= rows_min for part in found[:-1])
+    if is_sorted:
+        of_parts = [{*chats(part[0]), *chats(part[1])} for part in found]
+        assert sum(map(len, of_parts)) == len(set().union(*of_parts))
+        assert [chat for part in of_parts for chat in sorted(part)] == sorted(set().union(*of_parts))
+
+
+def _in_order(pieces: list[list[str]]) -> list[list[str]]:
+    ordered = iter(sorted(chat for piece in pieces for chat in piece))
+    return [[next(ordered) for _ in piece] for piece in pieces]
+
+
+def test_no_more_is_read_than_it_takes_to_know_that_a_conversation_is_whole() -> None:
+    read: list[int] = []
+    pieces = [["g:a", "g:b"], ["g:b", "g:c"], ["g:d", "g:e"]]
+    parts = by_conversation([tables(pieces, read)], [], rows_min=1)
+    assert chats(next(parts)[0]) == ["g:a"]
+    assert len(read) == 1
+    assert chats(next(parts)[0]) == ["g:b", "g:b"]
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize(
+    ("unsorted", "expected"),
+    [
+        ([["g:b", "g:a"], ["g:c"]], ["aa", "bb", "cc", "d"]),
+        ([["g:b"], ["g:a", "g:c"]], ["aabb", "cc", "d"]),
+    ],
+)
+def test_an_object_that_is_not_sorted_is_read_to_its_end_before_more_is_given(
+    unsorted: list[list[str]], expected: list[str]
+) -> None:
+    others = [["g:a"], ["g:b"], ["g:c"], ["g:d"]]
+    found = by_conversation([tables(unsorted, []), tables(others, [])], [], rows_min=2)
+    assert ["".join(sorted(chat[2:] for chat in chats(part[0]))) for part in found] == expected
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    with ThreadPoolExecutor(3) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def archived() -> tuple[MemoryStore, Head]:
+    """Three days, the second with many messages, half of them captured twice, some with files."""
+    store = MemoryStore()
+    archive = found(store)
+    head = archive.founding_head()
+    for attempt, version in (("aaaaaaaa", 1), ("bbbbbbbb", 2)):
+        rows = [
+            message(f"{at_ms(day)}-{number}", day, "x", chat_id=f"g:{number % 7}", version=version)
+            for day, many in ((20, 10), (21, 3_000), (22, 10))
+            for number in range(0, many, version)
+        ]
+        files = [
+            {name: row[name] for name in ("chat_id", "message_uid", "version", "sent_at", "observed_at")}
+            | {
+                "ordinal": 0,
+                "kind": "download",
+                "name": "x",
+                "url": "https://x.test/",
+                "status": "pending",
+                "attempts": 0,
+            }
+            for row in rows[::50]
+        ]
+        head = add(archive, head, {"messages": rows, "files": files}, attempt=attempt)
+    return store, head
+
+
+def read(source: Source) -> list[Stretch]:
+    return list(source.stretches(COLUMNS))
+
+
+def keys(rows: pa.Table) -> list[tuple[object, ...]]:
+    return sorted(tuple(row[name] for name in ("chat_id", "message_uid", "version")) for row in rows.to_pylist())
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_an_archive_gives_the_same_rows_however_its_days_are_read(
+    archived: tuple[MemoryStore, Head], pool: Executor, is_beside: bool
+) -> None:
+    whole = pa.concat_tables([part.messages for part in read(Source(*archived))])
+    whole_files = pa.concat_tables([part.files for part in read(Source(*archived))])
+    limits = {"stretch_rows": 50, "day_rows_max": 100}
+    parts = read(Source(*archived, executor=pool if is_beside else None, **limits))
+    assert [part.first_on.day for part in parts] == [20, *(21 for _ in parts[2:]), 22]
+    assert len(parts) > 5
+    assert keys(pa.concat_tables([part.messages for part in parts])) == keys(whole)
+    assert keys(pa.concat_tables([part.files for part in parts])) == keys(whole_files)
+    for part in parts:
+        chats_here = set(part.messages.column("chat_id").to_pylist())
+        others = [other for other in parts if other is not part and other.first_on == part.first_on]
+        assert all(chats_here.isdisjoint(other.messages.column("chat_id").to_pylist()) for other in others)
+        assert {key[:2] for key in keys(part.files)} <= {key[:2] for key in keys(part.messages)}
+
+
+def test_who_wants_no_more_leaves_no_object_open(archived: tuple[MemoryStore, Head], pool: Executor) -> None:
+    opened: list[BinaryIO] = []
+
+    class Watched(MemoryStore):
+        def open(self, key: str) -> BinaryIO:
+            opened.append(archived[0].open(key))
+            return opened[-1]
+
+    parts = Source(Watched(), archived[1], executor=pool, stretch_rows=50, day_rows_max=100).stretches(COLUMNS)
+    assert [next(parts).first_on.day for _ in range(2)] == [20, 21]
+    assert not all(stream.closed for stream in opened)
+    parts.close()
+    assert all(stream.closed for stream in opened)
