@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head, files_of, read_rows
+from archiver.archive.schema import TABLES
 from archiver.archive.tables import rows_of
 from archiver.store import Store
 
 # Rows of messages that are an answer of Flock's and no push.
 ANSWERS: Final = frozenset({"fetch", "history"})
 _COLUMNS: Final = ("chat_id", "message_uid", "observed_at", "outcome")
+_SCHEMA: Final = pa.schema(
+    [TABLES["observations"].schema.field(name).with_nullable(nullable=True) for name in _COLUMNS]
+)
 _OUTCOMES: Final = pa.array(["not_returned", "returned"])
 
 
@@ -65,26 +69,20 @@ class Absences:
 
 def read_absences(store: Store, head: Head) -> Absences:
     """Read what Flock answered about messages that it ever did not return; raises `DamageFoundError`."""
-    records = files_of(head, "observations")
-    gone: set[str] = set()
-    for batch in read_rows(store, records, ("message_uid", "outcome")):
-        gone.update(batch.column("message_uid").filter(pc.equal(batch.column("outcome"), "not_returned")).to_pylist())
-    uids = pa.array(sorted(uid for uid in gone if uid is not None), pa.string())
-    if not len(uids):
-        return Absences()
-
-    def is_asked(batch: pa.RecordBatch) -> pa.BooleanArray:
-        return pc.and_(
-            pc.is_in(batch.column("message_uid"), value_set=uids),
-            pc.is_in(batch.column("outcome"), value_set=_OUTCOMES),
-        )
-
+    # There are rows only of what is not as it was, so that all of them are kept until it is known which messages they must be of.
+    found = read_rows(store, files_of(head, "observations"), _COLUMNS, keep=_is_answer)
+    told = pa.Table.from_batches((batch.cast(_SCHEMA) for batch in found), schema=_SCHEMA)
+    is_gone = pc.equal(told.column("outcome"), "not_returned")
+    gone = pc.unique(told.column("message_uid").filter(is_gone)).drop_null()
     answers: dict[tuple[str, str], list[tuple[int, bool]]] = {}
-    for batch in read_rows(store, records, _COLUMNS, keep=is_asked):
-        for row in rows_of(batch):
-            known = answers.setdefault((row["chat_id"], row["message_uid"]), [])
-            known.append((row["observed_at"], row["outcome"] == "not_returned"))
+    for row in rows_of(told.filter(pc.is_in(told.column("message_uid"), value_set=gone))):
+        known = answers.setdefault((row["chat_id"], row["message_uid"]), [])
+        known.append((row["observed_at"], row["outcome"] == "not_returned"))
     return Absences({key: tuple(found) for key, found in answers.items() if any(absent for _, absent in found)})
+
+
+def _is_answer(rows: pa.RecordBatch) -> pa.BooleanArray:
+    return pc.is_in(rows.column("outcome"), value_set=_OUTCOMES)
 
 
 def _order(answer: tuple[int, bool]) -> tuple[int, bool]:
