@@ -8,6 +8,7 @@ pages is in ``pages/``; what they show of messages is made in `html_message`.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -86,7 +87,8 @@ class HtmlWriter:
         self._places = GapPlaces()
         self._entries: list[_Entry] = []
         self._page: _Page | None = None
-        self._recent: dict[str, tuple[int, str, str, str]] = {}
+        # Of a plain dictionary the oldest entry is found by passing all that were removed before it.
+        self._recent: OrderedDict[str, tuple[int, str, str, str]] = OrderedDict()
         self._path_count = 0
 
     def add(self, part: Slice) -> None:
@@ -139,7 +141,7 @@ class HtmlWriter:
 
     def _begin_conversation(self, part: Slice) -> None:
         conversation = part.conversation
-        self._recent = {}
+        self._recent.clear()
         self._articles.break_run()
         self._page = _Page(conversation, 1)
         self._entries.append(
@@ -208,7 +210,7 @@ class HtmlWriter:
                     place if page == number else f"{page}.html{place}", harmless_name(name), snippet(text)
                 )
         if len(self._recent) >= REPLY_REACH_MESSAGES:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         kept = message.newest.text[:_KEPT_CHARACTERS]
         self._recent[message.message_uid] = (number, anchor_of(message), message.sender.shown, kept)
         return found

@@ -11,6 +11,7 @@ The members are stored and not deflated: compressors differ between machines, an
 from __future__ import annotations
 
 import zipfile
+from collections import OrderedDict
 from datetime import datetime
 from typing import IO, Any, ClassVar, Final, cast
 
@@ -234,7 +235,8 @@ class _Room:
         self.chat_id = chat_id
         self.folder = folder
         self._last_us = 0
-        self._thread_of: dict[str, tuple[str, str]] = {}
+        # Of a plain dictionary the oldest entry is found by passing all that were removed before it.
+        self._thread_of: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def next_ts(self, at_ms: int) -> tuple[str, int]:
         """Return a ts at that time that no other message of the conversation has, and whether it lies in another millisecond."""
@@ -246,7 +248,7 @@ class _Room:
         found = None if message.reply_to is None else self._thread_of.get(message.reply_to)
         self._thread_of[message.message_uid] = found or (ts, message.sender.user_id)
         if len(self._thread_of) > REPLY_REACH_MESSAGES:
-            del self._thread_of[next(iter(self._thread_of))]
+            self._thread_of.popitem(last=False)
         return found
 
 
