@@ -1,9 +1,9 @@
 """Rows as an export reads them: a few days of the archive at a time, each message whole.
 
-A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them; or some conversations of a single day of
-very many messages (`archiver.discovery.export.dense_days`). A message of which rows lie under several
-days is *scattered* (`archiver.discovery.export.scattered`): its rows are kept out of the stretches of days, and make up stretches of their
-own (`Source.scattered_stretches`).
+A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. Of a single day of very many messages it
+is some conversations (`archiver.discovery.export.dense_days`). A message of which rows lie under several days is *scattered*
+(`archiver.discovery.export.scattered`): its rows are kept out of these stretches, and make up stretches of their own
+(`Source.scattered_stretches`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from archiver.store import Store
 
 STRETCH_ROWS: Final = 16_384
 # A day of more rows is read by conversation, and so many rows of it at once, of all its objects together.
-DAY_ROWS_MAX: Final = 65_536
+DAY_ROWS_MAX: Final = 32_768
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
 # Fewer rows of an object at once cost more than they do.
