@@ -249,6 +249,15 @@ class TestCutting:
         assert made.findings() == []
         assert 'href="1.html#m-SMITH-m-00007"' in page(tmp_path, "chats/general/2.html")
 
+    def test_of_a_long_conversation_the_oldest_messages_are_forgotten(self, tmp_path: Path) -> None:
+        writer = html.HtmlWriter(slices.TERMS, slices.FolderSink(tmp_path))
+        one = message("m", 20, ANN, version("x"))
+        for at in range(html.REPLY_REACH_MESSAGES + 10):
+            writer._reply(structs.replace(one, message_uid=f"m-{at}"), 1)
+        replies = [structs.replace(one, message_uid=f"r-{at}", reply_to=f"m-{at}") for at in (9, at)]
+        found = [writer._reply(reply, 1) for reply in replies]
+        assert [reply is not None and reply.href is not None for reply in found] == [False, True]
+
     def test_a_reply_to_what_is_not_here_says_so(self, tmp_path: Path) -> None:
         assert "not in this transcript" in of(tmp_path, message("m-2", 20, BOB, version("yes"), reply_to="m-1"))
 

@@ -146,6 +146,8 @@ class TestThreads:
         for at in range(slack.REPLY_REACH_MESSAGES + 10):
             room.thread_of(structs.replace(one, message_uid=f"m-{at}"), str(at))
         assert len(room._thread_of) == slack.REPLY_REACH_MESSAGES
+        replies = [structs.replace(one, message_uid=f"r-{at}", reply_to=f"m-{at}") for at in (8, at)]
+        assert [room.thread_of(reply, "x") for reply in replies] == [None, (str(at), ANN.user_id)]
 
 
 # The viewer's own command up to where it would serve, and then the pages that it would.
