@@ -23,7 +23,7 @@ from archiver.discovery.export.by_uid import ByUid
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.order import DAY, FIRST, Part, bounds_ms, in_order, parts_of, starts_of
 from archiver.discovery.export.people import People, path_name
-from archiver.discovery.export.plain import Block, Columns, Messages
+from archiver.discovery.export.plain import Apart, Block, Columns, Messages
 from archiver.discovery.export.record import Conversation, File, Message, Slice
 from archiver.discovery.export.redaction import REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
@@ -79,7 +79,8 @@ _Files = Mapping[tuple[str, str], list[dict[str, Any]]]
 class _Ready:
     """A block of which slices can be made: its rows before anything was made black, its slices, their conversations and files.
 
-    ``named`` are by their places the uids of the messages of which something may be known by uid.
+    ``named`` are by their places the uids of the messages of which something may be known by uid. ``apart`` are the messages that may be
+    odd, if they are looked for ahead.
     """
 
     rows: pa.Table
@@ -88,6 +89,7 @@ class _Ready:
     conversations: Mapping[str, Conversation]
     files: _Files
     named: Mapping[int, str]
+    apart: Apart | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Assembly:
         for ready in self._ahead(self._blocks_of(runs)):
             places = list(ready.named)
             parts = [(part, self._beside(ready, part, places)) for part in ready.parts]
-            yield from self._slices(ready.block, parts, ready.conversations)
+            yield from self._slices(ready, parts)
 
     def _blocks_of(self, runs: Runs) -> Iterator[_Ready]:
         number = 0
@@ -158,12 +160,13 @@ class Assembly:
                     numbered_from=number,
                     parts=[(known[part.chat_id], part.day.isoformat(), part.end) for part in parts],
                 )
+                true_chats = [self.redaction.true_chat(chat_id) for chat_id in chats]
+                named = by_uid.among(block.uids, true_chats, (uid for _, uid in files))
+                apart = None
                 if not self.redaction.is_active:
                     block.get_ready()
-                true_chats = [self.redaction.true_chat(chat_id) for chat_id in chats]
-                yield _Ready(
-                    rows, block, parts, known, files, by_uid.among(block.uids, true_chats, (uid for _, uid in files))
-                )
+                    apart = block.apart(sorted({*block.odd, *named}))
+                yield _Ready(rows, block, parts, known, files, named, apart)
                 trim_above(RESIDENT_BYTES)
                 number += parts[-1].end
 
@@ -242,23 +245,20 @@ class Assembly:
             left_out[WITHOUT_UID] = sum(self.unnamed.get((true_chat, uid), 0) for uid in uids.values())
         return _Beside(part.chat_id, true_chat, uids, ready.files, originals, left_out)
 
-    def _slices(
-        self, block: Block, parts: Sequence[tuple[Part, _Beside]], conversations: Mapping[str, Conversation]
-    ) -> Iterator[Slice]:
+    def _slices(self, ready: _Ready, parts: Sequence[tuple[Part, _Beside]]) -> Iterator[Slice]:
         """Yield the slices of a block."""
+        block, apart = ready.block, ready.apart
         odd = [self._odd(block, part, beside) for part, beside in parts]
-        many = sum(map(len, odd))
-        # Most of what is odd is so by its rows, and those were put together ahead.
-        few = block.odd_alone if many == len(block.odd) else block.only([place for places in odd for place in places])
-        made = 0
+        if apart is None or not apart.places.keys() >= {place for places in odd for place in places}:
+            apart = block.apart([place for places in odd for place in places])
         for (part, beside), places in zip(parts, odd, strict=True):
-            messages = {}
-            for place in places:
-                messages[place - part.first] = self._message(few, made, block.control_number(place), beside)
-                made += 1
+            messages = {
+                place - part.first: self._message(apart.block, apart.places[place], block.control_number(place), beside)
+                for place in places
+            }
             left_out = beside.left_out
             yield Slice(
-                conversations[part.chat_id],
+                ready.conversations[part.chat_id],
                 part.day.isoformat(),
                 part.part,
                 part.parts,

@@ -137,18 +137,24 @@ class _Hashing(io.RawIOBase):
 
     def write(self, data: ReadableBuffer) -> int:
         view = memoryview(data).cast("B")
-        self.size += len(view)
+        self.writelines((view,))
+        return len(view)
+
+    def writelines(self, pieces: Iterable[ReadableBuffer]) -> None:
+        """Write many pieces, which may be small: what each of them costs is little here."""
+        views = [memoryview(piece).cast("B") for piece in pieces]
+        many = sum(map(len, views))
+        self.size += many
         if self._executor is None:
-            self._take([view])
-            return len(view)
+            self._take(views)
+            return
         # Who writes may go on to change what can be changed.
-        self._waiting.append(view if view.readonly else bytes(view))
-        self._waiting_bytes += len(view)
+        self._waiting.extend(view if view.readonly else bytes(view) for view in views)
+        self._waiting_bytes += many
         if self._waiting_bytes >= BESIDE_BYTES and (self._waiting_bytes >= WAITING_BYTES_MAX or self._is_idle()):
             self._wait()
             self._beside = self._executor.submit(self._take, self._waiting)
             self._waiting, self._waiting_bytes = [], 0
-        return len(view)
 
     def tell(self) -> int:
         return self.size

@@ -160,11 +160,6 @@ class Block:
         return sorted(odd)
 
     @cached_property
-    def odd_alone(self) -> Block:
-        """The rows of those messages."""
-        return self.only(self.odd)
-
-    @cached_property
     def whole(self) -> pa.RecordBatch:
         """The rows, in one piece."""
         (rows,) = self.rows.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], self.rows.schema)]
@@ -172,7 +167,7 @@ class Block:
 
     def get_ready(self) -> None:
         """Work out now what is asked of every block, so that nobody waits for it later."""
-        self.odd_alone, self.marked, self.first_sent  # noqa: B018 - they are kept
+        self.odd, self.marked, self.first_sent  # noqa: B018 - they are kept
 
     @cached_property
     def senders(self) -> Senders:
@@ -224,17 +219,18 @@ class Block:
             return column[first:end]
         return [column[row] for row in self.starts[first:end]]
 
-    def only(self, places: Sequence[int]) -> Block:
-        """Return the rows of some messages, given in order, as a block of these alone."""
+    def apart(self, places: Sequence[int]) -> Apart:
+        """Return the rows of some messages, given in order, by themselves: of few messages columns are made into lists in no time."""
+        numbers = {place: number for number, place in enumerate(places)}
         if len(places) == len(self.starts) - 1:
-            return self
+            return Apart(self, numbers)
         rows: list[int] = []
         starts = [0]
         for place in places:
             rows.extend(range(self.starts[place], self.starts[place + 1]))
             starts.append(len(rows))
-        few = self.rows.take(pa.array(rows, pa.int64()))
-        return Block(few, starts, keys=self.keys, person=self._person, shown_id=self._shown_id)
+        few = pa.Table.from_batches([self.whole.take(pa.array(rows, pa.int64()))])
+        return Apart(Block(few, starts, keys=self.keys, person=self._person, shown_id=self._shown_id), numbers)
 
     def control_number(self, place: int) -> str:
         """Return the control number of a message."""
@@ -263,6 +259,14 @@ class Block:
                 of(columns[IS_CONTEXT]),
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Some messages of a block as a block of these alone, and by their places in the one their places in the other."""
+
+    block: Block
+    places: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,10 @@ class TestPartFiles:
                 each.write(data[start : start + size])
             edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
             for first, end in pairwise(edges):
-                together.write_on(memoryview(data)[first:end], [at - first for at in starts if first <= at < end])
+                middle = (first + end) // 2
+                pieces = [memoryview(data)[first:middle], memoryview(data)[middle:end]]
+                begins = [at - first for at in starts if first <= at < end]
+                together.write_on(pieces, lambda begins=begins: begins)  # type: ignore[misc]
             each.finish()
             together.finish()
             assert tree(Path(folder) / "together") == tree(Path(folder) / "each")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ import msgspec
 import pyarrow as pa
 
 from archiver.discovery.export.formats.instants import zoned, zoned_each
-from archiver.discovery.export.formats.jsonl_lines import Others, PlainLines, begin_of, bytes_of, opening
+from archiver.discovery.export.formats.jsonl_lines import Others, PlainLines, opening
 from archiver.discovery.export.formats.parts import PART_BYTES_MAX, GapPlaces, PartFiles
 from archiver.discovery.export.plain import Messages, made_of
 from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
@@ -109,10 +110,11 @@ class JsonlWriter:
         starts = plain.block.starts
         first_rows = [starts[messages.first] for messages, _ in waiting]
         row = first_rows[0]
-        for lines in plain.between(waiting[0][0].first, waiting[-1][0].end, self._odd_lines(starts, waiting)):
-            of_lines = range(bisect_left(first_rows, row), bisect_left(first_rows, row + len(lines)))
-            self._messages.write_on(bytes_of(lines), (begin_of(lines, first_rows[place] - row) for place in of_lines))
-            row += len(lines)
+        for mixed in plain.between(waiting[0][0].first, waiting[-1][0].end, self._odd_lines(starts, waiting)):
+            end_row = row + len(mixed.lines)
+            begun = first_rows[bisect_left(first_rows, row) : bisect_left(first_rows, end_row)]
+            self._messages.write_on(mixed.pieces(), partial(mixed.begins, begun))
+            row = end_row
 
     def _odd_lines(self, starts: Sequence[int], waiting: Sequence[tuple[Messages, str]]) -> Others:
         """Return the lines of what is out of the ordinary; of several rows of a message the first has its line, the others none."""

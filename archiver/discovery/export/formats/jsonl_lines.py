@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -81,8 +82,8 @@ class PlainLines:
         self._number = -1
         self._lines: pa.Array
 
-    def between(self, first: int, end: int, others: Others) -> Iterator[pa.Array]:
-        """Yield the lines of the messages from one to before another, a text for each row; ``others`` stand in the place of their rows'."""
+    def between(self, first: int, end: int, others: Others) -> Iterator[Mixed]:
+        """Yield the lines of the messages from one to before another; ``others`` stand in the place of their rows'."""
         place = first
         while place < end:
             number = place // self._size
@@ -92,7 +93,8 @@ class PlainLines:
             many = min(end, (number + 1) * self._size) - place
             starts = self.block.starts
             row, end_row = starts[place], starts[place + many]
-            yield others.put(self._lines.slice(row - starts[number * self._size], end_row - row), row)
+            lines = self._lines.slice(row - starts[number * self._size], end_row - row)
+            yield Mixed(lines, row, others)
             place += many
 
 
@@ -103,20 +105,44 @@ class Others:
     rows: Sequence[int]
     texts: pa.StringArray
 
-    def put(self, lines: pa.Array, first_row: int) -> pa.Array:
-        """Return the lines of some rows from one on, with these texts for those that they are of."""
-        start, end = bisect_left(self.rows, first_row), bisect_left(self.rows, first_row + len(lines))
-        if start == end:
-            return lines
-        parts = []
-        place = 0
-        for number, row in enumerate(self.rows[start:end], start):
-            if row - first_row > place:
-                parts.append(lines.slice(place, row - first_row - place))
-            parts.append(self.texts.slice(number, 1))
-            place = row - first_row + 1
-        parts.append(lines.slice(place))
-        return pa.concat_arrays(parts)
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The lines of some rows of a block from ``first_row`` on, a text for each; ``others`` stand in the place of their rows'."""
+
+    lines: pa.StringArray
+    first_row: int
+    others: Others
+
+    def pieces(self) -> list[memoryview]:
+        """Return all bytes, in order, without copying them."""
+        signs, ends = _signs_and_ends(self.lines)
+        others, ends_of_others = _signs_and_ends(self.others.texts)
+        found: list[memoryview] = []
+        place = ends[0]
+        for number, row in self._other_rows():
+            begin, end = ends_of_others[number], ends_of_others[number + 1]
+            # Others that stand one behind another make two pieces of nothing, which nobody need take.
+            found += (signs[place : ends[row]], others[begin:end])
+            place = ends[row + 1]
+        found.append(signs[place : ends[len(self.lines)]])
+        return [piece for piece in found if piece]
+
+    def begins(self, rows: Sequence[int]) -> list[int]:
+        """Return how many bytes all lines before each of some rows take."""
+        _, ends = _signs_and_ends(self.lines)
+        _, ends_of_others = _signs_and_ends(self.others.texts)
+        sizes = [end - begin for begin, end in pairwise(ends[: len(self.lines) + 1])]
+        for number, row in self._other_rows():
+            sizes[row] = ends_of_others[number + 1] - ends_of_others[number]
+        begins = list(accumulate(sizes, initial=0))
+        return [begins[row - self.first_row] for row in rows]
+
+    def _other_rows(self) -> Iterator[tuple[int, int]]:
+        """Yield the number of each text that is in the place of a line, and the place of that among the lines."""
+        rows = self.others.rows
+        start, end = bisect_left(rows, self.first_row), bisect_left(rows, self.first_row + len(self.lines))
+        return ((number, rows[number] - self.first_row) for number in range(start, end))
 
 
 def _lines_of(block: Block, first: int, many: int, zone: ZoneInfo) -> pa.Array:
@@ -256,16 +282,12 @@ def _numbers(numbers: pa.Array) -> pa.Array:
     return pc.cast(pc.cast(numbers, pa.int64()), pa.string())
 
 
-def bytes_of(lines: pa.Array) -> memoryview:
-    """Return lines that stand one behind another, without copying them."""
-    first, end = _ends(lines)
-    return memoryview(lines.buffers()[2])[first:end].toreadonly()
-
-
-def begin_of(lines: pa.Array, place: int) -> int:
-    """Return how many bytes all lines before one take."""
-    first, begin = _ends(lines.slice(0, place))
-    return begin - first
+def _signs_and_ends(texts: pa.StringArray) -> tuple[memoryview, memoryview]:
+    """Return the bytes of texts, and where in them each begins and, behind it, the last one ends."""
+    _, ends, signs = texts.buffers()
+    return memoryview(signs or b"").toreadonly(), memoryview(ends).cast("i")[
+        texts.offset : texts.offset + len(texts) + 1
+    ]
 
 
 def _ends(texts: pa.Array) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import BinaryIO, Final
 
@@ -34,6 +34,11 @@ class Held:
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Write the next bytes."""
         return len(data) if self._context is None else self._stream.write(data)
+
+    def writelines(self, pieces: Sequence[memoryview], /) -> None:
+        """Write several pieces, one behind another."""
+        if self._context is not None:
+            self._stream.writelines(pieces)
 
     def flush(self) -> None:
         """Leave that to the sink."""
@@ -77,16 +82,25 @@ class PartFiles:
         for block in filter(len, blocks):
             self._put(block)
 
-    def write_on(self, lines: memoryview, starts: Iterable[int]) -> None:
-        """Write lines of several blocks, which begin at ``starts``; those before the first of these are of the block before."""
-        place = 0
+    def write_on(self, pieces: Sequence[memoryview], starts: Callable[[], Iterable[int]]) -> None:
+        """Write lines of several blocks, which begin at ``starts`` of the bytes of all pieces; what is before these is of the block before.
+
+        Where a block begins is only asked if a file may be full before the last of them.
+        """
         if self._held is None:
             self._open()
-        if self._bytes + len(lines) >= self._bytes_max:
-            for start in starts:
-                self._put(lines[place:start])
-                self._cut_if_full()
-                place = start
+        size = sum(map(len, pieces))
+        if self._bytes + size < self._bytes_max:
+            assert self._held is not None
+            self._held.writelines(pieces)
+            self._bytes += size
+            return
+        lines = memoryview(b"".join(pieces))
+        place = 0
+        for start in starts():
+            self._put(lines[place:start])
+            self._cut_if_full()
+            place = start
         self._put(lines[place:])
 
     def _put(self, data: bytes | bytearray | memoryview) -> None:
