@@ -247,7 +247,9 @@ def read_batches(source: BinaryIO, columns: Sequence[str], *, rows: int = READ_B
     Raises `pyarrow.ArrowException` or `OSError` if the file is damaged.
     """
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
-        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+        for group in range(file.num_row_groups):
+            # Asked for all of them, it would read the whole file before it gives the first row.
+            yield from file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns))
 
 
 def read_object(source: BinaryIO, columns: Sequence[str], *, dictionaries: Sequence[str] = ()) -> pa.Table:

@@ -7,27 +7,27 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from archiver.archive.memory import trim_above
 from archiver.archive.tables import rows_of
-from archiver.clock import DAY_MS, EARLIEST_MS, from_ms
 from archiver.discovery.export.absences import ANSWERS, Absences
 from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.by_uid import ByUid
+from archiver.discovery.export.local_days import Days, by_local_day
 from archiver.discovery.export.missing import Gaps
-from archiver.discovery.export.order import DAY, FIRST, Part, bounds_ms, in_order, parts_of, starts_of
+from archiver.discovery.export.order import FIRST, Part, bounds_ms, parts_of, starts_of
 from archiver.discovery.export.people import People, path_name
 from archiver.discovery.export.plain import Apart, Block, Columns, Messages
 from archiver.discovery.export.record import Conversation, File, Message, Slice
 from archiver.discovery.export.redaction import REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
-from archiver.discovery.export.runs import RESIDENT_BYTES, Piece, Runs
+from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
@@ -129,6 +129,7 @@ class Assembly:
     replies: Replies | None = None
     unnamed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     block_rows: int = BLOCK_ROWS
+    slice_messages_max: int = SLICE_MESSAGES_MAX
     executor: Executor | None = None
 
     def slices(self, runs: Runs) -> Iterator[Slice]:
@@ -142,8 +143,8 @@ class Assembly:
         number = 0
         known: dict[str, Conversation] = {}
         by_uid = ByUid(chain(self.absences.answers, self.unnamed))
-        for messages, files in self._ahead(self._ordered(runs)):
-            for rows, starts, parts in self._blocks(messages):
+        for days, files in self._ahead(self._ordered(runs)):
+            for rows, starts, parts in self._blocks(days):
                 # They come in order, so that of the conversations before these none comes again.
                 chats = {part.chat_id: rows.column("chat_kind")[starts[part.first]].as_py() for part in parts}
                 known = {
@@ -180,41 +181,19 @@ class Assembly:
             waiting = self.executor.submit(next, source, None)
             yield found
 
-    def _ordered(self, runs: Runs) -> Iterator[tuple[pa.Table, _Files]]:
+    def _ordered(self, runs: Runs) -> Iterator[tuple[Days, _Files]]:
         for first, last in runs.groups():
-            yield from self._whole_days(runs.pieces(first, last))
+            again = partial(runs.pieces, first, last)
+            for days in by_local_day(again(), again, self.zone, messages_max=self.slice_messages_max):
+                yield days, _by_message(days.files)
 
-    def _whole_days(self, pieces: Iterator[Piece]) -> Iterator[tuple[pa.Table, _Files]]:
-        """Yield rows in order, no day of a conversation over two of them, and the rows of their files by message."""
-        rest: pa.Table | None = None
-        rest_files: pa.Table | None = None
-        for piece in pieces:
-            messages = piece.messages if rest is None else pa.concat_tables([rest, piece.messages])
-            files = piece.files if rest_files is None else pa.concat_tables([rest_files, piece.files])
-            ordered = in_order(messages, self.zone)
-            if piece.nothing_before_ms is not None:
-                # Clocks that go back may bring a day back, so a day more stays.
-                open_from = (
-                    from_ms(max(piece.nothing_before_ms - DAY_MS, EARLIEST_MS + 2 * DAY_MS))
-                    .astimezone(self.zone)
-                    .date()
-                )
-                # They are of one conversation, and so the later days are the last rows.
-                is_open = pc.greater_equal(ordered.column(DAY), pa.scalar(open_from, pa.date32()))
-                closed = ordered.num_rows - int(pc.sum(is_open).as_py() or 0)
-                rest = ordered.slice(closed).drop_columns([FIRST, DAY])
-                ordered = ordered.slice(0, closed)
-                uids = pc.unique(rest.column("message_uid"))
-                is_open_file = pc.is_in(files.column("message_uid"), value_set=uids)
-                rest_files, files = files.filter(is_open_file), files.filter(pc.invert(is_open_file))
-            yield ordered, _by_message(files)
-
-    def _blocks(self, rows: pa.Table) -> Iterator[tuple[pa.Table, list[int], list[Part]]]:
+    def _blocks(self, days: Days) -> Iterator[tuple[pa.Table, list[int], list[Part]]]:
         """Yield rows that are in order as those of a few slices at once, each with the starts of its messages and its slices."""
+        rows = days.messages
         starts = starts_of(rows)
         ends = [*starts, rows.num_rows]
         waiting: list[Part] = []
-        for part in parts_of(rows, starts, messages_max=SLICE_MESSAGES_MAX):
+        for part in parts_of(rows, starts, messages_max=self.slice_messages_max, long_days=days.long_days):
             waiting.append(part)
             first, end = waiting[0].first, part.end
             if ends[end] - ends[first] < self.block_rows and end < len(starts):

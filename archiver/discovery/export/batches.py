@@ -12,6 +12,8 @@ from typing import BinaryIO, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.discovery.export.order import FIRST
+
 # By column a batch would be a hundred pieces, many of a few bytes and each as dear as a thousand more.
 _CODEC: Final = pa.Codec("lz4_raw")
 
@@ -77,7 +79,7 @@ class BatchFile:
         packed = _CODEC.compress(data, asbytes=True)
         self._sink.write(packed)
         start, self._end = self._end, self._end + len(packed)
-        first_ms = pc.min(messages.column("sent_at")).value
+        first_ms = pc.min(messages.column(FIRST)).as_py()
         return Place(first_ms, self._number, start, len(packed), message_bytes, len(data) - message_bytes)
 
 

@@ -1,7 +1,9 @@
-"""Days of very many messages, read by conversation: so that memory follows the largest conversation of such a day, and not the day.
+"""Days of very many messages, read side by side out of their objects: so that memory does not follow the day.
 
-Every object of the archive is sorted by conversation (`archiver.archive.schema`). So the objects of a day are read side by side, and a
-conversation is whole as soon as all of them have come to one behind it.
+Every object of the archive is sorted by conversation and instant (`archiver.archive.schema`). Whoever must see conversations whole reads
+them `by_conversation`: one is whole as soon as all objects have come to one behind it. Whoever need only see messages whole reads them
+`by_instant`, so that memory does not follow the largest conversation either: the rows of a message bear one instant nearly always, and
+those of which that is not true (`spread`) are put together.
 """
 
 from __future__ import annotations
@@ -13,8 +15,16 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.scope.reach import item_keys
+
 # Rows of messages and of files, in tables one behind another.
 Found: TypeAlias = tuple[list[pa.Table], list[pa.Table]]
+# The values of the columns by which objects are sorted, as far as they count.
+_Key: TypeAlias = tuple[object, ...]
+
+_CHAT = ("chat_id",)
+_INSTANT = ("chat_id", "sent_at")
+_ITEM = ("chat_id", "message_uid")
 
 
 def by_conversation(
@@ -24,9 +34,45 @@ def by_conversation(
 
     An object that turns out not to be sorted is read to its end, and sorted, before any more is yielded.
     """
+    return _parts(messages, files, _CHAT, rows_min=rows_min)
+
+
+def by_instant(
+    messages: Sequence[Iterator[pa.Table]],
+    files: Sequence[Iterator[pa.Table]],
+    *,
+    rows_min: int,
+    together: pa.StringArray,
+) -> Generator[Found, None, None]:
+    """Do the same by conversation and instant; the rows of the items ``together`` come last, all at once."""
+    aside: Found = ([], [])
+    other_messages = [_without(source, together, aside[0]) for source in messages]
+    other_files = [_without(source, together, aside[1]) for source in files]
+    yield from _parts(other_messages, other_files, _INSTANT, rows_min=rows_min)
+    if aside[0] or aside[1]:
+        yield aside
+
+
+def spread(rows: Sequence[pa.Table]) -> pa.StringArray:
+    """Return the items, as `item_keys` writes them, of which rows of whole conversations bear several instants."""
+    found = pa.concat_tables([each.select([*_ITEM, "sent_at"]) for each in rows])
+    counted = pc.value_counts(found.column("message_uid").combine_chunks())
+    repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    several = found.filter(pc.is_in(found.column("message_uid"), value_set=repeated))
+    bounds = several.group_by(list(_ITEM)).aggregate([("sent_at", "min"), ("sent_at", "max")])
+    return item_keys(bounds.filter(pc.not_equal(bounds.column("sent_at_min"), bounds.column("sent_at_max"))))
+
+
+def _parts(
+    messages: Sequence[Iterator[pa.Table]],
+    files: Sequence[Iterator[pa.Table]],
+    names: Sequence[str],
+    *,
+    rows_min: int,
+) -> Generator[Found, None, None]:
     found: Found = ([], [])
     fronts = [
-        (_Front(source), of_kind)
+        (_Front(source, names), of_kind)
         for sources, of_kind in ((messages, found[0]), (files, found[1]))
         for source in sources
     ]
@@ -48,12 +94,14 @@ def by_conversation(
 
 
 class _Front:
-    """What was read of an object and not taken yet. ``last`` is the conversation of its last row, which may go on."""
+    """What was read of an object and not taken yet. ``last`` is the key of its last row, of which more may come."""
 
-    def __init__(self, source: Iterator[pa.Table]) -> None:
+    def __init__(self, source: Iterator[pa.Table], names: Sequence[str]) -> None:
         self.is_at_end = False
-        self.last = ""
+        # Nothing comes before it, so that nothing is taken.
+        self.last: _Key = ()
         self._source = source
+        self._names = names
         self._is_sorted = True
         self._tables: list[pa.Table] = []
         self.read_on()
@@ -64,27 +112,46 @@ class _Front:
         if table is None:
             self.is_at_end = True
             if not self._is_sorted:
-                self._tables = [pa.concat_tables(self._tables).combine_chunks().sort_by("chat_id")]
+                order = [(name, "ascending") for name in self._names]
+                self._tables = [pa.concat_tables(self._tables).combine_chunks().sort_by(order)]
             return
-        chats = table.column("chat_id").combine_chunks()
-        ascends = pc.all(pc.greater_equal(chats[1:], chats[:-1]), min_count=0).as_py()
-        self._is_sorted = self._is_sorted and ascends and self.last <= chats[0].as_py()
-        # Before the empty text there is no conversation, so that nothing is taken until the end.
-        self.last = chats[-1].as_py() if self._is_sorted else ""
+        self._is_sorted = self._is_sorted and self._ascends(table) and self.last <= self._key(table, 0)
+        self.last = self._key(table, table.num_rows - 1) if self._is_sorted else ()
         self._tables.append(table)
 
-    def take(self, until: str | None) -> list[pa.Table]:
-        """Return the rows of conversations before one, all rows if none is given."""
+    def take(self, until: _Key | None) -> list[pa.Table]:
+        """Return the rows before a key, all rows if none is given."""
         taken = []
         while self._tables:
             rows = self._tables[0]
-            chats = rows.column("chat_id")
-            if until is None or chats[-1].as_py() < until:
+            if until is None or self._key(rows, rows.num_rows - 1) < until:
                 taken.append(self._tables.pop(0))
                 continue
-            if chats[0].as_py() < until:
-                count = bisect_left(range(rows.num_rows), until, key=lambda place: chats[place].as_py())
-                taken.append(rows.slice(0, count))
-                self._tables[0] = rows.slice(count)
+            if self._key(rows, 0) < until:
+                before = bisect_left(range(rows.num_rows), until, key=lambda place: self._key(rows, place))
+                taken.append(rows.slice(0, before))
+                self._tables[0] = rows.slice(before)
             break
         return taken
+
+    def _ascends(self, rows: pa.Table) -> bool:
+        is_in_place = pa.repeat(pa.scalar(value=True), rows.num_rows - 1)
+        for name in reversed(self._names):
+            column = rows.column(name).combine_chunks()
+            here, before = column[1:], column[:-1]
+            is_in_place = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_in_place))
+        return bool(pc.all(is_in_place, min_count=0).as_py())
+
+    def _key(self, rows: pa.Table, place: int) -> _Key:
+        return tuple(rows.column(name)[place].as_py() for name in self._names)
+
+
+def _without(source: Iterator[pa.Table], items: pa.StringArray, aside: list[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of an object without those of some items, which are put aside."""
+    for rows in source:
+        is_theirs = pc.is_in(item_keys(rows), value_set=items) if len(items) else None
+        if is_theirs is None or not is_theirs.true_count:
+            yield rows
+        else:
+            aside.append(rows.filter(is_theirs))
+            yield rows.filter(pc.invert(is_theirs))

@@ -1,12 +1,13 @@
 """Rows in the order of an export: by conversation, by day in its zone, by when their message was first sent.
 
-Sorting moves rows of a thousand bytes each, so the keys are sorted alone, and the rows are moved once, to their last place.
+When a message was first sent tells its oldest row. That is found out while all of its rows are together (`with_first`), and stands beside
+each of them from then on. Sorting moves rows of a thousand bytes each, so the keys are sorted alone, and the rows are moved once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -16,7 +17,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver.clock import EARLIEST_MS, LATEST_MS, to_ms
+from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, from_ms, to_ms
+from archiver.scope.reach import item_keys
 
 # Beside the rows: when their message was first sent, in milliseconds since 1970 UTC, and on which local day.
 FIRST: Final = "first_sent"
@@ -24,6 +26,8 @@ DAY: Final = "day_on"
 
 _MESSAGE: Final = ("chat_id", "message_uid")
 _WITHIN: Final = ("version", "observed_at", "content_digest")
+_BETWEEN: Final = ("chat_id", DAY, FIRST, "message_uid")
+_SPAN_MS: Final = 2 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +42,42 @@ class Part:
     end: int
 
 
+def with_first(messages: pa.Table, files: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return rows of whole messages and of their files, in the order that they have, with `FIRST` beside each."""
+    first = pc.cast(messages.column("sent_at"), pa.int64()).combine_chunks()
+    uids = messages.column("message_uid")
+    if pc.count_distinct(uids, mode="all").as_py() < messages.num_rows:
+        counted = pc.value_counts(uids.combine_chunks())
+        repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+        are_several = pc.is_in(uids, value_set=repeated).combine_chunks()
+        several = messages.select([*_MESSAGE, *_WITHIN]).append_column(FIRST, first).filter(are_several)
+        first = pc.replace_with_mask(first, are_several, _first_of_each(several.combine_chunks()))
+    messages = messages.append_column(FIRST, first)
+    of_files = pc.cast(files.column("sent_at"), pa.int64()).combine_chunks()
+    if files.num_rows:
+        theirs = messages.filter(pc.is_in(uids, value_set=pc.unique(files.column("message_uid"))))
+        places = pc.index_in(item_keys(files), value_set=item_keys(theirs))
+        of_files = pc.coalesce(theirs.column(FIRST).combine_chunks().take(places), of_files)
+    return messages, files.append_column(FIRST, of_files)
+
+
 def in_order(rows: pa.Table, zone: ZoneInfo) -> pa.Table:
-    """Return rows with `FIRST` and `DAY`, sorted by conversation, day and instant, each message's rows together and oldest first."""
-    keys = rows.select([*_MESSAGE, *_WITHIN]).append_column(FIRST, pc.cast(rows.column("sent_at"), pa.int64()))
+    """Return rows that have `FIRST` with `DAY`, sorted by conversation, day and instant, each message's rows together and oldest first."""
     # What is compared row by row is so several times as quickly in one piece.
-    keys = keys.combine_chunks()
-    order: pa.Array | None = None
-    if not _is_each_together(keys):
-        order = pc.sort_indices(keys, sort_keys=_ascending(*_MESSAGE, *_WITHIN))
-        keys = keys.take(order).combine_chunks()
-    starts = starts_of(keys)
-    if len(starts) < keys.num_rows:
-        keys = _with(keys, FIRST, _of_first_rows(keys, starts))
-    local = pc.local_timestamp(pc.cast(keys.column(FIRST), pa.timestamp("ms", tz=zone.key)))
-    keys = keys.append_column(DAY, pc.cast(pc.floor_temporal(local, unit="day"), pa.date32()))
-    if order is None and _is_ascending(keys):
+    keys = rows.select([*_MESSAGE, *_WITHIN, FIRST]).combine_chunks()
+    day = days_of(keys.column(FIRST), zone)
+    keys = keys.append_column(DAY, day)
+    if _is_ascending(keys):
         # Days that were read one after another are in order already, and moving nothing is a good part of the time.
-        return rows.append_column(FIRST, keys.column(FIRST)).append_column(DAY, keys.column(DAY))
-    last = pc.sort_indices(keys, sort_keys=_ascending("chat_id", DAY, FIRST, "message_uid", *_WITHIN))
-    found = rows.take(last if order is None else order.take(last))
-    for name in (FIRST, DAY):
-        found = found.append_column(name, keys.column(name).take(last))
-    return found
+        return rows.append_column(DAY, day)
+    order = pc.sort_indices(keys, sort_keys=_ascending(*_BETWEEN, *_WITHIN))
+    return rows.take(order).append_column(DAY, day.take(order))
+
+
+def days_of(instants_ms: pa.ChunkedArray, zone: ZoneInfo) -> pa.ChunkedArray:
+    """Return the local days of instants."""
+    local = pc.local_timestamp(pc.cast(instants_ms, pa.timestamp("ms", tz=zone.key)))
+    return pc.cast(pc.floor_temporal(local, unit="day"), pa.date32())
 
 
 def starts_of(rows: pa.Table) -> list[int]:
@@ -67,17 +85,46 @@ def starts_of(rows: pa.Table) -> list[int]:
     return _changes(rows, "message_uid", "chat_id")
 
 
-def parts_of(rows: pa.Table, starts: list[int], *, messages_max: int) -> Iterator[Part]:
-    """Yield the days of conversations of rows that are in order, those of many messages in parts; ``starts`` are of their messages."""
+@dataclass(frozen=True, slots=True)
+class LongDay:
+    """A day of a conversation of which rows come in several tables: how many of its ``parts`` were given before, and how many it has."""
+
+    before: int
+    parts: int
+
+
+def parts_of(
+    rows: pa.Table, starts: list[int], *, messages_max: int, long_days: Mapping[date, LongDay] | None = None
+) -> Iterator[Part]:
+    """Yield the days of conversations of rows that are in order, those of many messages in parts; ``starts`` are of their messages.
+
+    Only where the rows are of one conversation may there be ``long_days``.
+    """
     if not rows.num_rows:
         return
     chats, days = (rows.column(name).combine_chunks() for name in ("chat_id", DAY))
     for row, end_row in pairwise([*_changes(rows, "chat_id", DAY), rows.num_rows]):
         first, end = bisect_left(starts, row), bisect_left(starts, end_row)
-        parts = -(-(end - first) // messages_max)
-        for part in range(parts):
-            start = first + part * messages_max
-            yield Part(chats[row].as_py(), days[row].as_py(), part + 1, parts, start, min(start + messages_max, end))
+        day = days[row].as_py()
+        long = (long_days or {}).get(day) or LongDay(0, -(-(end - first) // messages_max))
+        for part, start in enumerate(range(first, end, messages_max), long.before + 1):
+            yield Part(chats[row].as_py(), day, part, long.parts, start, min(start + messages_max, end))
+
+
+def first_day_from(at_ms: int, zone: ZoneInfo) -> date:
+    """Return the earliest local day of all instants from one on: that of this instant, unless a clock goes back over midnight behind it.
+
+    Of all zones of the IANA's data, none has two changes within two days.
+    """
+    # At both ends of the calendar, where there may be no local time, that is too early rather than too late.
+    at_ms = min(at_ms, LATEST_MS - 2 * _SPAN_MS)
+    if at_ms < EARLIEST_MS + _SPAN_MS:
+        return from_ms(EARLIEST_MS).date()
+    here, ahead = _local(at_ms, zone), _ahead(at_ms + _SPAN_MS, zone)
+    if ahead >= _ahead(at_ms, zone):
+        return here.date()
+    changed_ms = at_ms + bisect_left(range(_SPAN_MS), -ahead, key=lambda ms: -_ahead(at_ms + ms, zone))
+    return min(here.date(), _local(changed_ms, zone).date())
 
 
 def bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
@@ -89,40 +136,32 @@ def bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
         return EARLIEST_MS, LATEST_MS
 
 
-def _is_each_together(keys: pa.Table) -> bool:
-    """Tell whether each message's rows stand together, oldest first; one uid in two chats may say no too, which only costs time."""
-    uids = keys.column("message_uid")
-    starts = starts_of(keys)
-    if pc.count_distinct(uids, mode="all").as_py() != len(starts):
-        return False
-    if len(starts) == keys.num_rows:
-        return True
-    is_first = pc.is_in(pa.arange(1, keys.num_rows), value_set=pa.array(starts, pa.int64()))
-    return bool(pc.all(pc.or_kleene(is_first, _is_in_place(keys, _WITHIN)), skip_nulls=False).as_py())
-
-
 def _is_ascending(keys: pa.Table) -> bool:
-    """Tell whether each of the rows, of which those of one message stand together, comes after the one before it or is of its message."""
-    is_in_place = _is_in_place(keys, ("chat_id", DAY, FIRST, "message_uid"))
-    return bool(pc.all(is_in_place, min_count=0, skip_nulls=False).as_py())
+    """Tell whether each of the rows comes after the one before it."""
+    # Mostly each row is of another message than the one before it, and then no more is compared.
+    compared = (_is_behind(keys, names) for names in (_BETWEEN, (*_BETWEEN, *_WITHIN)))
+    return any(pc.all(is_behind, min_count=0, skip_nulls=False).as_py() for is_behind in compared)
 
 
-def _is_in_place(keys: pa.Table, names: Sequence[str]) -> pa.BooleanArray:
-    """Return of each row but the first whether it does not come before the one above it, by columns of which the first counts most."""
-    is_in_place = pa.repeat(pa.scalar(value=True), max(0, keys.num_rows - 1))
+def _is_behind(keys: pa.Table, names: Sequence[str]) -> pa.BooleanArray:
+    """Return of each row but the first whether it comes after the one above it, by columns of which the first counts most."""
+    is_behind = pa.repeat(pa.scalar(value=False), max(0, keys.num_rows - 1))
     for name in reversed(names):
         column = keys.column(name).combine_chunks()
         here, before = column[1:], column[:-1]
-        is_in_place = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_in_place))
-    return is_in_place
+        is_behind = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_behind))
+    return is_behind
 
 
-def _of_first_rows(keys: pa.Table, starts: list[int]) -> pa.Array:
-    """Return for each row when the first row of its message was sent, of keys of which those of one message stand together."""
-    first_rows = pa.array(starts, pa.int64())
-    marks = pc.is_in(pa.arange(0, keys.num_rows), value_set=first_rows)
+def _first_of_each(rows: pa.Table) -> pa.Array:
+    """Return for each row when the oldest row of its message was sent."""
+    order = pc.sort_indices(rows, sort_keys=_ascending(*_MESSAGE, *_WITHIN))
+    ordered = rows.take(order)
+    first_rows = pa.array(starts_of(ordered), pa.int64())
+    marks = pc.is_in(pa.arange(0, rows.num_rows), value_set=first_rows)
     group = pc.subtract(pc.cumulative_sum(pc.cast(marks, pa.int64())), 1)
-    return pc.take(pc.take(keys.column(FIRST).combine_chunks(), first_rows), group)
+    first = ordered.column(FIRST).combine_chunks().take(first_rows).take(group)
+    return first.take(pc.sort_indices(order))
 
 
 def _changes(rows: pa.Table, *names: str) -> list[int]:
@@ -134,9 +173,13 @@ def _changes(rows: pa.Table, *names: str) -> list[int]:
     return [0, *pc.add(pc.indices_nonzero(changes), 1).to_pylist()]
 
 
+def _local(at_ms: int, zone: ZoneInfo) -> datetime:
+    return from_ms(at_ms).astimezone(zone)
+
+
+def _ahead(at_ms: int, zone: ZoneInfo) -> timedelta:
+    return _local(at_ms, zone).utcoffset() or timedelta()
+
+
 def _ascending(*names: str) -> list[tuple[str, str]]:
     return [(name, "ascending") for name in names]
-
-
-def _with(rows: pa.Table, name: str, column: pa.Array) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index(name), name, column)

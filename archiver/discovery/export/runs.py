@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from archiver.archive.memory import trim_above
 from archiver.discovery.export.batches import Place, Places, Rows
+from archiver.discovery.export.order import FIRST
 from archiver.discovery.export.sorted_rows import (
     APART_ROWS_MIN,
     BATCH_ROWS,
@@ -47,7 +48,7 @@ RESIDENT_BYTES: Final = 400_000_000
 class Piece:
     """Rows of messages and of their files, some of a group of chats.
 
-    Every row of every later piece of the group was sent at ``nothing_before_ms`` or later; None if there is none.
+    Every message of every later piece of the group was first sent at ``nothing_before_ms`` or later; None if there is none.
     """
 
     messages: pa.Table
@@ -200,7 +201,7 @@ class _InFiles:
             return
         # Of one chat: what it has in shared batches are few rows.
         by_time: list[tuple[int, Place | Rows]] = [(place.first_ms, place) for place in places]
-        by_time += [(pc.min(rows.messages.column("sent_at")).value, rows) for rows in shared]
+        by_time += [(pc.min(rows.messages.column(FIRST)).as_py(), rows) for rows in shared]
         by_time.sort(key=lambda one: one[0])
         parts: list[Rows] = []
         size = 0

@@ -22,6 +22,7 @@ from archiver.clock import DAY_MS
 from archiver.discovery.export.absences import Absences
 from archiver.discovery.export.asked import Question
 from archiver.discovery.export.identities import Identities
+from archiver.discovery.export.order import with_first
 from archiver.discovery.export.stretches import Source, Stretch
 from archiver.expression import Directory, Expression, Facts, matching_rows
 from archiver.scope.membership import Span, merged
@@ -72,9 +73,10 @@ class Selection:
         return self.source.rows_between(self.first_ms, self.until_ms, among=self._days())
 
     def chosen(self, columns: tuple[str, ...]) -> Iterator[tuple[Stretch, int]]:
-        """Yield what is taken of each stretch, `IS_CONTEXT` beside its messages, and how many rows of messages were looked at.
+        """Yield what is taken of each stretch, and how many rows of messages were looked at.
 
-        Messages have at least ``columns`` and stand under the uid that they turned out to have.
+        Messages have at least ``columns`` and stand under the uid that they turned out to have. `IS_CONTEXT` stands beside them, and beside
+        them and their files `FIRST`.
         """
         wanted = tuple(dict.fromkeys((*columns, *self.columns)))
         for stretch in self._stretches(wanted):
@@ -95,11 +97,13 @@ class Selection:
             found = found.filter(kept) if kept.false_count else found
             if files.num_rows:
                 files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
-            yield Stretch(found, files, stretch.first_on, stretch.last_on), messages.num_rows
+            yield Stretch(*with_first(found, files), stretch.first_on, stretch.last_on), messages.num_rows
 
     def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
         yield from self.source.scattered_stretches(columns)
-        yield from self.source.stretches(columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days())
+        yield from self.source.stretches(
+            columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days(), cuts_conversations=True
+        )
 
     def _days(self) -> frozenset[date] | None:
         """Return the days under which something may be taken, None if any: those of hits, and those that a window reaches into."""

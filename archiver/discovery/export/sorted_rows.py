@@ -1,4 +1,4 @@
-"""Rows of messages and of their files, sorted by conversation, instant and uid: written to files, a few of which are read at a time.
+"""Rows of messages and of their files, sorted by conversation and as messages come in it: written to files, a few of them read at a time.
 
 What is written and read at once is a *batch*: some messages with all rows of their files. A conversation that has many among the rows that
 are sorted together has batches of its own, *apart*, which are read without any neighbour and never written again. Those that have few
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.discovery.export.batches import BatchFile, Place, Places, Rows, read_batch
+from archiver.discovery.export.order import FIRST
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
@@ -26,12 +27,12 @@ BATCH_ROWS: Final = 2_048
 APART_ROWS_MIN: Final = 128
 # Copied by less than so many rows at once, a row costs more than sorting it.
 TOGETHER_ROWS_MIN: Final = 16
-ORDER: Final = [("chat_id", "ascending"), ("sent_at", "ascending"), ("message_uid", "ascending")]
+ORDER: Final = [("chat_id", "ascending"), (FIRST, "ascending"), ("message_uid", "ascending")]
 
 # Behind everything that a conversation has.
 _LATEST: Final = (2**63 - 1, "")
 
-# Chat, instant in milliseconds since 1970 UTC, uid.
+# Chat, when its message was first sent in milliseconds since 1970 UTC, uid.
 Key = tuple[str, int, str]
 
 
@@ -256,7 +257,7 @@ def _count_until(rows: pa.Table, until: Key) -> int:
     start = bisect_left(places, chat_id, key=lambda place: chats[place].as_py())
     end = bisect_right(places, chat_id, lo=start, key=lambda place: chats[place].as_py())
     # Instants are looked up where they lie in memory, which takes a fraction of asking for each.
-    instants = _numbers(rows.column("sent_at"))
+    instants = _numbers(rows.column(FIRST))
     first, last = bisect_left(instants, at_ms, start, end), bisect_right(instants, at_ms, start, end)
     return bisect_right(places, uid, first, last, key=lambda place: uids[place].as_py())
 
@@ -292,7 +293,7 @@ def _apart(parts: Sequence[pa.Table], rows_min: int, together_rows_min: int) -> 
 def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return the rows of one chat, sorted; moving nothing, which takes most of the time, where they are in order already."""
     rows = pa.Table.from_batches(parts).combine_chunks()
-    sent, uids = (rows.column(name).combine_chunks() for name in ("sent_at", "message_uid"))
+    sent, uids = (rows.column(name).combine_chunks() for name in (FIRST, "message_uid"))
     is_same = pc.and_(pc.equal(sent[1:], sent[:-1]), pc.greater_equal(uids[1:], uids[:-1]))
     is_in_order = pc.all(pc.or_(pc.greater(sent[1:], sent[:-1]), is_same), min_count=0)
     return rows if is_in_order.as_py() else rows.sort_by(ORDER)
@@ -300,8 +301,8 @@ def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:
 
 def key_of(rows: pa.Table, place: int) -> Key:
     """Return by what a row is sorted."""
-    chat_id, sent_at, uid = (rows.column(name)[place] for name in ("chat_id", "sent_at", "message_uid"))
-    return chat_id.as_py(), sent_at.value, uid.as_py()
+    chat_id, first_ms, uid = (rows.column(name)[place].as_py() for name in ("chat_id", FIRST, "message_uid"))
+    return chat_id, first_ms, uid
 
 
 def between(rows: pa.Table, first: str, last: str) -> pa.Table:

@@ -1,9 +1,9 @@
 """Rows as an export reads them: a few days of the archive at a time, each message whole.
 
 A *stretch* is a few days in a row: the objects of ``messages`` and ``files`` that lie under them. Of a single day of very many messages it
-is some conversations (`archiver.discovery.export.dense_days`). A message of which rows lie under several days is *scattered*
-(`archiver.discovery.export.scattered`): its rows are kept out of these stretches, and make up stretches of their own
-(`Source.scattered_stretches`).
+is some conversations, or some messages for who can do with that (`archiver.discovery.export.dense_days`). A message of which rows lie under
+several days is *scattered* (`archiver.discovery.export.scattered`): its rows are kept out of these stretches, and make up stretches of
+their own (`Source.scattered_stretches`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ import pyarrow.compute as pc
 
 from archiver.archive import layout
 from archiver.archive.ledger import FileRecord
+from archiver.archive.memory import trim_above
 from archiver.archive.reader import Head, files_of, read_column_pieces, read_columns
 from archiver.archive.schema import TABLES
 from archiver.clock import DAY_MS
-from archiver.discovery.export.dense_days import by_conversation
+from archiver.discovery.export.dense_days import Found, by_conversation, by_instant, spread
 from archiver.discovery.export.identities import Identities
 from archiver.discovery.export.scattered import Scattered, read_scattered
-from archiver.scope.reach import item_keys
+from archiver.scope.reach import BETWEEN, item_keys
 from archiver.store import Store
 
 STRETCH_ROWS: Final = 16_384
-# A day of more rows is read by conversation, and so many rows of it at once, of all its objects together.
+# A day of more rows is read by conversation or instant, and so many rows of it at once, of all its objects together.
 DAY_ROWS_MAX: Final = 32_768
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
 # Fewer rows of an object at once cost more than they do.
 _ROWS_AT_ONCE_MIN: Final = 1_024
+_PLACE_COLUMNS: Final = ("chat_id", "message_uid", "sent_at")
 FILE_COLUMNS: Final = (
     "chat_id",
     "message_uid",
@@ -83,7 +85,8 @@ class _Group:
 class Source:
     """An archive at one head as an export reads it.
 
-    ``scattered`` are the messages whose rows lie under several days; what may be asked together stands together in them.
+    ``scattered`` are the messages whose rows lie under several days; what may be asked together stands together in them. ``linked`` are the
+    items, as `item_keys` writes them, that turned out to be one with another item.
     ``keys`` are the data objects of ``messages``, which the column `OBJECT` counts. ``executor`` reads ahead where one is given.
     """
 
@@ -91,6 +94,7 @@ class Source:
     head: Head
     executor: Executor | None = None
     scattered: tuple[Scattered, ...] = ()
+    linked: pa.StringArray = field(default_factory=lambda: pa.array([], pa.string()))
     stretch_rows: int = STRETCH_ROWS
     day_rows_max: int = DAY_ROWS_MAX
     keys: list[str] = field(init=False)
@@ -114,13 +118,16 @@ class Source:
         until_ms: int | None = None,
         among: Container[date] | None = None,
         backwards: bool = False,
+        cuts_conversations: bool = False,
     ) -> Generator[Stretch, None, None]:
         """Yield the stretches of what was sent between two instants (the second not included), the earliest or the latest first.
 
-        Whole days are read, so that rows of a little before and after are among them; with ``among`` only those.
+        Whole days are read, so that rows of a little before and after are among them; with ``among`` only those. A conversation of a day
+        is in one stretch, unless this ``cuts_conversations``: then at least each message is.
         """
         inside = self.days_between(from_ms, until_ms, among=among)
-        for found in self._ahead(self._grouped(inside[::-1] if backwards else inside), columns):
+        groups = self._grouped(inside[::-1] if backwards else inside)
+        for found in self._ahead(groups, columns, cuts_conversations=cuts_conversations):
             keys = [
                 some.keys for some in self.scattered if any(found.first_on <= on <= found.last_on for on in some.days)
             ]
@@ -171,14 +178,16 @@ class Source:
             rows += of_day
         return groups
 
-    def _ahead(self, groups: Sequence[_Group], columns: Sequence[str]) -> Iterator[Stretch]:
+    def _ahead(
+        self, groups: Sequence[_Group], columns: Sequence[str], *, cuts_conversations: bool = False
+    ) -> Iterator[Stretch]:
         """Read groups in their order, the next one while this one is worked on."""
         waiting: list[Future[Stretch]] = []
         for group in groups:
             if sum(record.rows for record in group.messages) > self.day_rows_max:
                 yield from (found.result() for found in waiting)
                 waiting = []
-                yield from self._parts(group, columns)
+                yield from self._parts(group, columns, cuts_conversations=cuts_conversations)
             elif self.executor is None:
                 yield self._read(group, columns)
             else:
@@ -195,13 +204,9 @@ class Source:
             columns,
         )
 
-    def _parts(self, group: _Group, columns: Sequence[str]) -> Iterator[Stretch]:
-        """Read a group by conversation, the next part while this one is worked on."""
-        each = self.day_rows_max // len((*group.messages, *group.files))
-        rows = min(max(each, _ROWS_AT_ONCE_MIN), self.stretch_rows)
-        messages = [self._pieces(record, columns, rows) for record in group.messages]
-        files = [read_column_pieces(self.store, record, FILE_COLUMNS, rows=rows) for record in group.files]
-        found = by_conversation(messages, files, rows_min=self.stretch_rows)
+    def _parts(self, group: _Group, columns: Sequence[str], *, cuts_conversations: bool) -> Iterator[Stretch]:
+        """Read a group by conversation or by instant, the next part while this one is worked on."""
+        found = self._by_instant(group, columns) if cuts_conversations else self._by_conversation(group, columns)
         if self.executor is None:
             yield from (self._stretch(group, *part, columns) for part in found)
             return
@@ -214,6 +219,28 @@ class Source:
             # Who wants no more leaves a part that is being read: its objects are closed after that.
             wait([waiting])
             found.close()
+
+    def _by_conversation(self, group: _Group, columns: Sequence[str]) -> Generator[Found, None, None]:
+        return by_conversation(*self._pieces_of(group, columns, FILE_COLUMNS), rows_min=self.stretch_rows)
+
+    def _by_instant(self, group: _Group, columns: Sequence[str]) -> Generator[Found, None, None]:
+        keys = by_conversation(*self._pieces_of(group, _PLACE_COLUMNS, _PLACE_COLUMNS), rows_min=self.stretch_rows)
+        together = pa.concat_arrays([self.linked, *(spread([*messages, *files]) for messages, files in keys)])
+        # Comparing the uids of a large conversation took what reading its messages need not have beside it.
+        trim_above(0)
+        of_all = self._pieces_of(group, columns, FILE_COLUMNS)
+        yield from by_instant(*of_all, rows_min=self.stretch_rows, together=together)
+
+    def _pieces_of(
+        self, group: _Group, columns: Sequence[str], file_columns: Sequence[str]
+    ) -> tuple[list[Iterator[pa.Table]], list[Iterator[pa.Table]]]:
+        """Return the objects of a group as they are read, those of messages and those of files, so many rows of all together at once."""
+        each = self.day_rows_max // len((*group.messages, *group.files))
+        rows = min(max(each, _ROWS_AT_ONCE_MIN), self.stretch_rows)
+        return (
+            [self._pieces(record, columns, rows) for record in group.messages],
+            [read_column_pieces(self.store, record, file_columns, rows=rows) for record in group.files],
+        )
 
     def _pieces(self, record: FileRecord, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         for piece in read_column_pieces(self.store, record, columns, rows=rows):
@@ -243,7 +270,9 @@ def open_source(store: Store, head: Head, identities: Identities, *, executor: E
 
     Read are the few rows that lie astray, and uids where they do not state a time.
     """
-    return Source(store, head, executor, read_scattered(store, head, identities, executor=executor))
+    linked = {f"{chat_id}{BETWEEN}{uid}" for rows in identities.rows.values() for chat_id, uid, _ in rows}
+    scattered = read_scattered(store, head, identities, executor=executor)
+    return Source(store, head, executor, scattered, pa.array(sorted(linked), pa.string()))
 
 
 def is_day_within(on: date, from_ms: int | None, until_ms: int | None) -> bool:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from archiver.archive.schema import TABLES
 from archiver.discovery.export.assembly import BLOCK_ROWS, MESSAGE_COLUMNS, WITHOUT_UID, Assembly
-from archiver.discovery.export.order import DAY, FIRST, in_order
+from archiver.discovery.export.order import DAY, in_order, with_first
 from archiver.discovery.export.record import Message, Slice
 from archiver.discovery.export.redaction import Redaction, Rule
 from archiver.discovery.export.runs import Runs
@@ -97,14 +97,19 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
 def slices(assembly: Assembly, given_rows: list[dict[str, Any]], block_rows: int = BLOCK_ROWS) -> list[Slice]:
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(Path(folder))
-        runs.add(table(given_rows), TABLES["files"].schema.empty_table())
+        runs.add(table(given_rows), no_files())
         return list(replace(assembly, block_rows=block_rows).slices(runs))
 
 
 def table(given_rows: list[dict[str, Any]]) -> pa.Table:
     fields = [TABLES["messages"].schema.field(name) for name in MESSAGE_COLUMNS]
     schema = pa.schema([*fields, pa.field(OBJECT, pa.int32()), pa.field(IS_CONTEXT, pa.bool_())])
-    return pa.Table.from_pylist(given_rows, schema=schema)
+    return with_first(pa.Table.from_pylist(given_rows, schema=schema), TABLES["files"].schema.empty_table())[0]
+
+
+def no_files() -> pa.Table:
+    files = TABLES["files"].schema.empty_table()
+    return with_first(TABLES["messages"].schema.empty_table(), files)[1]
 
 
 def messages(parts: list[Slice]) -> Iterator[Message]:
@@ -155,7 +160,7 @@ def test_rows_are_in_the_same_order_however_they_came(drawn: list[dict[str, Any]
     order.shuffle(drawn)
     assert in_order(table(drawn), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
     # Those that are in order stay as they are.
-    assert in_order(ordered.drop_columns([FIRST, DAY]), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
+    assert in_order(ordered.drop_columns([DAY]), ZoneInfo(zone)).to_pylist() == ordered.to_pylist()
 
 
 def test_versions_of_a_message_are_put_in_order_where_only_they_are_not() -> None:
@@ -179,10 +184,9 @@ def test_what_turned_out_to_be_a_message_is_counted_with_it_also_where_its_conve
 def test_rows_that_went_through_files_written_beside_come_back_as_they_were(assembly: Assembly, tmp_path: Path) -> None:
     chats = ["g:deal", "g:lunch", "g:unknown"]
     drawn = [row(number, chat_id=chats[number * 7 % 3], sent_at=at_ms(20) + number * MINUTE_MS) for number in range(90)]
-    no_files = TABLES["files"].schema.empty_table()
     with ThreadPoolExecutor(1) as executor:
         runs = Runs(tmp_path, executor, memory_bytes_max=1, group_bytes_max=1, piece_bytes_min=1)
         for start in range(0, len(drawn), 20):
-            runs.add(table(drawn[start : start + 20]), no_files)
+            runs.add(table(drawn[start : start + 20]), no_files())
         assert list(assembly.slices(runs)) == slices(assembly, drawn)
     assert len(list(tmp_path.iterdir())) == 5

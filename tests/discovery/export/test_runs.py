@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.discovery.export.batches import Rows
+from archiver.discovery.export.order import FIRST
 from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.sorted_rows import Folder
 
 Row = tuple[str, int, str]
 
-INSTANT = pa.timestamp("ms", tz="UTC")
 rows = st.tuples(st.sampled_from(["g:a", "g:b", "g:ö", "u:z"]), st.integers(-3, 9), st.sampled_from("xyz"))
 days = st.lists(st.lists(rows, max_size=6), max_size=12)
 
@@ -28,7 +28,7 @@ def table(found: Sequence[Row], *, number_from: int = 0) -> pa.Table:
     return pa.table(
         {
             "chat_id": pa.array([chat for chat, _, _ in found], pa.string()),
-            "sent_at": pa.array([at_ms for _, at_ms, _ in found], INSTANT),
+            FIRST: pa.array([at_ms for _, at_ms, _ in found], pa.int64()),
             "message_uid": pa.array([uid for _, _, uid in found], pa.string()),
             "number": pa.array(range(number_from, number_from + len(found)), pa.int64()),
         }
@@ -77,17 +77,17 @@ def test_what_went_in_comes_out_by_conversation_each_file_with_its_message(
         assert numbers([piece.files for piece in found]) == inside
         for place, piece in enumerate(found):
             assert keys(piece.files) <= keys(piece.messages)
-            later = [row["sent_at"] for each in found[place + 1 :] for row in each.messages.to_pylist()]
+            later = [row[FIRST] for each in found[place + 1 :] for row in each.messages.to_pylist()]
             before = piece.nothing_before_ms
             assert (before is None) == (place == len(found) - 1)
-            assert before is None or all(at.timestamp() * 1000 >= before for at in later)
+            assert before is None or all(at >= before for at in later)
     assert sorted({chat for chat, _, _ in added}) == sorted(
         {chat for found in pieces.values() for piece in found for chat in piece.messages.column("chat_id").to_pylist()}
     )
 
 
 def keys(rows: pa.Table) -> set[Row]:
-    return {(row["chat_id"], row["sent_at"], row["message_uid"]) for row in rows.to_pylist()}
+    return {(row["chat_id"], row[FIRST], row["message_uid"]) for row in rows.to_pylist()}
 
 
 def uids(rows: pa.Table) -> list[str]:
@@ -130,7 +130,7 @@ def test_days_of_a_conversation_that_come_out_of_turn_are_sorted_like_others(tmp
     parts = [Rows(table(day), table(day[:1])) for day in days]
     folder = Folder(tmp_path, parts[0].messages.schema, parts[0].files.schema, 4, 1, together_rows_min=1)
     found = [folder.read(place) for place in folder.spilled(parts, 1).apart["g:a"]]
-    assert [uid for rows in found for uid in rows.messages.column("sent_at").cast(pa.int64()).to_pylist()] == [
+    assert [uid for rows in found for uid in rows.messages.column(FIRST).to_pylist()] == [
         *(10, 11, 12, 20),
         *(21, 22, 30, 31),
         32,
