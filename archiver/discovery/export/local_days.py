@@ -37,7 +37,7 @@ def by_local_day(
     """
     rest: Piece | None = None
     messages_on: Mapping[date, int] | None = None
-    # The day of which parts were given, and how many.
+    # The last day of which parts were given before it ended, and how many.
     begun: tuple[date, int] | None = None
     for piece in pieces:
         found = piece if rest is None else _together(rest, piece)
@@ -57,8 +57,6 @@ def by_local_day(
             messages_on = messages_on or _messages_by_day(again(), zone)
             long_days[open_on] = _long_day(messages_on[open_on], messages_max, before=before)
             begun = open_on, before + parts
-        elif begun is not None and begun[0] < open_on:
-            begun = None
         rest = Piece(ordered.slice(closed + rows).drop_columns([DAY]), found.files, None)
         waits = pc.is_in(found.files.column("message_uid"), value_set=pc.unique(rest.messages.column("message_uid")))
         yield Days(ordered.slice(0, closed + rows), found.files.filter(pc.invert(waits)), long_days)

@@ -114,6 +114,18 @@ def test_of_a_long_day_little_is_held_at_a_time(tmp_path: Path) -> None:
     assert [part for _, part, parts, _ in told(found, 4) if parts == 8] == list(range(1, 9))
 
 
+def test_a_message_whose_rows_come_in_two_pieces_counts_once() -> None:
+    rows = [[(0, 1, 2), (1, 1, 2)], [(1, 2, 2)], [(1, 3, 2), (2, 1, 2)]]
+    nothing_before = [with_first(table(each), table([]))[0].column(FIRST)[0].as_py() for each in rows[1:]]
+    pieces = [
+        Piece(*with_first(table(each), table([])), before)
+        for each, before in zip(rows, [*nothing_before, None], strict=True)
+    ]
+    pieces.insert(0, Piece(*with_first(table([(9, 1, 1)]), table([])), nothing_before[0]))
+    found = list(by_local_day(pieces, lambda: pieces, ZoneInfo("UTC"), messages_max=1))
+    assert [(part, parts) for _, part, parts, _ in told(found, 1)] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_a_message_of_several_rows_is_where_the_oldest_of_them_was_sent() -> None:
     rows = table([(1, 2, 9), (2, 1, 5), (1, 1, 7), (3, 1, 1)])
     messages, files = with_first(rows, rows.slice(0, 1))
