@@ -7,7 +7,7 @@ have had and had not, so that the second try says the same of it. What is noted 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +66,8 @@ class Journal:
         self.lost: dict[str, str] = {}
         self._held: list[bytes] = []
         self._held_bytes = 0
+        # What was noted and is not in the index yet.
+        self._newest: dict[str, FileLine] = {}
         self._index = sqlite3.connect(folder / "index.sqlite", isolation_level=None)
         # It is made anew by every try, so that nothing of it need survive a crash.
         self._ask("PRAGMA journal_mode = OFF")
@@ -73,6 +75,8 @@ class Journal:
         self._ask(
             "CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, sha256 TEXT, md5 TEXT, met INTEGER) WITHOUT ROWID"
         )
+        # Nobody else asks it, and what is never committed need not be written line by line.
+        self._ask("BEGIN EXCLUSIVE")
 
     def begin(self, begun: Begun) -> None:
         """Say whose package this is, before anything else is written."""
@@ -85,24 +89,28 @@ class Journal:
             if isinstance(line, LostLine):
                 self.lost[line.digest] = line.reason
             elif self.target.digest(line.path, line.size) == line.sha256:
-                self._put(line, met=False)
+                self._put([line], met=False)
                 whole += 1
         return whole
 
     def known(self, path: str) -> FileLine | None:
         """Return what is noted of a file in its place, None if nothing is."""
+        if path in self._newest:
+            return self._newest[path]
         row = self._ask("SELECT path, size, sha256, md5 FROM files WHERE path = ?", (path,)).fetchone()
         return None if row is None else FileLine(*row)
 
     def meet(self, path: str) -> FileLine | None:
         """Return the same, and count the file as one of this try."""
         found = self.known(path)
-        if found is not None:
+        if found is not None and path not in self._newest:
             self._ask("UPDATE files SET met = 1 WHERE path = ?", (path,))
         return found
 
     def met(self, prefix: str) -> Iterator[FileLine]:
         """Yield the files of this try whose path begins so, in the order of their paths."""
+        self._put(list(self._newest.values()), met=True)
+        self._newest.clear()
         rows = self._ask("SELECT path, size, sha256, md5, met FROM files WHERE path >= ? ORDER BY path", (prefix,))
         for *facts, met in rows:
             if not facts[0].startswith(prefix):
@@ -115,7 +123,7 @@ class Journal:
         if isinstance(line, LostLine):
             self.lost[line.digest] = line.reason
         else:
-            self._put(line, met=True)
+            self._newest[line.path] = line
             self._held_bytes += line.size
         self._held.append(canonical_json(line) + b"\n")
         if len(self._held) >= _LINES_HELD_MAX or self._held_bytes >= _BYTES_HELD_MAX:
@@ -126,6 +134,8 @@ class Journal:
         if self._held:
             self.target.append(JOURNAL_PATH, b"".join(self._held))
         self._held, self._held_bytes = [], 0
+        self._put(list(self._newest.values()), met=True)
+        self._newest.clear()
 
     def end(self) -> None:
         """Remove the notes: the package is whole, and says so itself."""
@@ -139,10 +149,11 @@ class Journal:
     def _ask(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         return ask(self._index, sql, values, folder=self._folder.parent)
 
-    def _put(self, line: FileLine, *, met: bool) -> None:
-        self._ask(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (line.path, line.size, line.sha256, line.md5, met)
-        )
+    def _put(self, lines: Sequence[FileLine], *, met: bool) -> None:
+        if lines:
+            places = ", ".join(["(?, ?, ?, ?, ?)"] * len(lines))
+            values = [fact for line in lines for fact in (line.path, line.size, line.sha256, line.md5, met)]
+            self._ask(f"INSERT OR REPLACE INTO files VALUES {places}", tuple(values))  # noqa: S608 - signs only
 
 
 def read_begun(target: Target) -> Begun | None:

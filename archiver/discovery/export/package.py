@@ -189,14 +189,16 @@ class Packing:
             disk = None if self._executor is None else stack.enter_context(ThreadPoolExecutor(1, "export-disk"))
             prefix = self._prefix + DATA
             payload = Payload(self._target, self._journal, prefix=prefix, executor=self._executor, disk=disk)
+            stack.callback(payload.close)
             enclosing = Enclosing(self._store, payload, self._journal)
             writers: dict[str, Writer] = {}
             for name in self._order.formats:
                 writers[name] = writer_class(name)(terms, payload)
                 stack.callback(writers[name].close)
+            log = stack.enter_context(ExitStack())
             redactions = None
             if terms.is_redacted:
-                redactions = stack.enter_context(payload.open(_REDACTIONS_PATH))
+                redactions = log.enter_context(payload.open(_REDACTIONS_PATH))
                 redactions.write(_REDACTIONS_HEADER)
             for made in slices:
                 part = enclosing.enclose(made)
@@ -208,6 +210,8 @@ class Packing:
                 if progress is not None:
                     progress(len(part.messages))
             written = {name: writer.finish() for name, writer in writers.items()}
+            log.close()
+            payload.settle()
         return self._tag(terms, tally, written)
 
     def _blackened_in(self, part: Slice) -> list[bytes]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -34,6 +35,8 @@ _CHUNK_BYTES: Final = 1024 * 1024
 # What is hashed beside who writes: so much at once at least, and so much may wait.
 BESIDE_BYTES: Final = 1024 * 1024
 WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
+# So many short files are ended while others are made.
+ENDING_MAX: Final = 4
 # What every file system and every store takes, and no more: a store's keys are ASCII.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 
@@ -41,7 +44,8 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 class Payload:
     """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package.
 
-    ``executor`` hashes and writes long files beside what makes them, where one is given, and ``disk`` writes while that hashes.
+    ``executor`` hashes and writes beside what makes the files, where one is given, and ``disk`` writes long ones while that hashes. A short
+    file is ended there, too: written, hashed and put in its place while others are made; `settle` waits for these.
     """
 
     def __init__(
@@ -59,24 +63,29 @@ class Payload:
         self._journal = journal
         self._prefix = prefix
         self._number = 0
+        # Files that are being ended, in the order in which they were made.
+        self._ending: dict[str, Future[FileLine]] = {}
 
     def has(self, path: str) -> bool:
         """Tell whether a file is there whole, from an earlier try; it counts as written then."""
-        return self._journal.meet(self._prefix + path) is not None
+        return self.known(path) is not None
 
     def known(self, path: str) -> FileLine | None:
         """Return what is noted of a file that is there whole."""
+        if path in self._ending:
+            self.settle()
         return self._journal.meet(self._prefix + path)
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         """Open a file for writing; raises `ValueError` for a path that is none.
 
-        Of one that is there whole the bytes are only compared: raises `DamageFoundError` if they are others.
+        Of one that is there whole the bytes are only compared: raises `DamageFoundError` if they are others. What goes wrong with a short
+        file may be raised where a later one is written, or by `settle`.
         """
         if not all(_SEGMENT.fullmatch(segment) for segment in path.split("/")):
             raise ValueError(f"no path of a package: {path!r}")
-        known = self._journal.meet(self._prefix + path)
+        known = self.known(path)
         self._number += 1
         scratch = self._target.scratch(f"{self._number:08d}")
         stream = _Hashing(
@@ -88,14 +97,17 @@ class Payload:
         )
         try:
             yield cast("BinaryIO", stream)
-            stream.finish()
         except BaseException:
-            stream.abandon()
-            scratch.unlink(missing_ok=True)
+            _leave(stream, scratch)
             raise
-        line = FileLine(self._prefix + path, stream.size, stream.sha256.hexdigest(), stream.md5.hexdigest())
+        if known is None and self._executor is not None and stream.is_short:
+            self._ending[path] = self._executor.submit(self._ended, stream, scratch, path)
+            if len(self._ending) > ENDING_MAX:
+                self._settle_first()
+            return
+        line = self._ended(stream, None if known else scratch, path)
         if known is None:
-            self._target.take(scratch, line.path)
+            self.settle()
             self._journal.note(line)
         elif known != line:
             raise DamageFoundError(
@@ -103,12 +115,46 @@ class Payload:
                 next_step="make the export anew in another place; if that happens again, report it: it must not",
             )
 
+    def settle(self) -> None:
+        """Wait for the files that are being ended, and note them; raises what went wrong with one of them."""
+        while self._ending:
+            self._settle_first()
+
+    def close(self) -> None:
+        """Note what was ended, whatever became of the rest; harmless after `settle`."""
+        while self._ending:
+            with contextlib.suppress(Exception):
+                self._settle_first()
+
+    def _settle_first(self) -> None:
+        ending = self._ending.pop(next(iter(self._ending)))
+        self._journal.note(ending.result())
+
+    def _ended(self, stream: _Hashing, scratch: Path | None, path: str) -> FileLine:
+        """End a file, and put it in its place if there is one; return what it is."""
+        try:
+            stream.finish()
+            line = FileLine(self._prefix + path, stream.size, stream.sha256.hexdigest(), stream.md5.hexdigest())
+            if scratch is not None:
+                self._target.take(scratch, line.path)
+        except BaseException:
+            _leave(stream, scratch)
+            raise
+        return line
+
+
+def _leave(stream: _Hashing, scratch: Path | None) -> None:
+    stream.abandon()
+    if scratch is not None:
+        scratch.unlink(missing_ok=True)
+
 
 class _Hashing(io.RawIOBase):
     """Writes to a file, or nowhere, and hashes what passes. It cannot be gone back in, so that what is hashed is what is there.
 
     Hashing a package twice over takes as long as making its texts, so that of a long file it is done beside: with an ``executor``, up to
-    `WAITING_BYTES_MAX` wait while others are hashed and written. An error is told by the write after it, or at the end.
+    `WAITING_BYTES_MAX` wait while others are hashed and written. An error is told by the write after it, or at the end. A file that
+    ``is_short`` so far waits as a whole, and there is none on the disk yet.
     """
 
     def __init__(
@@ -128,9 +174,14 @@ class _Hashing(io.RawIOBase):
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._beside: Future[None] | None = None
-        with self._translated():
-            digests = (self.sha256, self.md5)
-            self._file = DiskFile(path, is_to_stay=is_to_stay, digests=digests, disk=disk)
+        self._made: DiskFile | None = None
+        digests = (self.sha256, self.md5)
+        self._make = partial(DiskFile, path, is_to_stay=is_to_stay, digests=digests, disk=disk)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all of it waits."""
+        return self._made is None and self._beside is None
 
     def writable(self) -> bool:
         return True
@@ -171,8 +222,15 @@ class _Hashing(io.RawIOBase):
     def abandon(self) -> None:
         with contextlib.suppress(StorageError):
             self._wait()
-        with contextlib.suppress(OSError):
-            self._file.abandon()
+        if self._made is not None:
+            with contextlib.suppress(OSError):
+                self._made.abandon()
+
+    @property
+    def _file(self) -> DiskFile:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
     def _take(self, pieces: Sequence[bytes | memoryview]) -> None:
         with self._translated():

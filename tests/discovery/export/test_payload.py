@@ -8,12 +8,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from hashlib import md5, sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from archiver.discovery.export.journal import FileLine, Journal
+from archiver.discovery.export.journal import JOURNAL_PATH, FileLine, Journal
 from archiver.discovery.export.payload import WAITING_BYTES_MAX, Payload
 from archiver.discovery.export.targets import FolderTarget
-from archiver.errors import DamageFoundError, StoreFullError
+from archiver.errors import DamageFoundError, StoreFullError, StoreRefusedError
 
 Executors = tuple[Executor | None, Executor | None]
 
@@ -84,3 +85,50 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert journal.known("long.bin") is None
     assert not [path for path in (tmp_path / "package").rglob("*") if path.is_file()]
+
+
+def write_short(to: Payload, names: str) -> None:
+    for name in names:
+        with to.open(name) as stream:
+            stream.write(name.encode() * 100)
+
+
+def test_short_files_are_noted_in_the_order_in_which_they_were_made(
+    journal: Journal, executors: Executors, tmp_path: Path
+) -> None:
+    to = payload(journal, executors)
+    write_short(to, "badcfehg")
+    assert to.has("h")
+    assert not to.has("x")
+    write_short(to, "xz")
+    to.settle()
+    journal.flush()
+    lines = [msgspec.json.decode(line) for line in journal.target.read(JOURNAL_PATH).splitlines()]
+    assert [line["path"] for line in lines] == list("badcfehgxz")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "package").iterdir() if path.is_file()} == {
+        name: name.encode() * 100 for name in "abcdefghxz"
+    }
+
+
+def test_a_short_file_that_cannot_be_written_is_told_and_those_before_and_after_it_count(
+    journal: Journal, executors: Executors, tmp_path: Path
+) -> None:
+    to = payload(journal, executors)
+    (tmp_path / "package" / "c").mkdir(parents=True)
+    (tmp_path / "package" / "c" / "in the way").touch()
+    with pytest.raises(StoreRefusedError):
+        write_short(to, "abcd")
+        to.settle()
+    to.close()
+    made = "abd" if executors[0] else "ab"
+    assert [journal.known(name) is not None for name in "abcd"] == [name in made for name in "abcd"]
+    assert sorted(path.name for path in (tmp_path / "package").rglob("*") if path.is_file()) == [*made, "in the way"]
+
+
+def test_a_short_file_whose_writing_failed_does_not_count(journal: Journal, executors: Executors) -> None:
+    to = payload(journal, executors)
+    with pytest.raises(RuntimeError), to.open("a") as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    to.settle()
+    assert not to.has("a")

@@ -41,7 +41,7 @@ def zoned(at_ms: int, zone: ZoneInfo) -> str:
 
     At the two ends of the calendar, where the zone's clock would show a year that there is not, it is told in UTC.
     """
-    return zoned_each((at_ms,), zone)[0]
+    return _told(at_ms, offset_at(at_ms, zone))
 
 
 def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
@@ -51,8 +51,7 @@ def zoned_each(instants_ms: Iterable[int], zone: ZoneInfo) -> list[str]:
     for at_ms in instants_ms:
         if not offset.from_ms <= at_ms < offset.until_ms:
             offset = offset_at(at_ms, zone)
-        day, rest = divmod(at_ms + offset.ahead_ms, DAY_MS)
-        found.append(f"{_day(day)}{_CLOCK[rest // 1000]}{_MILLISECONDS[rest % 1000]}{offset.text}")
+        found.append(_told(at_ms, offset))
     return found
 
 
@@ -76,6 +75,11 @@ def zoned_column(at_ms: pa.Int64Array, zone: ZoneInfo) -> Iterator[Piece]:
     yield pc.take(_CLOCKS, second)
     yield pc.take(_THOUSANDTHS, pc.subtract(rest, pc.multiply(second, 1000)))
     yield from chosen([offset.text for offset in each], which)
+
+
+def _told(at_ms: int, offset: Offset) -> str:
+    day, rest = divmod(at_ms + offset.ahead_ms, DAY_MS)
+    return f"{_day(day)}{_CLOCK[rest // 1000]}{_MILLISECONDS[rest % 1000]}{offset.text}"
 
 
 def offset_at(at_ms: int, zone: ZoneInfo) -> Offset:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import BinaryIO
 from urllib.parse import quote
@@ -68,6 +69,7 @@ def structured(name: str, items: Iterable[str], *, separator: str = ",") -> byte
     return f"{name}: {joined}\r\n".encode("ascii")
 
 
+@lru_cache(maxsize=4_096)
 def mailbox(person: Person) -> str:
     """Return a person as RFC 5322 writes a mailbox; who has no usable address gets one of their id in a domain that cannot exist."""
     name = one_line(person.shown)

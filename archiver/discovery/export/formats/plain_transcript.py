@@ -114,18 +114,19 @@ def gap_text(gap: GapNote, zone: ZoneInfo) -> str:
     )
 
 
-def message_lines(message: Message, zone: ZoneInfo) -> Iterator[str]:
-    """Yield a message as lines without their ends: who, when, the text, what is told of it, its files, its earlier versions."""
-    yield (
-        f"[{local_text(message.sent_at_ms, zone)}] {addressed(message.sender)}  "
-        f"{one_line(message.control_number)} / {one_line(message.message_uid)}"
-    )
-    yield from _indented(message.newest.text)
-    yield from (f"  -- {fact}" for fact in facts_of(message, zone))
-    yield from (f"  -- file {file_text(file)}" for file in message.files)
+def message_lines(message: Message, zone: ZoneInfo) -> list[str]:
+    """Return a message as lines without their ends: who, when, the text, what is told of it, its files, its earlier versions."""
+    which = f"{one_line(message.control_number)} / {one_line(message.message_uid)}"
+    lines = [
+        f"[{local_text(message.sent_at_ms, zone)}] {addressed(message.sender)}  {which}",
+        *_indented(message.newest.text),
+        *[f"  -- {fact}" for fact in facts_of(message, zone)],
+        *[f"  -- file {file_text(file)}" for file in message.files],
+    ]
     for version in message.versions[:-1]:
-        yield f"  -- version {version.number}, seen {local_text(version.observed_at_ms, zone)}, said:"
-        yield from _indented(version.text)
+        lines.append(f"  -- version {version.number}, seen {local_text(version.observed_at_ms, zone)}, said:")
+        lines += _indented(version.text)
+    return lines
 
 
 def facts_of(message: Message, zone: ZoneInfo) -> Iterator[str]:
@@ -162,6 +163,6 @@ def file_text(file: File) -> str:
     return f"{told})" if file.path is not None else f"{told}) is not here: {why_missing(file)}"
 
 
-def _indented(text: str) -> Iterator[str]:
+def _indented(text: str) -> list[str]:
     # `splitlines` breaks at everything that a viewer may break a line at, also U+0085 and U+2028.
-    yield from (f"    {line}" for line in text.splitlines())
+    return [f"    {line}" for line in text.splitlines()]

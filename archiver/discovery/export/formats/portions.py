@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from archiver.clock import to_ms
@@ -41,7 +42,7 @@ class Piece:
         return (file for message in self.messages for file in message.files)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Portion:
     """What goes into one file: a piece of a slice, with what is the same for all its messages."""
 
@@ -49,7 +50,7 @@ class Portion:
     part: Slice
     piece: Piece
 
-    @property
+    @cached_property
     def custodian(self) -> Person | None:
         """The custodian of the conversation, the first in order of ids where there are several."""
         return min(self.part.conversation.custodians, key=lambda person: person.user_id, default=None)
@@ -101,8 +102,9 @@ def pieces_of(part: Slice, *, messages_max: int, bytes_max: int = PIECE_BYTES_MA
 
 def weight_of(message: Message) -> int:
     """Return about how many bytes a message and its embedded files take."""
-    texts = sum(len(v.text) + len(v.flockml or "") + len(v.attachments or "") for v in message.versions)
-    return _MESSAGE_BYTES + 4 * texts + sum(file.size or 0 for file in message.files if is_embedded(file))
+    texts = sum([len(v.text) + len(v.flockml or "") + len(v.attachments or "") for v in message.versions])
+    files = sum([file.size or 0 for file in message.files if is_embedded(file)]) if message.files else 0
+    return _MESSAGE_BYTES + 4 * texts + files
 
 
 def transcript(portion: Portion) -> Iterator[bytes]:
@@ -119,4 +121,4 @@ def transcript(portion: Portion) -> Iterator[bytes]:
 
 
 def _joined(*lines: str) -> bytes:
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    return "\r\n".join((*lines, "")).encode()

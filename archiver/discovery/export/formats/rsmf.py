@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, ClassVar, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -142,6 +143,7 @@ def _headers(portion: Portion, identity: str, boundary: str) -> Iterator[bytes]:
     yield mime.structured("Content-Type", ["multipart/mixed", f'boundary="{boundary}"'], separator=";")
 
 
+@lru_cache(maxsize=4_096)
 def _listed(person: Person) -> str:
     """Return what the comma separated header calls somebody: their name, in which a comma is a space."""
     return one_line(one_line(person.shown).replace(",", " ")) or one_line(person.user_id)

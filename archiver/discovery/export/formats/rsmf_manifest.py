@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,7 +29,7 @@ from archiver.discovery.export.formats.plain_transcript import (
     why_missing,
 )
 from archiver.discovery.export.formats.portions import Portion, day_span_ms
-from archiver.discovery.export.record import File, GapNote, Message, Person
+from archiver.discovery.export.record import File, GapNote, Message, Person, Version
 
 VERSION = "2.0.0"
 PLATFORM = "Flock"
@@ -72,16 +74,14 @@ def placeholder_of(file: File) -> bytes:
 
 def manifest_chunks(portion: Portion) -> Iterator[bytes]:
     """Yield the manifest as JSON, some events at a time."""
-    people = [_participant(person) for person in participants(portion)]
+    people = b",".join(map(_participant, participants(portion)))
     yield b'{"version":' + _json(VERSION) + b',"eventcollectionid":' + _json(collection_id(portion))
-    yield (
-        b',"participants":' + _json(people) + b',"conversations":' + _json([_conversation(portion)]) + b',"events":[\n'
-    )
+    yield (b',"participants":[' + people + b'],"conversations":' + _json([_conversation(portion)]) + b',"events":[\n')
     sent = {message.message_uid: message.sent_at_ms for message in portion.piece.messages}
     held: list[bytes] = []
     separator = b""
-    for at_ms, event_id, of in _events(portion):
-        held.append(separator + _json(_event(at_ms, event_id, of, portion, sent)))
+    for at_ms, event_id, of in sorted(_events(portion), key=itemgetter(0, 1)):
+        held.append(separator + _event(at_ms, event_id, of, portion, sent))
         separator = b",\n"
         if len(held) == EVENTS_A_CHUNK:
             yield b"".join(held)
@@ -97,11 +97,11 @@ def collection_id(portion: Portion) -> str:
 def span_ms(portion: Portion) -> tuple[int, int]:
     """Return the instants of the first and the last event."""
     instants = [at_ms for at_ms, _, _ in _events(portion)]
-    return instants[0], instants[-1]
+    return min(instants), max(instants)
 
 
-def _events(portion: Portion) -> Iterator[tuple[int, str, Message | GapNote | int]]:
-    """Yield instant, id and what it tells of for each event, in their order; a number counts the gaps that have none of their own."""
+def _events(portion: Portion) -> list[tuple[int, str, Message | GapNote | int]]:
+    """Return instant, id and what it tells of for each event, in any order; a number counts the gaps that have none of their own."""
     events: list[tuple[int, str, Message | GapNote | int]] = [
         (message.sent_at_ms, message.message_uid, message) for message in portion.piece.messages
     ]
@@ -111,12 +111,10 @@ def _events(portion: Portion) -> Iterator[tuple[int, str, Message | GapNote | in
         events.append((at_ms, f"gap:{gap.gap_id}", gap))
     if (further := len(portion.part.gaps) - GAPS_MAX) > 0:
         events.append((begins_ms, "gap:further", further))
-    yield from sorted(events, key=lambda event: event[:2])
+    return events
 
 
-def _event(
-    at_ms: int, event_id: str, of: Message | GapNote | int, portion: Portion, sent: dict[str, int]
-) -> dict[str, Any]:
+def _event(at_ms: int, event_id: str, of: Message | GapNote | int, portion: Portion, sent: dict[str, int]) -> bytes:
     if isinstance(of, Message):
         return _message_event(of, portion, sent)
     zone = portion.terms.zone
@@ -131,33 +129,28 @@ def _event(
             gap_to=None if of.to_at_ms is None else local_text(of.to_at_ms, zone),
             gap_subject=of.subject,
         )
-    return {
-        "id": event_id,
-        "type": "disclaimer",
-        "conversation": portion.part.conversation.chat_id,
-        "timestamp": local_text(at_ms, zone),
-        "body": body,
-        "custom": custom,
-    }
+    return _json(
+        {
+            "id": event_id,
+            "type": "disclaimer",
+            "conversation": portion.part.conversation.chat_id,
+            "timestamp": local_text(at_ms, zone),
+            "body": body,
+            "custom": custom,
+        }
+    )
 
 
-def _message_event(message: Message, portion: Portion, sent: dict[str, int]) -> dict[str, Any]:
+def _message_event(message: Message, portion: Portion, sent: dict[str, int]) -> bytes:
     zone = portion.terms.zone
-    event: dict[str, Any] = {"id": message.message_uid, "type": "message"}
     parent_ms = sent.get(message.reply_to) if message.reply_to and message.reply_to != message.message_uid else None
-    if parent_ms is not None and parent_ms <= message.sent_at_ms:
-        event["parent"] = message.reply_to
-    event |= {
-        "conversation": message.chat_id,
-        "participant": message.sender.user_id,
-        "timestamp": local_text(message.sent_at_ms, zone),
-        "body": message.newest.text,
-    }
+    has_parent = parent_ms is not None and parent_ms <= message.sent_at_ms
+    further: dict[str, Any] = {}
     if portion.custodian is not None:
         is_own = message.sender.user_id == portion.custodian.user_id
-        event["direction"] = "outgoing" if is_own else "incoming"
+        further["direction"] = "outgoing" if is_own else "incoming"
     if message.files:
-        event["attachments"] = [
+        further["attachments"] = [
             {
                 "id": attachment_id(file),
                 "display": file.name,
@@ -166,9 +159,31 @@ def _message_event(message: Message, portion: Portion, sent: dict[str, int]) -> 
             for file in message.files
         ]
     if len(message.versions) > 1:
-        event["edits"] = list(_edits(message, zone))
-    event["custom"] = [*_facts(message, zone), *_file_facts(message), *_version_facts(message, zone)]
-    return event
+        further["edits"] = list(_edits(message, zone))
+    facts = [*_facts(message, zone), *_file_facts(message)]
+    # Of most messages there is little else, and put together so an event takes half of what an object of all of it does.
+    return b"".join(
+        (
+            b'{"id":',
+            _json(message.message_uid),
+            b',"type":"message"',
+            b',"parent":' + _json(message.reply_to) if has_parent else b"",
+            b',"conversation":',
+            _again(message.chat_id),
+            b',"participant":',
+            _again(message.sender.user_id),
+            b',"timestamp":',
+            _json(local_text(message.sent_at_ms, zone)),
+            b',"body":',
+            _json(message.newest.text),
+            b"," + _json(further)[1:-1] if further else b"",
+            b',"custom":',
+            # There is always a control number before them.
+            _json(facts)[:-1],
+            *[_version_facts(version, zone) for version in message.versions],
+            b"]}",
+        )
+    )
 
 
 def _edits(message: Message, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
@@ -183,24 +198,26 @@ def _edits(message: Message, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
 
 def _facts(message: Message, zone: ZoneInfo) -> Custom:
     newest = message.newest
-    is_gone = message.not_returned_since_ms is not None
-    return _custom(
-        control_number=message.control_number,
-        context="yes: not asked for, stands around what was" if message.is_context else None,
-        not_returned_by_flock_since=local_text(message.not_returned_since_ms or 0, zone) if is_gone else None,
-        not_returned_by_flock_means=NOT_RETURNED_MEANING if is_gone else None,
-        reply_to_inferred=message.reply_to,
-        send_as_name=message.send_as_name,
-        on_behalf_of=None if message.on_behalf_of is None else message.on_behalf_of.user_id,
-        app_id=message.app_id,
-        visible_to=", ".join(person.user_id for person in message.visible_to) or None,
-        mentions=", ".join(newest.mentions) or None,
-        flockml=newest.flockml,
-        notification=newest.notification,
-        attachments_json=newest.attachments,
-        redactions=str(message.redactions) if message.redactions else None,
-        sent_at_basis=message.sent_at_basis,
+    facts: list[tuple[str, str | None]] = [("control_number", message.control_number)]
+    if message.is_context:
+        facts.append(("context", "yes: not asked for, stands around what was"))
+    if message.not_returned_since_ms is not None:
+        facts.append(("not_returned_by_flock_since", local_text(message.not_returned_since_ms, zone)))
+        facts.append(("not_returned_by_flock_means", NOT_RETURNED_MEANING))
+    facts += (
+        ("reply_to_inferred", message.reply_to),
+        ("send_as_name", message.send_as_name),
+        ("on_behalf_of", None if message.on_behalf_of is None else message.on_behalf_of.user_id),
+        ("app_id", message.app_id),
+        ("visible_to", ", ".join([person.user_id for person in message.visible_to])),
+        ("mentions", ", ".join(newest.mentions)),
+        ("flockml", newest.flockml),
+        ("notification", newest.notification),
+        ("attachments_json", newest.attachments),
+        ("redactions", str(message.redactions) if message.redactions else None),
+        ("sent_at_basis", message.sent_at_basis),
     )
+    return [{"name": name, "value": value} for name, value in facts if value]
 
 
 def _file_facts(message: Message) -> Iterator[dict[str, str]]:
@@ -213,23 +230,33 @@ def _file_facts(message: Message) -> Iterator[dict[str, str]]:
             yield {"name": f"missing {name}", "value": why_missing(file)}
 
 
-def _version_facts(message: Message, zone: ZoneInfo) -> Iterator[dict[str, str]]:
-    for version in message.versions:
-        prefix = f"version_{version.number}_"
-        yield {"name": f"{prefix}observed_at", "value": local_text(version.observed_at_ms, zone)}
-        yield {"name": f"{prefix}content_digest", "value": version.content_digest}
-        yield {"name": f"{prefix}raw_digest", "value": version.raw_digest}
-        yield {"name": f"{prefix}archived", "value": f"commit {version.commit}, {version.object_key}"}
-        yield {"name": f"{prefix}captured", "value": f"{version.source} by {version.captured_by}"}
+def _version_facts(version: Version, zone: ZoneInfo) -> bytes:
+    number = version.number
+    return b"".join(
+        (
+            b',{"name":"version_%d_observed_at","value":' % number,
+            _json(local_text(version.observed_at_ms, zone)),
+            b'},{"name":"version_%d_content_digest","value":' % number,
+            _json(version.content_digest),
+            b'},{"name":"version_%d_raw_digest","value":' % number,
+            _json(version.raw_digest),
+            b'},{"name":"version_%d_archived","value":' % number,
+            _again(f"commit {version.commit}, {version.object_key}"),
+            b'},{"name":"version_%d_captured","value":' % number,
+            _again(f"{version.source} by {version.captured_by}"),
+            b"}",
+        )
+    )
 
 
-def _participant(person: Person) -> dict[str, Any]:
+@lru_cache(maxsize=4_096)
+def _participant(person: Person) -> bytes:
     known: dict[str, Any] = {"id": person.user_id, "display": person.shown, "account_id": person.user_id}
     if person.email:
         known["email"] = person.email
     if person.is_bot:
         known["custom"] = _custom(is_bot="yes")
-    return known
+    return _json(known)
 
 
 def _conversation(portion: Portion) -> dict[str, Any]:
@@ -263,5 +290,10 @@ def _custom(**facts: str | None) -> Custom:
     return [{"name": name, "value": value} for name, value in facts.items() if value]
 
 
-def _json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+_json = msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=4_096)
+def _again(text: str) -> bytes:
+    """Return as JSON what many events say."""
+    return _json(text)
