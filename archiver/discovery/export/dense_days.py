@@ -15,6 +15,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.discovery.export.order import ascends
 from archiver.scope.reach import item_keys
 
 # Rows of messages and of files, in tables one behind another.
@@ -115,7 +116,7 @@ class _Front:
                 order = [(name, "ascending") for name in self._names]
                 self._tables = [pa.concat_tables(self._tables).combine_chunks().sort_by(order)]
             return
-        self._is_sorted = self._is_sorted and self._ascends(table) and self.last <= self._key(table, 0)
+        self._is_sorted = self._is_sorted and ascends(table, self._names) and self.last <= self._key(table, 0)
         self.last = self._key(table, table.num_rows - 1) if self._is_sorted else ()
         self._tables.append(table)
 
@@ -133,14 +134,6 @@ class _Front:
                 self._tables[0] = rows.slice(before)
             break
         return taken
-
-    def _ascends(self, rows: pa.Table) -> bool:
-        is_in_place = pa.repeat(pa.scalar(value=True), rows.num_rows - 1)
-        for name in reversed(self._names):
-            column = rows.column(name).combine_chunks()
-            here, before = column[1:], column[:-1]
-            is_in_place = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_in_place))
-        return bool(pc.all(is_in_place, min_count=0).as_py())
 
     def _key(self, rows: pa.Table, place: int) -> _Key:
         return tuple(rows.column(name)[place].as_py() for name in self._names)

@@ -57,10 +57,11 @@ def by_local_day(
             messages_on = messages_on or _messages_by_day(again(), zone)
             long_days[open_on] = _long_day(messages_on[open_on], messages_max, before=before)
             begun = open_on, before + parts
-        rest = Piece(ordered.slice(closed + rows).drop_columns([DAY]), found.files, None)
-        waits = pc.is_in(found.files.column("message_uid"), value_set=pc.unique(rest.messages.column("message_uid")))
-        yield Days(ordered.slice(0, closed + rows), found.files.filter(pc.invert(waits)), long_days)
-        rest = Piece(rest.messages, found.files.filter(waits), None)
+        given = closed + rows
+        left = ordered.slice(given).drop_columns([DAY])
+        waits = pc.is_in(found.files.column("message_uid"), value_set=pc.unique(left.column("message_uid")))
+        yield Days(ordered.slice(0, given), found.files.filter(pc.invert(waits)), long_days)
+        rest = Piece(left, found.files.filter(waits), None)
 
 
 def _together(rest: Piece, piece: Piece) -> Piece:
@@ -100,8 +101,6 @@ def _messages_by_day(pieces: Iterable[Piece], zone: ZoneInfo) -> Counter[date]:
             rest, keys = keys.filter(is_open), keys.filter(pc.invert(is_open))
         on = keys.append_column(DAY, days_of(keys.column(FIRST), zone))
         counted = on.group_by(DAY).aggregate([("message_uid", "count_distinct")])
-        messages.update(dict(zip(*(column.to_pylist() for column in counted.select(_COUNTED).columns), strict=True)))
+        for row in counted.to_pylist():
+            messages[row[DAY]] += row["message_uid_count_distinct"]
     return messages
-
-
-_COUNTED = [DAY, "message_uid_count_distinct"]

@@ -67,11 +67,22 @@ def in_order(rows: pa.Table, zone: ZoneInfo) -> pa.Table:
     keys = rows.select([*_MESSAGE, *_WITHIN, FIRST]).combine_chunks()
     day = days_of(keys.column(FIRST), zone)
     keys = keys.append_column(DAY, day)
-    if _is_ascending(keys):
+    # Mostly each row is of another message than the one before it, and then no more is compared.
+    if any(ascends(keys, names, strictly=True) for names in (_BETWEEN, (*_BETWEEN, *_WITHIN))):
         # Days that were read one after another are in order already, and moving nothing is a good part of the time.
         return rows.append_column(DAY, day)
     order = pc.sort_indices(keys, sort_keys=_ascending(*_BETWEEN, *_WITHIN))
     return rows.take(order).append_column(DAY, day.take(order))
+
+
+def ascends(rows: pa.Table, names: Sequence[str], *, strictly: bool = False) -> bool:
+    """Tell whether each row comes after the one above it, or is its equal, by columns of which the first counts most."""
+    is_behind = pa.repeat(pa.scalar(not strictly), max(0, rows.num_rows - 1))
+    for name in reversed(names):
+        column = rows.column(name).combine_chunks()
+        here, before = column[1:], column[:-1]
+        is_behind = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_behind))
+    return bool(pc.all(is_behind, min_count=0, skip_nulls=False).as_py())
 
 
 def days_of(instants_ms: pa.ChunkedArray, zone: ZoneInfo) -> pa.ChunkedArray:
@@ -134,23 +145,6 @@ def bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
         return to_ms(starts[0]), to_ms(starts[1])
     except OverflowError:  # the first or the last day that there is
         return EARLIEST_MS, LATEST_MS
-
-
-def _is_ascending(keys: pa.Table) -> bool:
-    """Tell whether each of the rows comes after the one before it."""
-    # Mostly each row is of another message than the one before it, and then no more is compared.
-    compared = (_is_behind(keys, names) for names in (_BETWEEN, (*_BETWEEN, *_WITHIN)))
-    return any(pc.all(is_behind, min_count=0, skip_nulls=False).as_py() for is_behind in compared)
-
-
-def _is_behind(keys: pa.Table, names: Sequence[str]) -> pa.BooleanArray:
-    """Return of each row but the first whether it comes after the one above it, by columns of which the first counts most."""
-    is_behind = pa.repeat(pa.scalar(value=False), max(0, keys.num_rows - 1))
-    for name in reversed(names):
-        column = keys.column(name).combine_chunks()
-        here, before = column[1:], column[:-1]
-        is_behind = pc.or_(pc.greater(here, before), pc.and_(pc.equal(here, before), is_behind))
-    return is_behind
 
 
 def _first_of_each(rows: pa.Table) -> pa.Array:

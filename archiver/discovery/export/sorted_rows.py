@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.discovery.export.batches import BatchFile, Place, Places, Rows, read_batch
-from archiver.discovery.export.order import FIRST
+from archiver.discovery.export.order import FIRST, ascends
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
@@ -293,10 +293,7 @@ def _apart(parts: Sequence[pa.Table], rows_min: int, together_rows_min: int) -> 
 def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return the rows of one chat, sorted; moving nothing, which takes most of the time, where they are in order already."""
     rows = pa.Table.from_batches(parts).combine_chunks()
-    sent, uids = (rows.column(name).combine_chunks() for name in (FIRST, "message_uid"))
-    is_same = pc.and_(pc.equal(sent[1:], sent[:-1]), pc.greater_equal(uids[1:], uids[:-1]))
-    is_in_order = pc.all(pc.or_(pc.greater(sent[1:], sent[:-1]), is_same), min_count=0)
-    return rows if is_in_order.as_py() else rows.sort_by(ORDER)
+    return rows if ascends(rows, (FIRST, "message_uid")) else rows.sort_by(ORDER)
 
 
 def key_of(rows: pa.Table, place: int) -> Key:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -154,7 +153,6 @@ def test_the_day_before_stays_open_only_until_the_clock_has_gone_back() -> None:
     zone = ZoneInfo("America/St_Johns")
     before, after = (first_day_from(BACK_OVER_MIDNIGHT_MS + ms, zone) for ms in (-30_000, HOUR_MS + 1))
     assert (before, after) == (date(2006, 10, 28), date(2006, 10, 29))
-    assert all(later - earlier <= timedelta(days=1) for earlier, later in pairwise([before, after]))
 
 
 def test_at_both_ends_of_the_calendar_a_day_is_rather_open_than_closed() -> None:
