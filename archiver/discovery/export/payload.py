@@ -107,7 +107,6 @@ class Payload:
             return
         line = self._ended(stream, None if known else scratch, path)
         if known is None:
-            self.settle()
             self._journal.note(line)
         elif known != line:
             raise DamageFoundError(

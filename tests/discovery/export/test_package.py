@@ -8,8 +8,11 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from hashlib import md5, sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import bagit
@@ -21,6 +24,7 @@ from archiver.archive.commit import Author
 from archiver.archive.reader import Archive, Head, files_of
 from archiver.discovery.checks.package import FINDINGS_MAX, check_package
 from archiver.discovery.export.package import Made
+from archiver.discovery.export.payload import ENDING_MAX
 from archiver.discovery.export.targets import FolderTarget, StoreTarget
 from archiver.discovery.export.verb import make, record
 from archiver.errors import ArchiverError, RefusedError, StoreFullError, StoreRefusedError, UsageError
@@ -51,7 +55,9 @@ def package(archive: Lived, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(archive: Lived, folder: Path, target: Any = None, **wish: Any) -> tuple[Made | None, Head]:
+def exported(
+    archive: Lived, folder: Path, target: Any = None, *, executor: Executor | None = None, **wish: Any
+) -> tuple[Made | None, Head]:
     scratch = folder.parent / f".{folder.name}-scratch"
     scratch.mkdir(exist_ok=True)
     for leftover in scratch.iterdir():
@@ -64,7 +70,15 @@ def exported(archive: Lived, folder: Path, target: Any = None, **wish: Any) -> t
         folder=scratch,
         software=SOFTWARE,
         sequence=sequence,
+        executor=executor,
     )
+
+
+@pytest.fixture(params=["at once", "beside"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    """Files are ended one by one, or beside what makes the next ones."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool if request.param == "beside" else None
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -207,8 +221,10 @@ class TestReport:
 
 
 class TestSameBytes:
-    def test_the_same_head_and_options_give_the_same_bytes(self, archive: Lived, package: Path, tmp_path: Path) -> None:
-        exported(archive, tmp_path / "again")
+    def test_the_same_head_and_options_give_the_same_bytes(
+        self, archive: Lived, package: Path, tmp_path: Path, executor: Executor | None
+    ) -> None:
+        exported(archive, tmp_path / "again", executor=executor)
         assert contents(tmp_path / "again") == contents(package)
 
     def test_also_in_a_store(self, archive: Lived, package: Path, tmp_path: Path) -> None:
@@ -219,7 +235,7 @@ class TestSameBytes:
 
     @pytest.mark.parametrize("place", ["folder", "store"])
     def test_one_that_was_stopped_goes_on_and_ends_as_the_same(
-        self, archive: Lived, package: Path, tmp_path: Path, place: str
+        self, archive: Lived, package: Path, tmp_path: Path, place: str, executor: Executor | None
     ) -> None:
         """Stopped ever later, and gone on with each time: what is whole is not made again."""
         store = MemoryStore()
@@ -228,7 +244,7 @@ class TestSameBytes:
             inner = FolderTarget(tmp_path / "x") if place == "folder" else StoreTarget(store, tmp_path)
             target = Stopping(inner, after=8)
             try:
-                exported(archive, tmp_path / "x", target)
+                exported(archive, tmp_path / "x", target, executor=executor)
             except Stopped:
                 steps += 1
                 taken += target.taken
@@ -241,7 +257,25 @@ class TestSameBytes:
             else {info.key: store.read(info.key) for info in store.list("")}
         )
         assert found == contents(package)
-        assert taken <= len(found) + steps
+        # What was in its place and not noted yet is made again.
+        assert taken <= len(found) + steps * (1 if executor is None else 1 + ENDING_MAX)
+
+    def test_no_package_is_whole_without_a_file_that_could_not_be_put_in_its_place(
+        self, archive: Lived, tmp_path: Path, executor: Executor | None
+    ) -> None:
+        (tmp_path / "redact.yaml").write_text("words: [merger]\n")
+        wish: dict[str, Any] = {"redaction": tmp_path / "redact.yaml", "executor": executor}
+        exported(archive, tmp_path / "whole", **wish)
+        whole = contents(tmp_path / "whole")
+        assert "data/redactions.csv" in whole
+        for number, path in enumerate(whole):
+            folder = tmp_path / str(number)
+            with pytest.raises(StoreRefusedError, match=re.escape(path)):
+                exported(archive, folder, Refusing(FolderTarget(folder), path), **wish)
+            assert not (folder / path).exists()
+            assert not (folder / "tagmanifest-sha256.txt").exists()
+            exported(archive, folder, **wish)
+            assert contents(folder) == whole
 
     def test_what_is_whole_is_held_against_its_digest_before_it_is_relied_on(
         self, archive: Lived, package: Path, tmp_path: Path
@@ -256,13 +290,13 @@ class TestSameBytes:
         assert contents(tmp_path / "x") == contents(package)
 
     def test_a_full_disk_is_said_and_the_same_command_goes_on(
-        self, archive: Lived, package: Path, tmp_path: Path
+        self, archive: Lived, package: Path, tmp_path: Path, executor: Executor | None
     ) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, limits[1]))
         try:
             with pytest.raises(StoreFullError, match="space") as caught:
-                exported(archive, tmp_path / "x")
+                exported(archive, tmp_path / "x", executor=executor)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert "same command again" in caught.value.next_step
@@ -398,16 +432,34 @@ class Stopping:
     def __init__(self, inner: Any, *, after: int) -> None:
         self._inner = inner
         self._after = after
+        self._one_by_one = Lock()
         self.taken = 0
 
     def take(self, written: Path, path: str) -> None:
-        if self.taken >= self._after:
-            raise Stopped
-        self._inner.take(written, path)
-        self.taken += 1
+        with self._one_by_one:
+            if self.taken >= self._after:
+                raise Stopped
+            self._inner.take(written, path)
+            self.taken += 1
 
     def close(self) -> None:
         """A machine that stopped clears nothing up."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Refusing:
+    """A place that does not take one file."""
+
+    def __init__(self, inner: Any, path: str) -> None:
+        self._inner = inner
+        self._path = path
+
+    def take(self, written: Path, path: str) -> None:
+        if path == self._path:
+            raise StoreRefusedError(f"cannot write {path}", next_step="make space")
+        self._inner.take(written, path)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
