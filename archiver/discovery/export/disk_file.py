@@ -20,6 +20,8 @@ from archiver.store.local_uncached import UncachedWriter
 BUFFER_BYTES: Final = 4 * 1024 * 1024
 # From so many bytes on, others go on while a piece is copied.
 LONG_BYTES: Final = 128 * 1024
+# What goes on beside who writes: the disk, and the two digests of a bag.
+LANES: Final = 3
 
 
 class Digest(Protocol):
@@ -34,22 +36,24 @@ class DiskFile:
 
     ``is_to_stay`` says that nobody reads it soon. Through the cache each byte would be copied into pages that the system must find first,
     which took five times the processor's time and twice as long; and a package must be on the disk by its end anyway
-    (`archiver.store.local_uncached`). ``disk`` writes a piece while it is digested, where one is given; that waits for nobody else.
+    (`archiver.store.local_uncached`). ``beside`` writes a piece and makes each of its digests, all at once and while the next piece is
+    filled, where one is given: one digest after another takes longer than making the lines. Nothing that it does waits for another. What
+    goes wrong is told by a later call, `close` at the latest.
     """
 
     def __init__(
-        self, path: Path | None, *, is_to_stay: bool, digests: Sequence[Digest] = (), disk: Executor | None = None
+        self, path: Path | None, *, is_to_stay: bool, digests: Sequence[Digest] = (), beside: Executor | None = None
     ) -> None:
         self._number: int | None = None
-        self._digests = digests
-        self._disk = disk
-        self._writing: Callable[[memoryview], None] | None = None
-        self._under_way: Future[None] | None = None
+        self._beside = beside
+        self._works: list[Callable[[memoryview], None]] = []
+        self._under_way: list[Future[None]] = []
         if path is not None:
             self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            self._writing = UncachedWriter(self._number).write if is_to_stay else partial(write_all, self._number)
-        # Memory of the system's own begins with a page, as what goes past the cache must.
-        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+            self._works.append(UncachedWriter(self._number).write if is_to_stay else partial(write_all, self._number))
+        self._works += [digest.update for digest in digests]
+        self._buffer = _buffer()
+        self._spare: memoryview | None = None
         self._filled = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -73,15 +77,15 @@ class DiskFile:
         try:
             if self._filled:
                 self._write_out()
+            self._settle()
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Leave the file without what was not written yet; harmless when it is closed."""
-        if self._under_way is not None:
-            # Who was interrupted may leave one: it must not write into what gets this file's number next.
-            wait([self._under_way])
-        self._filled, self._digests, self._writing, self._under_way = 0, (), None, None
+        # Who was interrupted may leave some: they must not write into what gets this file's number next.
+        wait(self._under_way)
+        self._filled, self._works, self._under_way = 0, [], []
         if (number := self._number) is not None:
             self._number = None
             os.close(number)
@@ -89,13 +93,23 @@ class DiskFile:
     def _write_out(self) -> None:
         piece = self._buffer[: self._filled]
         self._filled = 0
-        if self._writing is not None and self._disk is not None and len(piece) == BUFFER_BYTES:
-            self._under_way = self._disk.submit(self._writing, piece)
-        elif self._writing is not None:
-            self._writing(piece)
-        for digest in self._digests:
-            digest.update(piece)
-        if self._under_way is not None:
-            # The buffer is filled anew only then, and what went wrong is told.
-            self._under_way.result()
-            self._under_way = None
+        # Each lane takes the pieces in their order, and the other buffer is filled anew only when all have taken it.
+        self._settle()
+        if self._beside is None or len(piece) < BUFFER_BYTES:
+            for work in self._works:
+                work(piece)
+            return
+        for work in self._works:
+            self._under_way.append(self._beside.submit(work, piece))
+        self._buffer, self._spare = self._spare or _buffer(), self._buffer
+
+    def _settle(self) -> None:
+        wait(self._under_way)
+        under_way, self._under_way = self._under_way, []
+        for each in under_way:
+            each.result()
+
+
+def _buffer() -> memoryview:
+    # Memory of the system's own begins with a page, as what goes past the cache must.
+    return memoryview(mmap.mmap(-1, BUFFER_BYTES))

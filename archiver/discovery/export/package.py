@@ -19,6 +19,7 @@ import msgspec
 from archiver.archive.ledger import canonical_json
 from archiver.discovery.export.bag import DATA, write_bag
 from archiver.discovery.export.cover import cover_page
+from archiver.discovery.export.disk_file import LANES
 from archiver.discovery.export.formats import FORMATS, writer_class
 from archiver.discovery.export.journal import Begun, FileLine, Journal, read_begun
 from archiver.discovery.export.payload import STORED, Enclosing, Payload
@@ -185,10 +186,10 @@ class Packing:
     def _bag(self, terms: Terms, slices: Iterator[Slice], progress: Progress | None) -> tuple[dict[str, Any], FileLine]:
         tally = Tally()
         with ExitStack() as stack:
-            # It waits for the disk and for nothing else, so that whoever waits for it can be any of the others.
-            disk = None if self._executor is None else stack.enter_context(ThreadPoolExecutor(1, "export-disk"))
+            # They wait for the disk and for nothing else, so that whoever waits for them can be any of the others.
+            lanes = None if self._executor is None else stack.enter_context(ThreadPoolExecutor(LANES, "export-lane"))
             prefix = self._prefix + DATA
-            payload = Payload(self._target, self._journal, prefix=prefix, executor=self._executor, disk=disk)
+            payload = Payload(self._target, self._journal, prefix=prefix, executor=self._executor, lanes=lanes)
             stack.callback(payload.close)
             enclosing = Enclosing(self._store, payload, self._journal)
             writers: dict[str, Writer] = {}

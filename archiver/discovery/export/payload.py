@@ -44,8 +44,8 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,199}")
 class Payload:
     """The sink of one bag: paths begin after ``prefix``, which is that of its payload in the package.
 
-    ``executor`` hashes and writes beside what makes the files, where one is given, and ``disk`` writes long ones while that hashes. A short
-    file is ended there, too: written, hashed and put in its place while others are made; `settle` waits for these.
+    ``executor`` hashes and writes beside what makes the files, where one is given; of long ones in ``lanes``, the disk and each digest in
+    its own. A short file is ended there, too: written, hashed and put in its place while others are made; `settle` waits for these.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Payload:
         *,
         prefix: str,
         executor: Executor | None = None,
-        disk: Executor | None = None,
+        lanes: Executor | None = None,
     ) -> None:
         self._executor = executor
-        self._disk = disk
+        self._lanes = lanes
         self._target = target
         self._journal = journal
         self._prefix = prefix
@@ -93,7 +93,7 @@ class Payload:
             place=self._target.url,
             is_to_stay=self._target.is_in_place,
             executor=self._executor,
-            disk=self._disk,
+            lanes=self._lanes,
         )
         try:
             yield cast("BinaryIO", stream)
@@ -163,7 +163,7 @@ class _Hashing(io.RawIOBase):
         place: str,
         is_to_stay: bool = False,
         executor: Executor | None = None,
-        disk: Executor | None = None,
+        lanes: Executor | None = None,
     ) -> None:
         self.size = 0
         self.sha256 = sha256()
@@ -175,7 +175,7 @@ class _Hashing(io.RawIOBase):
         self._beside: Future[None] | None = None
         self._made: DiskFile | None = None
         digests = (self.sha256, self.md5)
-        self._make = partial(DiskFile, path, is_to_stay=is_to_stay, digests=digests, disk=disk)
+        self._make = partial(DiskFile, path, is_to_stay=is_to_stay, digests=digests, beside=lanes)
 
     @property
     def is_short(self) -> bool:

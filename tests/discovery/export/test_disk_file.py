@@ -7,17 +7,16 @@ import os
 import resource
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.discovery.export.disk_file import BUFFER_BYTES, DiskFile
+from archiver.discovery.export.disk_file import BUFFER_BYTES, LANES, DiskFile
 from archiver.store.local_uncached import BLOCK_BYTES
 
 BYTES = os.urandom(3 * BUFFER_BYTES)
@@ -33,22 +32,22 @@ def is_full_after() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def disk() -> Iterator[Executor]:
-    with ThreadPoolExecutor(1) as found:
+def lanes() -> Iterator[Executor]:
+    with ThreadPoolExecutor(LANES) as found:
         yield found
 
 
 @given(cuts=st.lists(st.sampled_from(EDGES), max_size=4), is_to_stay=st.booleans(), is_beside=st.booleans())
 def test_a_file_has_the_bytes_that_were_written_however_they_came(
-    disk: Executor, cuts: list[int], is_to_stay: bool, is_beside: bool
+    lanes: Executor, cuts: list[int], is_to_stay: bool, is_beside: bool
 ) -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         path = Path(folder) / "file"
         digests = sha256(), sha256()
-        beside = disk if is_beside else None
+        beside = lanes if is_beside else None
         files = [
-            DiskFile(path, is_to_stay=is_to_stay, digests=digests[:1], disk=beside),
-            DiskFile(None, is_to_stay=is_to_stay, digests=digests[1:], disk=beside),
+            DiskFile(path, is_to_stay=is_to_stay, digests=digests[:1], beside=beside),
+            DiskFile(None, is_to_stay=is_to_stay, digests=digests[1:], beside=beside),
         ]
         for file in files:
             for size in cuts:
@@ -64,67 +63,80 @@ def test_a_file_has_the_bytes_that_were_written_however_they_came(
 @pytest.mark.parametrize("is_to_stay", [True, False])
 @pytest.mark.parametrize("is_beside", [True, False])
 def test_a_disk_that_is_full_is_told_and_the_file_can_be_left(
-    tmp_path: Path, disk: Executor, is_to_stay: bool, is_beside: bool, is_full_after: None
+    tmp_path: Path, lanes: Executor, is_to_stay: bool, is_beside: bool, is_full_after: None
 ) -> None:
-    beside = disk if is_beside else None
-    file = DiskFile(tmp_path / "file", is_to_stay=is_to_stay, disk=beside)
+    beside = lanes if is_beside else None
+    file = DiskFile(tmp_path / "file", is_to_stay=is_to_stay, beside=beside)
     with pytest.raises(OSError, match="File too large"):
         file.write(BYTES)
     file.abandon()
-    file = DiskFile(tmp_path / "file", is_to_stay=is_to_stay, disk=beside)
+    file = DiskFile(tmp_path / "file", is_to_stay=is_to_stay, beside=beside)
     file.write(BYTES[: BUFFER_BYTES + 200])
     with pytest.raises(OSError, match="File too large"):
         file.close()
     assert not open_of(tmp_path / "file")
 
 
-def test_a_piece_that_is_being_written_is_digested_meanwhile(tmp_path: Path) -> None:
-    told: list[str] = []
+class InLanes:
+    """Digests that begin together: none of them ends before all have begun."""
 
-    class Later(Executor):
-        """Writes only when it is asked how that went."""
+    def __init__(self, together: threading.Barrier) -> None:
+        self._together = together
+        self.taken = b""
 
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
-            future: Future[Any] = Future()
+    def update(self, piece: memoryview, /) -> None:
+        self._together.wait(10)
+        self.taken += piece
 
-            def result(timeout: float | None = None) -> Any:
-                del timeout
-                told.append("written")
-                return fn(*args)
 
-            future.result = result  # type: ignore[method-assign]
-            return future
-
-    class Digesting:
-        def update(self, _: memoryview, /) -> None:
-            told.append("digested")
-
-    file = DiskFile(tmp_path / "file", is_to_stay=False, digests=[Digesting()], disk=Later())
-    file.write(BYTES)
+def test_a_piece_is_digested_in_every_way_at_once_and_while_the_next_one_is_filled(
+    tmp_path: Path, lanes: Executor
+) -> None:
+    # The third is who writes: each piece is given before the digests of the one before it can end.
+    together = threading.Barrier(3)
+    digests = [InLanes(together), InLanes(together)]
+    file = DiskFile(tmp_path / "file", is_to_stay=False, digests=digests, beside=lanes)
+    for start in range(0, len(BYTES), BUFFER_BYTES):
+        file.write(memoryview(BYTES)[start : start + BUFFER_BYTES])
+        together.wait(10)
     file.close()
-    assert told == ["digested", "written"] * 3
+    assert [digest.taken for digest in digests] == [BYTES, BYTES]
     assert (tmp_path / "file").read_bytes() == BYTES
 
 
-def test_a_file_that_is_left_while_a_piece_is_written_keeps_its_number_as_long(tmp_path: Path, disk: Executor) -> None:
-    class Interrupted:
+def test_what_goes_wrong_beside_is_told_by_the_next_piece_or_at_the_end(tmp_path: Path, lanes: Executor) -> None:
+    class Failing:
         def update(self, _: memoryview, /) -> None:
-            raise KeyboardInterrupt
+            raise OSError("no more")
 
-    begun, goes_on = threading.Event(), threading.Event()
+    for pieces in (1, 2):
+        file = DiskFile(tmp_path / "file", is_to_stay=False, digests=[Failing()], beside=lanes)
+        file.write(BYTES[:BUFFER_BYTES])
+        with pytest.raises(OSError, match="no more"):
+            if pieces == 1:
+                file.close()
+            else:
+                file.write(BYTES[:BUFFER_BYTES])
+        file.abandon()
+        assert not open_of(tmp_path / "file")
 
-    def wait_first() -> None:
-        begun.set()
-        goes_on.wait(10)
 
-    disk.submit(wait_first)
-    begun.wait(10)
-    file = DiskFile(tmp_path / "file", is_to_stay=False, digests=[Interrupted()], disk=disk)
-    with pytest.raises(KeyboardInterrupt):
-        file.write(BYTES)
+def test_a_file_that_is_left_while_a_piece_is_written_keeps_its_number_as_long(tmp_path: Path, lanes: Executor) -> None:
+    goes_on = threading.Event()
+
+    class Slow:
+        def update(self, _: memoryview, /) -> None:
+            goes_on.wait(10)
+
+    file = DiskFile(tmp_path / "file", is_to_stay=False, digests=[Slow()], beside=lanes)
+    file.write(BYTES[:BUFFER_BYTES])
     assert open_of(tmp_path / "file")
-    threading.Timer(0.2, goes_on.set).start()
-    file.abandon()
+    leaving = threading.Thread(target=file.abandon)
+    leaving.start()
+    leaving.join(0.2)
+    assert open_of(tmp_path / "file"), "what is under way would be written into another file"
+    goes_on.set()
+    leaving.join(10)
     assert not open_of(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BYTES[:BUFFER_BYTES]
 

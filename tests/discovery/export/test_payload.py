@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from archiver.discovery.export.disk_file import LANES
 from archiver.discovery.export.journal import JOURNAL_PATH, FileLine, Journal
 from archiver.discovery.export.payload import WAITING_BYTES_MAX, Payload
 from archiver.discovery.export.targets import FolderTarget
@@ -22,11 +23,11 @@ PIECE = bytes(range(256)) * 4096
 PIECES = 4 * WAITING_BYTES_MAX // len(PIECE)
 
 
-@pytest.fixture(params=["beside", "beside and the disk beside that", "at once"])
+@pytest.fixture(params=["beside", "beside, in lanes", "at once"])
 def executors(request: pytest.FixtureRequest) -> Iterator[Executors]:
-    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as disk:
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(LANES) as lanes:
         is_beside = request.param != "at once"
-        yield pool if is_beside else None, disk if request.param.endswith("that") else None
+        yield pool if is_beside else None, lanes if request.param.endswith("lanes") else None
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def payload(journal: Journal, executors: Executors) -> Payload:
-    return Payload(journal.target, journal, prefix="", executor=executors[0], disk=executors[1])
+    return Payload(journal.target, journal, prefix="", executor=executors[0], lanes=executors[1])
 
 
 def write(to: Payload, *, last: bytes = b"the end") -> None:
