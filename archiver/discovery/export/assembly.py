@@ -32,8 +32,9 @@ from archiver.discovery.export.selection import IS_CONTEXT
 
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
 SLICE_MESSAGES_MAX: Final = 10_000
-# Slices are made of so many rows at once, or of one slice more: enough that a day of a few messages costs no more than they do.
-BLOCK_ROWS: Final = 8192
+# Slices are made of so many rows at once, or of one slice more: enough that a day of a few messages costs no more than they do, and that
+# what is read at once, some megabytes, is mostly one block. Each step of it is one in which threads wait for each other.
+BLOCK_ROWS: Final = 32_768
 FILE_DIGITS: Final = 3
 WITHHELD: Final = "withheld"
 
