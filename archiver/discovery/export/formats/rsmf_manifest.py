@@ -209,8 +209,8 @@ def _facts(message: Message, zone: ZoneInfo) -> Custom:
         ("send_as_name", message.send_as_name),
         ("on_behalf_of", None if message.on_behalf_of is None else message.on_behalf_of.user_id),
         ("app_id", message.app_id),
-        ("visible_to", ", ".join([person.user_id for person in message.visible_to])),
-        ("mentions", ", ".join(newest.mentions)),
+        ("visible_to", ", ".join([person.user_id for person in message.visible_to]) if message.visible_to else None),
+        ("mentions", ", ".join(newest.mentions) if newest.mentions else None),
         ("flockml", newest.flockml),
         ("notification", newest.notification),
         ("attachments_json", newest.attachments),
@@ -231,22 +231,40 @@ def _file_facts(message: Message) -> Iterator[dict[str, str]]:
 
 
 def _version_facts(version: Version, zone: ZoneInfo) -> bytes:
-    number = version.number
+    observed_at, content_digest, raw_digest, archived, captured = _version_names(version.number)
     return b"".join(
         (
-            b',{"name":"version_%d_observed_at","value":' % number,
+            observed_at,
             _json(local_text(version.observed_at_ms, zone)),
-            b'},{"name":"version_%d_content_digest","value":' % number,
+            content_digest,
             _json(version.content_digest),
-            b'},{"name":"version_%d_raw_digest","value":' % number,
+            raw_digest,
             _json(version.raw_digest),
-            b'},{"name":"version_%d_archived","value":' % number,
-            _again(f"commit {version.commit}, {version.object_key}"),
-            b'},{"name":"version_%d_captured","value":' % number,
-            _again(f"{version.source} by {version.captured_by}"),
+            archived,
+            _archived(version.commit, version.object_key),
+            captured,
+            _captured(version.source, version.captured_by),
             b"}",
         )
     )
+
+
+@lru_cache(maxsize=4_096)
+def _version_names(number: int) -> tuple[bytes, ...]:
+    """Return what stands before each fact about a version."""
+    names = ("observed_at", "content_digest", "raw_digest", "archived", "captured")
+    begins = [f'{{"name":"version_{number}_{name}","value":' for name in names]
+    return tuple(f"{'},' if place else ','}{begin}".encode() for place, begin in enumerate(begins))
+
+
+@lru_cache(maxsize=4_096)
+def _archived(commit: int, object_key: str) -> bytes:
+    return _json(f"commit {commit}, {object_key}")
+
+
+@lru_cache(maxsize=4_096)
+def _captured(source: str, captured_by: str) -> bytes:
+    return _json(f"{source} by {captured_by}")
 
 
 @lru_cache(maxsize=4_096)

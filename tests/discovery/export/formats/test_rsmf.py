@@ -163,6 +163,11 @@ def test_every_message_has_its_number_its_digests_and_where_the_archive_has_it(d
     assert custom["version_1_archived"] == f"commit 1, {newest.object_key}"
 
 
+def test_whom_a_message_mentions_is_told(data: Path) -> None:
+    assert custom_of(event_of(data / SECOND, "m-4"))["mentions"] == "u:bob"
+    assert "mentions" not in custom_of(event_of(data / FIRST, "m-1"))
+
+
 def test_files_lie_in_the_root_of_the_zip_under_their_control_number(data: Path) -> None:
     files = {entry.filename: content for entry, content in entries_of(data / SECOND)}
     event = event_of(data / SECOND, "m-4")
