@@ -27,11 +27,15 @@ LINE_CHARACTERS_MAX = 76
 """Of an encoded line, RFC 2045 (6.8) and RFC 2047 (2)."""
 WORD_CHARACTERS_MAX = 200
 """Of a word of ASCII in a header, such as a digest; a longer one is encoded, so that no line comes near the 998 of RFC 5322."""
-CHUNK_BYTES = 57 * 4096
-"""A multiple of what fits into a line of base64."""
+LINE_BYTES = 57
+"""What fits into an encoded line."""
+CHUNK_BYTES = LINE_BYTES * 4096
+"""Of what is encoded at once, whole lines."""
 
 # Where the lines of a chunk are, once it is encoded.
-_CUTS = tuple(slice(line * LINE_CHARACTERS_MAX, (line + 1) * LINE_CHARACTERS_MAX) for line in range(CHUNK_BYTES // 57))
+_CUTS = tuple(
+    slice(line * LINE_CHARACTERS_MAX, (line + 1) * LINE_CHARACTERS_MAX) for line in range(CHUNK_BYTES // LINE_BYTES)
+)
 _WORD_BYTES_MAX = 42
 _SAFE_PHRASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 '-]{0,60}")
 _SAFE_ADDRESS = re.compile(

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.discovery.export.formats.mime_stream import CHUNK_BYTES, base64_lines
+from archiver.discovery.export.formats.mime_stream import CHUNK_BYTES, LINE_BYTES, base64_lines
 
 BYTES = os.urandom(3 * CHUNK_BYTES)
-OF_A_LINE = 57
 EDGES = [
-    *(0, 1, 2, 3, OF_A_LINE - 1, OF_A_LINE, OF_A_LINE + 1, 2 * OF_A_LINE, 2 * OF_A_LINE + 1),
+    *(0, 1, 2, 3, LINE_BYTES - 1, LINE_BYTES, LINE_BYTES + 1, 2 * LINE_BYTES, 2 * LINE_BYTES + 1),
     *(CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES),
 ]
 
