@@ -161,6 +161,7 @@ def test_every_message_has_its_number_its_digests_and_where_the_archive_has_it(d
     assert custom["version_1_content_digest"] == newest.content_digest
     assert custom["version_1_raw_digest"] == newest.raw_digest
     assert custom["version_1_archived"] == f"commit 1, {newest.object_key}"
+    assert custom["version_1_captured"] == f"{newest.source} by {newest.captured_by}"
 
 
 def test_whom_a_message_mentions_is_told(data: Path) -> None:
