@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -58,10 +59,8 @@ CONFLICT_WAIT_SECONDS_MAX = 2.0
 
 # No upload of one object takes longer, so an unfinished one of this age has no writer any more.
 UNFINISHED_HOURS_MAX = 24.0
-
 _PROBE_KEY = f"{OWN_FOLDER}/probe"
 _PROBE_TEXT = b"The archiver tries to write this object twice, to see that the second try is refused.\n"
-
 _HOLD_PROBE_KEY = f"{OWN_FOLDER}/legal-hold"
 _HOLD_PROBE_TEXT = b"The archiver puts a legal hold on this object, to see that it cannot be erased then.\n"
 
@@ -70,7 +69,7 @@ class S3Store:
     """Keeps the `Store` contract in ``bucket`` below ``prefix``, on any S3 server that knows conditional writes.
 
     ``client`` is one of `make_client` (or any boto3 client); without it one is made for ``endpoint_url`` and ``region`` (None for
-    AWS's own and the configured one), with credentials from boto3's chain.
+    AWS's own and the configured one), with credentials from boto3's chain. That kind can be pickled, for another process.
     """
 
     def __init__(
@@ -89,6 +88,14 @@ class S3Store:
         self._client = client if client is not None else make_client(endpoint_url=endpoint_url, region=region)
         self._unfinished_age_max = timedelta(hours=unfinished_hours_max)
         self._is_bucket_known = False
+        self._again = (
+            partial(S3Store, bucket, prefix, endpoint_url=endpoint_url, region=region) if client is None else None
+        )
+
+    def __reduce__(self) -> tuple[Callable[[], S3Store], tuple[()]]:
+        if self._again is None:
+            raise TypeError(f"the store {self.url} has a client of its own, which no other process can have")
+        return self._again, ()
 
     @property
     def url(self) -> str:
