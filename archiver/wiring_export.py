@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +34,13 @@ REPLIES_BYTES_MAX = 200_000_000
 class ExportParts:
     """An archive to export from, a folder for temporary files, what works beside, and who enters the export in the ledger, and when.
 
-    ``replies`` asks what messages reply to.
+    ``in_two`` is whether a second process would have a processor. ``replies`` asks what messages reply to.
     """
 
     archive: Archive
     folder: Path
     executor: ThreadPoolExecutor
+    in_two: bool
     replies: Asked
     author: Author
     now_ms: Callable[[], int]
@@ -60,7 +63,16 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
         ThreadPoolExecutor(THREADS, thread_name_prefix="export") as executor,
     ):
         asked = partial(_replies, settings, archive)
-        yield ExportParts(archive, Path(folder), executor, asked, author, clock.now_ms, wiring.SOFTWARE)
+        in_two = bool(sys.executable) and _processors() > 1
+        yield ExportParts(archive, Path(folder), executor, in_two, asked, author, clock.now_ms, wiring.SOFTWARE)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def _replies(settings: Settings, archive: Archive, head: Head, chats: Sequence[str], *span_ms: int) -> Iterator[Found]:

@@ -28,9 +28,10 @@ from archiver.errors import EXIT_DAMAGE, EXIT_GAPS, UsageError
 if TYPE_CHECKING:
     from archiver.cli.output import Output
     from archiver.discovery.checks.package import Checked
+    from archiver.discovery.export.gathering import Progress
+    from archiver.discovery.export.opened import Wanted
     from archiver.discovery.export.package import Made
     from archiver.discovery.export.preview import Preview
-    from archiver.discovery.export.verb import Progress, Wanted
 
 FORMAT_NAMES: Final = ("html", "rsmf", "eml", "dat", "edrm", "csv", "jsonl", "parquet", "slack")
 DEFAULT_FORMATS: Final = ("html", "jsonl")
@@ -140,6 +141,7 @@ def make(
     from archiver.archive.copies import refuse_copy  # noqa: PLC0415 - as above
     from archiver.clock import SystemClock  # noqa: PLC0415 - as above
     from archiver.discovery.export import verb  # noqa: PLC0415 - as above
+    from archiver.discovery.export.opened import open_export  # noqa: PLC0415 - as above
     from archiver.discovery.export.preview import preview as foresee  # noqa: PLC0415 - as above
 
     wanted = _wanted(matter, **asked)
@@ -156,7 +158,7 @@ def make(
         with _watched(output) as progress:
             if preview:
                 head = archive.head() if sequence is None else archive.head_at(sequence)
-                opened = verb.open_export(archive, head, wanted, executor=parts.executor, likely=likely)
+                opened = open_export(archive, head, wanted, executor=parts.executor, likely=likely)
                 foreseen = foresee(opened, progress=progress)
             else:
                 assert to is not None
@@ -173,6 +175,7 @@ def make(
                     replies=parts.replies,
                     likely=likely,
                     progress=progress,
+                    in_two=parts.in_two,
                 )
         if preview:
             return _show_preview(invocation.output, wanted, foreseen, head.sequence)
@@ -230,7 +233,7 @@ def _wanted(
     from archiver.archive.ledger import HoldScope  # noqa: PLC0415 - as above
     from archiver.discovery.export.asked import Asked, parse_context  # noqa: PLC0415 - as above
     from archiver.discovery.export.format_options import parse_options  # noqa: PLC0415 - as above
-    from archiver.discovery.export.verb import Wanted  # noqa: PLC0415 - as above
+    from archiver.discovery.export.opened import Wanted  # noqa: PLC0415 - as above
     from archiver.scope.days import days_in_zone, zone_called  # noqa: PLC0415 - as above
 
     if matter is None:

@@ -11,10 +11,10 @@ from archiver.clock import to_text
 if TYPE_CHECKING:
     from archiver.cli.output import Output
     from archiver.discovery.checks.package import Checked
+    from archiver.discovery.export.opened import Wanted
     from archiver.discovery.export.package import Made
     from archiver.discovery.export.preview import Foreseen, Preview
     from archiver.discovery.export.record import GapNote
-    from archiver.discovery.export.verb import Wanted
 
 CONVERSATIONS_SHOWN_MAX: Final = 50
 GAP_KINDS_SHOWN_MAX: Final = 20

@@ -20,8 +20,9 @@ from archiver.archive.ledger import HoldScope
 from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive, Head
 from archiver.discovery.export.asked import Asked, parse_context
+from archiver.discovery.export.opened import Wanted
 from archiver.discovery.export.targets import FolderTarget
-from archiver.discovery.export.verb import Wanted, make
+from archiver.discovery.export.verb import make
 from archiver.discovery.index import Index
 from archiver.discovery.search_candidates import likely_days
 from archiver.discovery.search_facts import Knowledge

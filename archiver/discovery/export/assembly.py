@@ -19,6 +19,7 @@ from archiver.archive.tables import rows_of
 from archiver.discovery.export.absences import ANSWERS, Absences
 from archiver.discovery.export.attached import file_facts
 from archiver.discovery.export.by_uid import ByUid
+from archiver.discovery.export.given import Given
 from archiver.discovery.export.local_days import Days, by_local_day
 from archiver.discovery.export.missing import Gaps
 from archiver.discovery.export.order import FIRST, Part, bounds_ms, parts_of, starts_of
@@ -27,7 +28,7 @@ from archiver.discovery.export.plain import Apart, Block, Columns, Messages
 from archiver.discovery.export.record import Conversation, File, Message, Slice
 from archiver.discovery.export.redaction import REDACTED, Redaction
 from archiver.discovery.export.replies import Replies
-from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
+from archiver.discovery.export.runs import RESIDENT_BYTES
 from archiver.discovery.export.selection import IS_CONTEXT
 
 # Viewers of RSMF take no more at once, and nobody reads more on one page.
@@ -131,26 +132,29 @@ class Assembly:
     unnamed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     block_rows: int = BLOCK_ROWS
     slice_messages_max: int = SLICE_MESSAGES_MAX
+    resident_bytes: int = RESIDENT_BYTES
     executor: Executor | None = None
 
-    def slices(self, runs: Runs) -> Iterator[Slice]:
-        """Yield everything that the runs hold, sorted by conversation, day and part."""
-        for ready in self._ahead(self._blocks_of(runs)):
+    def slices(self, given: Given, chats: Sequence[str] | None = None, *, numbered_from: int = 0) -> Iterator[Slice]:
+        """Yield everything that is given, sorted by conversation, day and part.
+
+        With ``chats`` only of these, which stand together in that order; ``numbered_from`` is how many messages those before them have.
+        """
+        for ready in self._ahead(self._blocks_of(given, chats, numbered_from)):
             places = list(ready.named)
             parts = [(part, self._beside(ready, part, places)) for part in ready.parts]
             yield from self._slices(ready, parts)
 
-    def _blocks_of(self, runs: Runs) -> Iterator[_Ready]:
-        number = 0
+    def _blocks_of(self, given: Given, chats: Sequence[str] | None, number: int) -> Iterator[_Ready]:
         known: dict[str, Conversation] = {}
         by_uid = ByUid(chain(self.absences.answers, self.unnamed))
-        for days, files in self._ahead(self._ordered(runs)):
+        for days, files in self._ahead(self._ordered(given, chats)):
             for rows, starts, parts in self._blocks(days):
                 # They come in order, so that of the conversations before these none comes again.
-                chats = {part.chat_id: rows.column("chat_kind")[starts[part.first]].as_py() for part in parts}
+                kinds = {part.chat_id: rows.column("chat_kind")[starts[part.first]].as_py() for part in parts}
                 known = {
                     chat_id: known.get(chat_id) or self.people.conversation(chat_id, kind)
-                    for chat_id, kind in chats.items()
+                    for chat_id, kind in kinds.items()
                 }
                 block = Block(
                     self.redaction.apply(rows),
@@ -162,14 +166,14 @@ class Assembly:
                     numbered_from=number,
                     parts=[(known[part.chat_id], part.day.isoformat(), part.end) for part in parts],
                 )
-                true_chats = [self.redaction.true_chat(chat_id) for chat_id in chats]
+                true_chats = [self.redaction.true_chat(chat_id) for chat_id in kinds]
                 named = by_uid.among(block.uids, true_chats, (uid for _, uid in files))
                 apart = None
                 if not self.redaction.is_active:
                     block.get_ready()
                     apart = block.apart(sorted({*block.odd, *named}))
                 yield _Ready(rows, block, parts, known, files, named, apart)
-                trim_above(RESIDENT_BYTES)
+                trim_above(self.resident_bytes)
                 number += parts[-1].end
 
     def _ahead(self, source: Iterator[T]) -> Iterator[T]:
@@ -182,9 +186,9 @@ class Assembly:
             waiting = self.executor.submit(next, source, None)
             yield found
 
-    def _ordered(self, runs: Runs) -> Iterator[tuple[Days, _Files]]:
-        for first, last in runs.groups():
-            again = partial(runs.pieces, first, last)
+    def _ordered(self, given: Given, chats: Sequence[str] | None) -> Iterator[tuple[Days, _Files]]:
+        for first, last in given.groups(chats):
+            again = partial(given.pieces, first, last)
             for days in by_local_day(again(), again, self.zone, messages_max=self.slice_messages_max):
                 yield days, _by_message(days.files)
 

@@ -68,7 +68,7 @@ def cover_page(
     page.heading("In these forms")
     for name, found in sorted(written.items()):
         page.fact(name, f"{formats.get(name, '')}: {_many(found.messages, 'message')}, {_many(found.files, 'file')}")
-        for remark in found.remarks:
+        for remark in found.all_remarks:
             page.line(remark, indent=130.0, points=8.5)
     _proof(page, terms)
     _conversations(page, terms, tally)

@@ -7,7 +7,8 @@ have had and had not, so that the second try says the same of it. What is noted 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -57,11 +58,13 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 class Journal:
     """Notes what is whole, and what of it was made or met again in this try.
 
-    ``folder`` is one for temporary files: however many files a package has, they are looked up there and not in memory.
+    ``folder`` is one for temporary files: however many files a package has, they are looked up there and not in memory. ``tell`` takes
+    the lines of who leaves it to another to write them.
     """
 
-    def __init__(self, target: Target, folder: Path) -> None:
+    def __init__(self, target: Target, folder: Path, *, tell: Callable[[bytes], None] | None = None) -> None:
         self.target = target
+        self._write = partial(target.append, JOURNAL_PATH) if tell is None else tell
         self._folder = folder
         self.lost: dict[str, str] = {}
         self._held: list[bytes] = []
@@ -132,7 +135,7 @@ class Journal:
     def flush(self) -> None:
         """Write what was noted."""
         if self._held:
-            self.target.append(JOURNAL_PATH, b"".join(self._held))
+            self._write(b"".join(self._held))
         self._held, self._held_bytes = [], 0
         self._put(list(self._newest.values()), met=True)
         self._newest.clear()
@@ -173,9 +176,13 @@ def read_lines(target: Target) -> Iterator[_Line]:
     """Yield what was noted, a little in memory at a time; a last line that is cut short, as a crash leaves it, is no line."""
     rest = b""
     for piece in target.pieces(JOURNAL_PATH):
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            try:
-                yield _decode(line)
-            except msgspec.MsgspecError:
-                return
+        whole, _, rest = (rest + piece).rpartition(b"\n")
+        try:
+            yield from decode_lines(whole)
+        except msgspec.MsgspecError:
+            return
+
+
+def decode_lines(data: bytes) -> Iterator[_Line]:
+    """Yield what whole lines note; raises `msgspec.MsgspecError` at one that is none."""
+    return map(_decode, filter(None, data.split(b"\n")))

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver.discovery.export.given import Piece
 from archiver.discovery.export.order import DAY, FIRST, LongDay, days_of, first_day_from, in_order, starts_of
-from archiver.discovery.export.runs import Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ what a second try finds whole is not made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -19,28 +17,21 @@ import msgspec
 from archiver.archive.ledger import canonical_json
 from archiver.discovery.export.bag import DATA, write_bag
 from archiver.discovery.export.cover import cover_page
-from archiver.discovery.export.disk_file import LANES
-from archiver.discovery.export.formats import FORMATS, writer_class
-from archiver.discovery.export.journal import Begun, FileLine, Journal, read_begun
-from archiver.discovery.export.payload import STORED, Enclosing, Payload
+from archiver.discovery.export.formats import FORMATS
+from archiver.discovery.export.halves import Half, terms_of_half
+from archiver.discovery.export.journal import Begun, FileLine, read_begun
+from archiver.discovery.export.payload import STORED, Payload
 from archiver.discovery.export.pdf_text import read_fonts
 from archiver.discovery.export.record import Slice, Terms
-from archiver.discovery.export.redaction import Blackened
 from archiver.discovery.export.report import Told, encoded, report_document
-from archiver.discovery.export.sink import Writer, Written
-from archiver.discovery.export.tally import Tally
 from archiver.discovery.export.targets import OWN_FOLDER, Target
+from archiver.discovery.export.writing import Contents, Desk, Progress
 from archiver.errors import KeyMissingError, RefusedError
-from archiver.store import Store
 
 REPORT_PATH: Final = "report.json"
 VOLUMES_PATH: Final = "volumes.json"
 CHECK_SCRIPT: Final = (Path(__file__).parent / "receiver_check.txt").read_bytes()
 VOLUME_DIGITS: Final = 4
-_REDACTIONS_PATH: Final = "redactions.csv"
-_REDACTIONS_HEADER: Final = b"control_number,chat_id,message_uid,version,rule,count\r\n"
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,34 +116,39 @@ def require_same(found: Begun, asked: Begun, place: str) -> None:
 
 
 class Packing:
-    """Writes the slices of an export into a place, with the files that they name, out of the store of its archive; used once.
+    """Writes the slices of an export as one bag or several at a desk, and what stands around them; used once."""
 
-    ``executor`` hashes and writes beside what makes the texts, where one is given.
-    """
-
-    def __init__(
-        self, target: Target, journal: Journal, order: Order, *, store: Store, executor: Executor | None = None
-    ) -> None:
-        self._executor = executor
-        self._target = target
-        self._store = store
-        self._journal = journal
+    def __init__(self, desk: Desk, order: Order) -> None:
+        self._desk = desk
+        self._target = desk.target
+        self._journal = desk.journal
         self._order = order
         self._volume = 1
-        self._blackened: list[Blackened] = []
 
-    def log(self, line: Blackened) -> None:
-        """Take a line of what was made black, of a slice that was asked for."""
-        self._blackened.append(line)
+    def run(
+        self,
+        terms: Terms,
+        half: Half,
+        slices: Iterable[Slice],
+        *,
+        other: Callable[[], Contents] | None = None,
+        progress: Progress | None = None,
+    ) -> Made:
+        """Write everything; raises `StorageError` if the place cannot, after which the same call goes on.
 
-    def run(self, terms: Terms, slices: Iterable[Slice], *, progress: Progress | None = None) -> Made:
-        """Write everything; raises `StorageError` if the place cannot, after which the same call goes on."""
+        The slices are of a half, and ``other`` returns what was written of the other one, where there is one.
+        """
         reports: list[dict[str, Any]] = []
         tags: list[FileLine] = []
-        if self._executor is not None:
-            self._executor.submit(read_fonts)
+        if self._desk.executor is not None:
+            self._desk.executor.submit(read_fonts)
         for batch in self._volumes(slices):
-            report, tag = self._bag(terms, batch, progress)
+            contents = self._desk.write(
+                terms_of_half(terms, half), batch, self._order.formats, prefix=self._prefix + DATA, progress=progress
+            )
+            if other is not None:
+                contents = contents.joined(other())
+            report, tag = self._tag(terms, contents)
             reports.append(report)
             tags.append(tag)
             self._volume += 1
@@ -183,46 +179,8 @@ class Packing:
             if waiting is None:
                 return
 
-    def _bag(self, terms: Terms, slices: Iterator[Slice], progress: Progress | None) -> tuple[dict[str, Any], FileLine]:
-        tally = Tally()
-        with ExitStack() as stack:
-            # They wait for the disk and for nothing else, so that whoever waits for them can be any of the others.
-            lanes = None if self._executor is None else stack.enter_context(ThreadPoolExecutor(LANES, "export-lane"))
-            prefix = self._prefix + DATA
-            payload = Payload(self._target, self._journal, prefix=prefix, executor=self._executor, lanes=lanes)
-            stack.callback(payload.close)
-            enclosing = Enclosing(self._store, payload, self._journal)
-            writers: dict[str, Writer] = {}
-            for name in self._order.formats:
-                writers[name] = writer_class(name)(terms, payload)
-                stack.callback(writers[name].close)
-            log = stack.enter_context(ExitStack())
-            redactions = None
-            if terms.is_redacted:
-                redactions = log.enter_context(payload.open(_REDACTIONS_PATH))
-                redactions.write(_REDACTIONS_HEADER)
-            for made in slices:
-                part = enclosing.enclose(made)
-                tally.add(part)
-                if redactions is not None:
-                    redactions.writelines(self._blackened_in(part))
-                for writer in writers.values():
-                    writer.add(part)
-                if progress is not None:
-                    progress(len(part.messages))
-            written = {name: writer.finish() for name, writer in writers.items()}
-            log.close()
-            payload.settle()
-        return self._tag(terms, tally, written)
-
-    def _blackened_in(self, part: Slice) -> list[bytes]:
-        """Return the lines about a slice; those of the next one, which is made before its volume is known, wait."""
-        numbers = {message.control_number for message in part.messages}
-        lines = [_csv_line(line) for line in self._blackened if line.control_number in numbers]
-        self._blackened = [line for line in self._blackened if line.control_number not in numbers]
-        return lines
-
-    def _tag(self, terms: Terms, tally: Tally, written: Mapping[str, Written]) -> tuple[dict[str, Any], FileLine]:
+    def _tag(self, terms: Terms, contents: Contents) -> tuple[dict[str, Any], FileLine]:
+        tally, written = contents.tally, contents.written
         told = self._order.told
         tags = Payload(self._target, self._journal, prefix=self._prefix)
         report = report_document(terms, told, tally, written)
@@ -333,14 +291,3 @@ def _together(reports: Iterable[Mapping[str, Any]]) -> dict[str, int]:
             if isinstance(value, int):
                 found[name] = found.get(name, 0) + value
     return {**found, "conversations": len(chats)}
-
-
-def _csv_line(line: Blackened) -> bytes:
-    cells = (line.control_number, line.chat_id, line.message_uid, str(line.version), line.rule, str(line.count))
-    return (",".join(map(_cell, cells)) + "\r\n").encode()
-
-
-def _cell(text: str) -> str:
-    """Return a cell of a CSV, quoted where it must be, and no formula."""
-    text = f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-    return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\r\n') else text

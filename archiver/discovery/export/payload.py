@@ -46,6 +46,7 @@ class Payload:
 
     ``executor`` hashes and writes beside what makes the files, where one is given; of long ones in ``lanes``, the disk and each digest in
     its own. A short file is ended there, too: written, hashed and put in its place while others are made; `settle` waits for these.
+    Who writes into the same place at the same time has another ``name``.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Payload:
         journal: Journal,
         *,
         prefix: str,
+        name: str = "",
         executor: Executor | None = None,
         lanes: Executor | None = None,
     ) -> None:
         self._executor = executor
         self._lanes = lanes
+        self._name = name
         self._target = target
         self._journal = journal
         self._prefix = prefix
@@ -87,7 +90,7 @@ class Payload:
             raise ValueError(f"no path of a package: {path!r}")
         known = self.known(path)
         self._number += 1
-        scratch = self._target.scratch(f"{self._number:08d}")
+        scratch = self._target.scratch(f"{self._name}{self._number:08d}")
         stream = _Hashing(
             None if known else scratch,
             place=self._target.url,

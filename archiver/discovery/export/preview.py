@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.discovery.export.attached import file_facts
+from archiver.discovery.export.gathering import Progress
+from archiver.discovery.export.opened import Opened
 from archiver.discovery.export.record import Conversation, GapNote
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import Stretch
-from archiver.discovery.export.verb import Opened, Progress
 from archiver.scope.reach import item_keys
 
 _COLUMNS: Final = (

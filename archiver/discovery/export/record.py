@@ -162,7 +162,7 @@ class Terms:
 
     ``made_at_ms`` is the instant of the head's commit, never the clock's: the same head gives the same bytes. ``open_blob`` opens the bytes
     of a stored file for reading and checks them against their digest as they are read. ``executor`` is for what a writer does beside, and
-    decides no byte; None where everything is done in one thread.
+    decides no byte; None where everything is done in one thread. ``half`` is which half of the export is written, 1 also where it has none.
     """
 
     matter: str
@@ -179,3 +179,4 @@ class Terms:
     is_redacted: bool = False
     options: dict[str, str] = field(default_factory=dict)
     executor: Executor | None = None
+    half: int = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from archiver.discovery.export.scratch import ask
 
 # What every reply has in its attachments, whatever its case (the view `inferred_replies`).
 REPLY_WORDS: Final = "in reply to "
+FILE: Final = "replies.sqlite"
 NAMES_AT_ONCE: Final = 500
 REPLIES_AT_ONCE: Final = 1_000
 
@@ -29,19 +31,17 @@ Found = tuple[str, str, str]
 Asked = Callable[[Head, Sequence[str], int, int], Iterable[Found]]
 
 
-class Replies:
-    """What each message replies to, by chat and uid as the archive has them. ``folder`` is one for temporary files."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Where messages say that they are replies: in which chats, and from when until when (milliseconds since 1970 UTC, both included)."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._chats: set[str] = set()
-        self._first_ms: int | None = None
-        self._last_ms: int | None = None
-        self._known: frozenset[str] = frozenset()
-        self._table: sqlite3.Connection | None = None
+    chats: frozenset[str] = frozenset()
+    first_ms: int | None = None
+    last_ms: int | None = None
 
-    def see(self, rows: pa.Table) -> None:
-        """Note where rows of messages say that they are replies."""
+    @classmethod
+    def by(cls, rows: pa.Table) -> Said:
+        """Return it of rows of messages."""
         said = rows.select(["chat_id", "sent_at", "attachments", "app_id"])
         # Most have neither, and finding that out costs next to nothing.
         for name in ("app_id", "attachments"):
@@ -49,17 +49,32 @@ class Replies:
                 said = said.filter(pc.is_valid(said.column(name)))
         found = said.filter(pc.match_substring(said.column("attachments"), REPLY_WORDS, ignore_case=True))
         if not found.num_rows:
-            return
-        self._chats.update(pc.unique(found.column("chat_id")).to_pylist())
+            return cls()
         bounds = pc.min_max(pc.cast(found.column("sent_at"), pa.int64())).as_py()
-        self._first_ms = bounds["min"] if self._first_ms is None else min(self._first_ms, bounds["min"])
-        self._last_ms = bounds["max"] if self._last_ms is None else max(self._last_ms, bounds["max"])
+        return cls(frozenset(pc.unique(found.column("chat_id")).to_pylist()), bounds["min"], bounds["max"])
 
-    def ask(self, asked: Asked, head: Head) -> None:
-        """Ask once for all that was noted; raises `StoreFullError` if the folder is full, and what ``asked`` raises."""
-        if self._first_ms is None or self._last_ms is None:
+    def joined(self, other: Said) -> Said:
+        """Return this and another together."""
+        if self.first_ms is None or self.last_ms is None:
+            return other
+        if other.first_ms is None or other.last_ms is None:
+            return self
+        return Said(self.chats | other.chats, min(self.first_ms, other.first_ms), max(self.last_ms, other.last_ms))
+
+
+class Replies:
+    """What each message replies to, by chat and uid as the archive has them. ``folder`` is one for temporary files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: frozenset[str] = frozenset()
+        self._table: sqlite3.Connection | None = None
+
+    def ask(self, asked: Asked, head: Head, said: Said) -> None:
+        """Ask once for all that is said; raises `StoreFullError` if the folder is full, and what ``asked`` raises."""
+        if said.first_ms is None or said.last_ms is None:
             return
-        self._table = sqlite3.connect(self._folder / "replies.sqlite", isolation_level=None)
+        self._open()
         # It is made anew by every try, so that nothing of it need survive a crash.
         self._run("PRAGMA journal_mode = OFF")
         self._run("PRAGMA synchronous = OFF")
@@ -67,11 +82,17 @@ class Replies:
             "CREATE TABLE replies (chat_id TEXT, message_uid TEXT, original_uid TEXT, "
             "PRIMARY KEY (chat_id, message_uid)) WITHOUT ROWID"
         )
-        source = iter(asked(head, sorted(self._chats), self._first_ms, self._last_ms))
+        source = iter(asked(head, sorted(said.chats), said.first_ms, said.last_ms))
         while found := list(islice(source, REPLIES_AT_ONCE)):
             places = ", ".join(["(?, ?, ?)"] * len(found))
             self._run(f"INSERT INTO replies VALUES {places}", [part for each in found for part in each])  # noqa: S608 - signs only
-        self._known = frozenset(chat_id for (chat_id,) in self._run("SELECT DISTINCT chat_id FROM replies"))
+        self._know()
+
+    def take_up(self) -> None:
+        """Know what another process asked for, in the same folder."""
+        if (self._folder / FILE).exists():
+            self._open()
+            self._know()
 
     def has(self, chat_id: str) -> bool:
         """Tell whether any message of a chat replies to one."""
@@ -93,6 +114,12 @@ class Replies:
         """Close the file; who made its folder removes it."""
         if self._table is not None:
             self._table.close()
+
+    def _open(self) -> None:
+        self._table = sqlite3.connect(self._folder / FILE, isolation_level=None)
+
+    def _know(self) -> None:
+        self._known = frozenset(chat_id for (chat_id,) in self._run("SELECT DISTINCT chat_id FROM replies"))
 
     def _run(self, sql: str, values: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
         assert self._table is not None

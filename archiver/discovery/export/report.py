@@ -59,7 +59,7 @@ def report_document(terms: Terms, told: Told, tally: Tally, written: Mapping[str
                 "files": found.files,
                 "paths": found.path_count,
                 "replaced": dict(found.replaced),
-                "remarks": list(found.remarks),
+                "remarks": list(found.all_remarks),
             }
             for name, found in sorted(written.items())
         },

@@ -7,12 +7,11 @@ that there are never so many that reading a little of each costs more than the r
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,40 +19,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.memory import trim_above
-from archiver.discovery.export.batches import Place, Places, Rows
-from archiver.discovery.export.order import FIRST
+from archiver.discovery.export.batches import Places, Rows
+from archiver.discovery.export.given import GROUP_BYTES_MAX, PIECE_BYTES_MIN, Given, InFiles, OfChat, Taken
 from archiver.discovery.export.sorted_rows import (
     APART_ROWS_MIN,
     BATCH_ROWS,
     TOGETHER_ROWS_MIN,
     Folder,
-    Shared,
     Sorted,
-    between,
     in_order,
 )
 
 MEMORY_BYTES_MAX: Final = 24 * 1024 * 1024
-GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
-# Of a chat that is larger than a group, a run may have a few rows; by themselves they would cost as much as many.
-PIECE_BYTES_MIN: Final = 6 * 1024 * 1024
 MERGED_RUNS: Final = 32
 # So many runs are made at once: beside one that is merged of others the next one is sorted and written.
 AT_ONCE: Final = 2
-# A process that is larger gives back what lies free in its memory; of columns it has half of that in use at most.
+# A process that is larger gives back what lies free in its memory; of columns it has half of that in use at most. Two of them share it.
 RESIDENT_BYTES: Final = 400_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows of messages and of their files, some of a group of chats.
-
-    Every message of every later piece of the group was first sent at ``nothing_before_ms`` or later; None if there is none.
-    """
-
-    messages: pa.Table
-    files: pa.Table
-    nothing_before_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +50,8 @@ class _Making:
 class Runs:
     """Takes rows by day, and then gives them by conversation. ``folder`` exists, is ours alone, and is removed by who made it.
 
-    ``executor`` sorts and writes beside what chooses the rows, where one is given.
+    ``executor`` sorts and writes beside what chooses the rows, where one is given. Who shares the folder with other runs has another
+    ``first_file``, the number from which its files are counted.
     """
 
     folder: Path
@@ -80,59 +63,58 @@ class Runs:
     batch_rows: int = BATCH_ROWS
     apart_rows_min: int = APART_ROWS_MIN
     together_rows_min: int = TOGETHER_ROWS_MIN
+    first_file: int = 1
+    resident_bytes: int = RESIDENT_BYTES
     _waiting: list[Rows] = field(default_factory=list)
     _waiting_bytes: int = 0
     _runs: list[_Making] = field(default_factory=list)
     _files_made: int = 0
     _under_way: list[Future[Sorted]] = field(default_factory=list)
-    _bytes_by_chat: dict[str, int] = field(default_factory=dict)
+    _chats: dict[str, OfChat] = field(default_factory=dict)
     _rows_folder: Folder | None = None
-    _given: _InMemory | _InFiles | None = None
+    _taken: Taken | None = None
 
     def add(self, messages: pa.Table, files: pa.Table) -> None:
-        """Take rows of messages and all rows of their files; raises `StoreFullError` if the folder is full."""
+        """Take all rows of some messages, and of their files; raises `StoreFullError` if the folder is full."""
         if not messages.num_rows:
             return
-        assert self._given is None, "rows are given once all were taken"
+        assert self._taken is None, "rows are given once all were taken"
         each = messages.nbytes // messages.num_rows + 1
+        further = _further_rows(messages)
         for item in pc.value_counts(messages.column("chat_id")).to_pylist():
-            self._bytes_by_chat[item["values"]] = self._bytes_by_chat.get(item["values"], 0) + item["counts"] * each
+            chat_id, rows = item["values"], item["counts"]
+            of_chat = self._chats.setdefault(chat_id, OfChat())
+            of_chat.rows += rows
+            of_chat.messages += rows - further[chat_id]
+            of_chat.size += rows * each
         self._waiting.append(Rows(messages, files))
         self._waiting_bytes += messages.nbytes + files.nbytes
         if self._waiting_bytes > self.memory_bytes_max:
             self._spill()
 
-    def groups(self) -> Iterator[tuple[str, str]]:
-        """Yield the chats, in order, as groups from the first to the last of each; only a single chat is larger than a group may be."""
-        first = last = ""
-        size = 0
-        for chat_id, of_chat in sorted(self._bytes_by_chat.items()):
-            if first and size + of_chat > self.group_bytes_max:
-                yield first, last
-                first, size = "", 0
-            first, last, size = first or chat_id, chat_id, size + of_chat
-        if first:
-            yield first, last
+    def taken(self, *, in_files: bool = False) -> Taken:
+        """Return what was taken, after the last of it: in files if it is more than stays in memory, or is to be there whatever it is."""
+        if self._taken is None:
+            self._taken = self._taken_now(in_files=in_files)
+        return self._taken
 
-    def pieces(self, first: str, last: str) -> Iterator[Piece]:
-        """Yield the rows of the chats from one to another, a group: all at once, but of a single large chat by and by."""
-        if self._given is None:
-            self._given = self._taken()
-        is_large = self._bytes_by_chat.get(first, 0) > self.group_bytes_max
-        return self._given.pieces(first, last, piece_bytes_min=self.piece_bytes_min if is_large else None)
+    def given(self) -> Given:
+        """Return what gives again all that was taken."""
+        return Given(self.taken(), group_bytes_max=self.group_bytes_max, piece_bytes_min=self.piece_bytes_min)
 
-    def _taken(self) -> _InMemory | _InFiles:
-        if self._rows_folder is None:
+    def _taken_now(self, *, in_files: bool) -> Taken:
+        if self._rows_folder is None and not (in_files and self._waiting):
             waiting, self._waiting = self._waiting, []
-            return _InMemory(Rows(*map(in_order, zip(*waiting, strict=True))))
+            return Taken(self._chats, Rows(*map(in_order, zip(*waiting, strict=True))) if waiting else None)
         if self._waiting:
             self._spill()
+        assert self._rows_folder is not None
         found = [making.result() for making in self._runs]
         apart: dict[str, Places] = {}
         for run in found:
             for chat_id, places in run.apart.items():
                 apart.setdefault(chat_id, Places()).extend(places)
-        return _InFiles(self._rows_folder, apart, [run.shared for run in found if run.shared])
+        return Taken(self._chats, None, InFiles(self._rows_folder, apart, [run.shared for run in found if run.shared]))
 
     def _spill(self) -> None:
         """Write what waits as a run, and merge runs as long as there are many of one size; beside what goes on if there is an executor."""
@@ -141,14 +123,20 @@ class Runs:
             self._rows_folder = Folder(
                 self.folder, messages, files, self.batch_rows, self.apart_rows_min, self.together_rows_min
             )
-        run = partial(_spilled, self._rows_folder, self._waiting, self._new_files())
+        run = partial(_spilled, self._rows_folder, self._waiting, self._new_files(), self.resident_bytes)
         self._waiting, self._waiting_bytes = [], 0
         self._runs.append(_Making(self._begun(run)))
         while (
             len(same := self._runs[-self.merged_runs :]) == self.merged_runs
             and len({making.level for making in same}) == 1
         ):
-            together = partial(_merged, self._rows_folder, [making.result for making in same], self._new_files())
+            together = partial(
+                _merged,
+                self._rows_folder,
+                [making.result for making in same],
+                self._new_files(),
+                self.resident_bytes,
+            )
             self._runs[-self.merged_runs :] = [_Making(self._begun(together), same[0].level + 1)]
 
     def _begun(self, making: Callable[[], Sorted]) -> Callable[[], Sorted]:
@@ -162,88 +150,36 @@ class Runs:
         return self._under_way[-1].result
 
     def _new_files(self) -> int:
+        number = self.first_file + self._files_made
         self._files_made += 2
-        return self._files_made - 1
+        return number
 
 
-@dataclass(frozen=True, slots=True)
-class _InMemory:
-    """All rows, sorted."""
-
-    rows: Rows
-
-    def pieces(self, first: str, last: str, *, piece_bytes_min: int | None) -> Iterator[Piece]:
-        del piece_bytes_min  # what is in memory can as well be given at once
-        yield Piece(between(self.rows.messages, first, last), between(self.rows.files, first, last), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _InFiles:
-    """Rows in files: by chat where it has batches of its own, and by run the batches that others share."""
-
-    folder: Folder
-    apart: dict[str, Places]
-    shared: Sequence[Sequence[Shared]]
-    _chats: list[str] = field(init=False)
-    # By run the batch that was read last: who asks for the chats in their order meets each batch once, however few rows are of each chat.
-    _kept: dict[int, tuple[Place, Rows]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_chats", sorted(self.apart))
-
-    def pieces(self, first: str, last: str, *, piece_bytes_min: int | None) -> Iterator[Piece]:
-        """Yield the rows of some chats at once; where ``piece_bytes_min`` is given, those of one chat by time, so many bytes or more."""
-        chats = self._chats[bisect_left(self._chats, first) : bisect_right(self._chats, last)]
-        places = [place for chat_id in chats for place in sorted(self.apart[chat_id])]
-        shared = self._shared(first, last)
-        if piece_bytes_min is None:
-            yield _piece(chain(map(self.folder.read, places), shared))
-            return
-        # Of one chat: what it has in shared batches are few rows.
-        by_time: list[tuple[int, Place | Rows]] = [(place.first_ms, place) for place in places]
-        by_time += [(pc.min(rows.messages.column(FIRST)).as_py(), rows) for rows in shared]
-        by_time.sort(key=lambda one: one[0])
-        parts: list[Rows] = []
-        size = 0
-        for number, (_, each) in enumerate(by_time, 1):
-            parts.append(each if isinstance(each, Rows) else self.folder.read(each))
-            size += parts[-1].messages.nbytes
-            if size >= piece_bytes_min and number < len(by_time):
-                yield _piece(parts, nothing_before_ms=by_time[number][0])
-                parts, size = [], 0
-        yield _piece(parts)
-
-    def _shared(self, first: str, last: str) -> Iterator[Rows]:
-        for number, run in enumerate(self.shared):
-            start = bisect_left(run, first, key=lambda each: each.last)
-            end = bisect_right(run, last, lo=start, key=lambda each: each.first)
-            for shared in run[start:end]:
-                kept = self._kept.get(number)
-                if kept is None or kept[0] != shared.place:
-                    kept = self._kept[number] = shared.place, self.folder.read(shared.place)
-                messages = between(kept[1].messages, first, last)
-                if messages.num_rows:
-                    yield Rows(messages, between(kept[1].files, first, last))
-
-
-def _piece(parts: Iterable[Rows], *, nothing_before_ms: int | None = None) -> Piece:
-    messages, files = map(pa.concat_tables, zip(*parts, strict=True))
-    return Piece(messages, files, nothing_before_ms)
+def _further_rows(messages: pa.Table) -> Counter[str]:
+    """Return by chat how many rows are not the first of their message."""
+    counted = pc.value_counts(messages.column("message_uid"))
+    repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    if not len(repeated):
+        return Counter()
+    several = messages.select(["chat_id", "message_uid"])
+    several = several.filter(pc.is_in(several.column("message_uid"), value_set=repeated))
+    items = several.group_by(["chat_id", "message_uid"]).aggregate([])
+    return Counter(several.column("chat_id").to_pylist()) - Counter(items.column("chat_id").to_pylist())
 
 
 def _same(run: Sorted) -> Sorted:
     return run
 
 
-def _spilled(folder: Folder, waiting: list[Rows], number: int) -> Sorted:
+def _spilled(folder: Folder, waiting: list[Rows], number: int, resident_bytes: int) -> Sorted:
     run = folder.spilled(waiting, number)
     waiting.clear()
-    trim_above(RESIDENT_BYTES)
+    trim_above(resident_bytes)
     return run
 
 
-def _merged(folder: Folder, made: Sequence[Callable[[], Sorted]], number: int) -> Sorted:
+def _merged(folder: Folder, made: Sequence[Callable[[], Sorted]], number: int, resident_bytes: int) -> Sorted:
     """Return as one the runs that others make, which began before: whoever waits for them here, they do not wait for it."""
     run = folder.merged([each() for each in made], number)
-    trim_above(RESIDENT_BYTES)
+    trim_above(resident_bytes)
     return run

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Final
 
 import pyarrow as pa
@@ -37,6 +37,14 @@ KEY_COLUMNS: Final = ("chat_id", "message_uid", "version", "sent_at", "observed_
 Likely = Callable[[Head, Expression, Directory], frozenset[date] | None]
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several processes chooses of: what lies under these days, and of one of them the scattered messages too."""
+
+    days: frozenset[date]
+    has_scattered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +76,26 @@ class Selection:
         """The end of what may be taken, not included; None if there is none."""
         return _widest(self.question.reach.until_ms, (spans[-1][1] for spans in (self.windows or {}).values()), max)
 
-    def rows(self) -> int:
+    def rows(self, share: Share | None = None) -> int:
         """Return how many rows are looked at, for progress."""
-        return self.source.rows_between(self.first_ms, self.until_ms, among=self._days())
+        return self.source.rows_between(self.first_ms, self.until_ms, among=self._days(share))
 
-    def chosen(self, columns: tuple[str, ...]) -> Iterator[tuple[Stretch, int]]:
-        """Yield what is taken of each stretch, and how many rows of messages were looked at.
+    def shares(self) -> tuple[Share, Share]:
+        """Return as two shares of about as many rows all that may be taken: what was sent earlier with what is scattered, and the rest."""
+        days = self.source.days_between(self.first_ms, self.until_ms, among=self._days())
+        rows = [self.source.rows_of_day(on) for on in days]
+        total = sum(rows)
+        first = frozenset(on for on, before in zip(days, accumulate(rows), strict=True) if 2 * before <= total)
+        return Share(first, has_scattered=True), Share(frozenset(days) - first, has_scattered=False)
+
+    def chosen(self, columns: tuple[str, ...], *, share: Share | None = None) -> Iterator[tuple[Stretch, int]]:
+        """Yield what is taken of each stretch, and how many rows of messages were looked at; with a ``share`` only of what that has.
 
         Messages have at least ``columns`` and stand under the uid that they turned out to have. `IS_CONTEXT` stands beside them, and beside
         them and their files `FIRST`.
         """
         wanted = tuple(dict.fromkeys((*columns, *self.columns)))
-        for stretch in self._stretches(wanted):
+        for stretch in self._stretches(wanted, share):
             messages = self.identities.apply(stretch.messages)
             files = self.identities.apply(stretch.files)
             keys = item_keys(messages)
@@ -99,14 +115,17 @@ class Selection:
                 files = files.filter(pc.is_in(item_keys(files), value_set=keys.filter(taken)))
             yield Stretch(*with_first(found, files), stretch.first_on, stretch.last_on), messages.num_rows
 
-    def _stretches(self, columns: tuple[str, ...]) -> Iterator[Stretch]:
-        yield from self.source.scattered_stretches(columns)
+    def _stretches(self, columns: tuple[str, ...], share: Share | None) -> Iterator[Stretch]:
+        if share is None or share.has_scattered:
+            yield from self.source.scattered_stretches(columns)
         yield from self.source.stretches(
-            columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days(), cuts_conversations=True
+            columns, from_ms=self.first_ms, until_ms=self.until_ms, among=self._days(share), cuts_conversations=True
         )
 
-    def _days(self) -> frozenset[date] | None:
+    def _days(self, share: Share | None = None) -> frozenset[date] | None:
         """Return the days under which something may be taken, None if any: those of hits, and those that a window reaches into."""
+        if share is not None:
+            return share.days
         if self.likely is None:
             return None
         there = self.source.days_between(self.first_ms, self.until_ms)

@@ -29,7 +29,8 @@ class Written:
     """What a writer wrote: how many files, how many messages and files of messages are in them, and what its readers must be told.
 
     Only counts, because a form that has a file for each message may have as many as an archive has; which they are tells the manifest.
-    ``replaced`` counts by name what the format could not hold and was put in another way (delimiters in a load file, say).
+    ``replaced`` counts by name what the format could not hold and was put in another way (delimiters in a load file, say). ``counted`` are
+    remarks about how many of something there are, ``{count}`` standing for the number.
     """
 
     path_count: int
@@ -37,16 +38,35 @@ class Written:
     files: int
     replaced: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def all_remarks(self) -> tuple[str, ...]:
+        """What readers must be told, in sentences."""
+        return (*self.remarks, *(words.format(count=count) for words, count in self.counted.items() if count))
+
+    def joined(self, other: Written) -> Written:
+        """Return what this and another of the same format come to."""
+        return Written(
+            self.path_count + other.path_count,
+            self.messages + other.messages,
+            self.files + other.files,
+            _added(self.replaced, other.replaced),
+            self.remarks,
+            _added(self.counted, other.counted),
+        )
 
 
 class Writer(Protocol):
     """A format. It is given all slices of an export, in order, once; it holds at most a slice of them at a time.
 
     ``format`` is the name that ``--format`` takes and the folder under ``data/`` that all its paths begin with. `finish` is called once,
-    after the last slice.
+    after the last slice. Of those ``by_half`` two may write an export at the same time, each one of its halves
+    (`archiver.discovery.export.halves`): they have no file of all of it.
     """
 
     format: ClassVar[str]
+    by_half: ClassVar[bool]
 
     def __init__(self, terms: Terms, sink: Sink) -> None: ...
 
@@ -58,3 +78,7 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Let go of open files without finishing, after an error; harmless after `finish`."""
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in dict.fromkeys((*one, *other))}

@@ -160,8 +160,11 @@ class Source:
 
     def rows_between(self, from_ms: int | None, until_ms: int | None, *, among: Container[date] | None = None) -> int:
         """Return how many rows of messages `stretches` looks at, as the ledger says."""
-        days = self.days_between(from_ms, until_ms, among=among)
-        return sum(record.rows for on in days for record in self._days[on][0])
+        return sum(map(self.rows_of_day, self.days_between(from_ms, until_ms, among=among)))
+
+    def rows_of_day(self, on: date) -> int:
+        """Return how many rows of messages lie under a day, as the ledger says."""
+        return sum(record.rows for record in self._days[on][0])
 
     def _grouped(self, days: Sequence[date]) -> list[_Group]:
         """Return days put together in their order, so that only a single day has more rows than a stretch."""
@@ -169,7 +172,7 @@ class Source:
         rows = 0
         for on in days:
             messages, files = self._days[on]
-            of_day = sum(record.rows for record in messages)
+            of_day = self.rows_of_day(on)
             if not groups or rows + of_day > self.stretch_rows:
                 groups.append(_Group([], []))
                 rows = 0

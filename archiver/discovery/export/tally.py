@@ -79,6 +79,16 @@ class Tally:
             found.join(counted)
         return found
 
+    def joined(self, other: Tally) -> Tally:
+        """Return the counts of this and of other conversations together."""
+        return Tally(
+            {**self.conversations, **other.conversations},
+            self.by_kind + other.by_kind,
+            self.missing_by_reason + other.missing_by_reason,
+            self.left_out + other.left_out,
+            self.slices + other.slices,
+        )
+
     def add(self, part: Slice) -> None:
         """Count a slice in."""
         self.slices += 1

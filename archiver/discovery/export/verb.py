@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Final
-
-import pyarrow as pa
+from typing import Any, Final
 
 from archiver.archive import layout
 from archiver.archive.commit import Author
 from archiver.archive.ledger import MatterAct, entries_after
 from archiver.archive.matters import record_act
 from archiver.archive.memory import trim_above
-from archiver.archive.reader import Archive, Head
-from archiver.clock import from_ms, from_text
-from archiver.discovery.export.absences import read_absences
-from archiver.discovery.export.asked import Asked, Question, question_of
-from archiver.discovery.export.assembly import MESSAGE_COLUMNS, Assembly
-from archiver.discovery.export.context import windows_of
-from archiver.discovery.export.identities import read_identities
+from archiver.archive.reader import Archive, Head, files_of
+from archiver.clock import from_ms
+from archiver.discovery.export.asked import Asked
+from archiver.discovery.export.bag import DATA
+from archiver.discovery.export.gathering import Gathered, Progress, gather
+from archiver.discovery.export.given import Given
+from archiver.discovery.export.halves import HALVED_FROM_ROWS, Half, all_of, halves_of, may_be_halved, terms_of_half
 from archiver.discovery.export.journal import Begun, Journal
-from archiver.discovery.export.missing import Gaps, read_gaps
+from archiver.discovery.export.opened import Opened, Wanted, assembly_of, open_export, terms_of
 from archiver.discovery.export.package import (
     Made,
     Order,
@@ -35,86 +36,21 @@ from archiver.discovery.export.package import (
     require_same,
     whole_package,
 )
-from archiver.discovery.export.people import People, read_people
-from archiver.discovery.export.record import GapNote, Slice, Terms
-from archiver.discovery.export.redaction import Redaction, digest_of, read_redaction
+from archiver.discovery.export.record import Slice, Terms
+from archiver.discovery.export.redaction import digest_of
 from archiver.discovery.export.replies import Asked as AskedReplies
 from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.report import Told
-from archiver.discovery.export.runs import Runs
-from archiver.discovery.export.selection import Likely, Selection
-from archiver.discovery.export.stretches import open_source
+from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
+from archiver.discovery.export.second import RESIDENT_BYTES_EACH, Job, Second, ToWrite
+from archiver.discovery.export.selection import Likely
+from archiver.discovery.export.stretches import DAY_ROWS_MAX
 from archiver.discovery.export.targets import Target
-from archiver.errors import DamageFoundError, KeyMissingError, RefusedError
-from archiver.scope.membership import Membership, read_membership
+from archiver.discovery.export.writing import Contents, Desk
+from archiver.errors import KeyMissingError, RefusedError
 
-PREFIX_CHARACTERS_MAX: Final = 24
 # What a package is of: another number, and bytes are no longer promised to be those of before.
-PACKAGE_FORMAT: Final = 1
-
-# Told how much is done and how much there is, in rows looked at and then in messages written.
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An export that somebody wants: the question, formats by name with options, a redaction file, and the size of volumes in bytes."""
-
-    asked: Asked
-    formats: tuple[str, ...] = ()
-    redaction: Path | None = None
-    volume_bytes: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Opened:
-    """An archive at one head, and what an export of it must know before it begins."""
-
-    archive: Archive
-    head: Head
-    wanted: Wanted
-    membership: Membership
-    question: Question
-    selection: Selection
-    redaction: Redaction
-    people: People
-    gaps: Gaps
-
-    def touching(self, chats: Sequence[str]) -> tuple[GapNote, ...]:
-        """Return what may be missing of an export that has these chats."""
-        reach = self.question.reach
-        named = set(chats) | (reach.chats or frozenset())
-        return self.gaps.touching(named, self.question.custodians, from_ms=reach.from_at_ms, until_ms=reach.until_ms)
-
-
-def open_export(
-    archive: Archive, head: Head, wanted: Wanted, *, executor: Executor | None = None, likely: Likely | None = None
-) -> Opened:
-    """Read what an export must know; raises `UsageError` for what cannot be asked, `DamageFoundError` for what cannot be read."""
-    store = archive.store
-    membership = read_membership(store, head)
-    question = question_of(wanted.asked, membership)
-    redaction = Redaction() if wanted.redaction is None else read_redaction(wanted.redaction, membership)
-    identities = read_identities(store, head)
-    source = open_source(store, head, identities, executor=executor)
-    selection = Selection(question, source, membership.directory, read_absences(store, head), identities)
-    if likely is not None and question.expression is not None:
-        selection = replace(selection, likely=likely(head, question.expression, membership.directory))
-    if wanted.asked.context is not None:
-        selection = replace(selection, windows=windows_of(selection, wanted.asked.context))
-    scope = wanted.asked.scope
-    people = read_people(
-        store,
-        head,
-        membership,
-        custodians=question.custodians,
-        days_ms=(scope.from_at_ms, scope.until_ms),
-        shown=redaction.shown,
-        hidden=redaction.hidden,
-    )
-    gaps = read_gaps(store, head, shown=redaction.shown, shown_chat=redaction.shown_chat)
-    return Opened(archive, head, wanted, membership, question, selection, redaction, people, gaps)
+PACKAGE_FORMAT: Final = 2
 
 
 def make(
@@ -129,13 +65,16 @@ def make(
     replies: AskedReplies | None = None,
     likely: Likely | None = None,
     progress: Progress | None = None,
+    in_two: bool = False,
+    halved_from_rows: int = HALVED_FROM_ROWS,
 ) -> tuple[Made | None, Head]:
     """Make a package in a place, or go on with one; return it with the head that it is of. None is: there is no message to export.
 
     ``folder`` is one for temporary files. A package that was begun is of the head that it was begun with, whatever came since; a new one is
     of the newest, or of the entry ``sequence``. Raises `RefusedError` if something else is in the place, and `StorageError` if either
     store cannot: then the same call goes on. ``replies`` is asked what messages reply to; without it nothing tells. ``likely`` is asked
-    where hits may lie; without it all that was asked for is read, and the package is the same.
+    where hits may lie; without it all that was asked for is read, and the package is the same. An export of ``halved_from_rows`` or more
+    is made as two halves where it can be (`archiver.discovery.export.halves`), and ``in_two`` processes where that is allowed.
     """
     found = begun_in(target)
     head = _head(archive, found, sequence)
@@ -145,137 +84,149 @@ def make(
         whole = whole_package(target)
         if whole is not None:
             return whole, head
-    opened = open_export(archive, head, wanted, executor=executor, likely=likely)
-    runs = Runs(folder, executor)
-    said = Replies(folder)
-    chats, messages = _gather(opened, runs, said, progress)
-    if not messages:
-        return None, head
-    journal = Journal(target, folder)
-    try:
+    rows_min = halved_from_rows if may_be_halved(wanted) else None
+    job = Job(archive, head, wanted, target, folder, software)
+    with ExitStack() as stack:
+        # What is whole of a package that was begun only one process knows.
+        hands = _Hands(stack, job, executor, rows_min if in_two and found is None else None)
+        opened, gathered = hands.gather(likely, progress)
+        if not gathered.chats:
+            return None, head
+        halves = halves_of(gathered.taken.chats, gathered.unnamed, rows_min=rows_min)
+        # Sorting has freed more than writing needs, and who tells of replies has memory of its own to use.
+        trim_above(0)
+        hands.ready_for(halves)
+        said = Replies(folder)
+        stack.callback(said.close)
+        journal = Journal(target, folder)
+        stack.callback(journal.close)
+        stack.callback(target.close)
+        # What is in its place is noted, also where something went wrong: the next try goes on from there.
+        stack.callback(journal.flush)
+        if hands.second is not None:
+            stack.callback(hands.second.end)
         if found is None:
             journal.begin(begun)
         else:
             journal.resume()
-        # Sorting has freed more than writing needs, and who tells of replies has memory of its own to use.
-        trim_above(0)
         if replies is not None:
-            said.ask(replies, head)
+            said.ask(replies, head, gathered.said)
         shown = replace(told, asked=opened.redaction.asked(told.asked))
-        order = Order(begun, shown, wanted.formats, wanted.volume_bytes)
-        packing = Packing(target, journal, order, store=archive.store, executor=executor)
-        opened.redaction.log = packing.log
-        counting = None if progress is None else _Counting(progress, messages)
-        slices = _all_of(assembly_of(opened, said).slices(runs), messages + opened.selection.unnamed.total())
-        return packing.run(_terms(opened, chats, software), slices, progress=counting), head
-    finally:
-        # What is in its place is noted, also where something went wrong: the next try goes on from there.
-        journal.flush()
-        target.close()
-        journal.close()
-        said.close()
+        desk = Desk(target, journal, archive.store, hands.executor)
+        opened.redaction.log = desk.log
+        making = _Making(opened, gathered, desk, said, software, progress, hands)
+        return making.package(halves, Order(begun, shown, wanted.formats, wanted.volume_bytes)), head
 
 
 @dataclass(slots=True)
-class _Counting:
-    """Tells how many messages were written, of at most so many."""
+class _Hands:
+    """Who makes an export: this process alone, with threads beside if there is an ``executor``, or a second one too.
 
-    progress: Progress
-    total: int
+    One is begun only for ``rows_min`` rows of the archive or more, and never if that is None.
+    """
+
+    stack: ExitStack
+    job: Job
+    threads: Executor | None
+    rows_min: int | None
+    second: Second | None = None
+
+    @property
+    def executor(self) -> Executor | None:
+        """What works beside: threads of two processes that wait for each other take a third more of two processors than one of each."""
+        return self.threads if self.second is None else None
+
+    @property
+    def resident_bytes(self) -> int:
+        """How large this process may be before it gives back what it has free."""
+        return RESIDENT_BYTES if self.second is None else RESIDENT_BYTES_EACH
+
+    def gather(self, likely: Likely | None, progress: Progress | None) -> tuple[Opened, Gathered]:
+        """Gather everything; both processes do if nothing is looked for first, and if no day takes the memory of both."""
+        days: Counter[date] = Counter()
+        for record in files_of(self.job.head, "messages"):
+            days[layout.partition_of(record.key)[1]] += record.rows
+        if self.rows_min is not None and days.total() < self.rows_min:
+            self.rows_min = None
+        asked = self.job.wanted.asked
+        is_plain = asked.context is None and asked.scope.expression is None
+        if self.rows_min is not None and is_plain and max(days.values()) <= DAY_ROWS_MAX:
+            self.second = self.stack.enter_context(Second(replace(self.job, gathers=True)))
+        opened = open_export(self.job.archive, self.job.head, self.job.wanted, executor=self.executor, likely=likely)
+        gathered = gather(
+            opened,
+            Runs(self.job.folder, self.executor, resident_bytes=self.resident_bytes),
+            share=None if self.second is None else opened.selection.shares()[0],
+            in_files=self.rows_min is not None,
+            progress=progress,
+        )
+        return opened, gathered if self.second is None else gathered.joined(self.second.gathered())
+
+    def ready_for(self, halves: Sequence[Half]) -> None:
+        """Have a second process for a second half, and none without."""
+        if self.second is not None and len(halves) == 1:
+            self.second.end()
+            self.second = None
+        elif self.second is None and len(halves) > 1 and self.rows_min is not None:
+            self.second = self.stack.enter_context(Second(self.job))
+
+
+@dataclass(slots=True)
+class _Making:
+    """Makes a package of what was gathered."""
+
+    opened: Opened
+    gathered: Gathered
+    desk: Desk
+    said: Replies
+    software: str
+    progress: Progress | None
+    hands: _Hands
     written: int = 0
 
-    def __call__(self, messages: int) -> None:
-        self.written += messages
-        self.progress("writing messages", min(self.written, self.total), self.total)
-
-
-def _gather(opened: Opened, runs: Runs, replies: Replies, progress: Progress | None) -> tuple[list[str], int]:
-    """Put what was chosen into runs; return the chats that it is of and how many messages there are at most."""
-    total = opened.selection.rows()
-    looked = rows = 0
-    chats: set[str] = set()
-    columns = MESSAGE_COLUMNS
-    for found, count in opened.selection.chosen(columns):
-        looked += count
-        rows += found.messages.num_rows
-        chats.update(found.messages.column("chat_id").unique().to_pylist())
-        replies.see(found.messages)
-        runs.add(opened.redaction.chats(_plain(found.messages)), opened.redaction.chats(found.files))
-        if progress is not None:
-            progress("looking through messages", min(looked, total), total)
-    return sorted(chats), rows
-
-
-def _plain(rows: pa.Table) -> pa.Table:
-    """Return rows without the columns that only the question needed."""
-    unneeded = [name for name in ("text", "client_id") if name in rows.column_names]
-    return rows.drop_columns(unneeded) if unneeded else rows
-
-
-def assembly_of(opened: Opened, replies: Replies | None = None) -> Assembly:
-    """Return what makes slices of the rows that an export takes."""
-    asked = opened.wanted.asked
-    withheld = None
-    if not asked.with_files:
-        withheld = "files were left out, as was asked"
-    elif opened.redaction.withholds_files:
-        withheld = "files are left out of a redacted export"
-    return Assembly(
-        people=opened.people,
-        absences=opened.selection.absences,
-        gaps=opened.gaps,
-        zone=asked.zone,
-        keys=opened.selection.source.keys,
-        prefix=control_prefix(asked.matter),
-        is_last_only=asked.versions == "last",
-        redaction=opened.redaction,
-        withheld=withheld,
-        replies=replies,
-        unnamed=opened.selection.unnamed,
-        executor=opened.selection.source.executor,
-    )
-
-
-def _all_of(slices: Iterator[Slice], captures: int) -> Iterator[Slice]:
-    """Yield slices; raises `DamageFoundError` if they are not of all the rows that were chosen, so that no package lacks some unsaid."""
-    found = 0
-    for part in slices:
-        found += part.captures
-        yield part
-    if found != captures:
-        raise DamageFoundError(
-            f"{captures} rows of the archive were chosen, and the export came to {found} of them",
-            next_step="report it: it must not happen; the package is not whole, and nothing was entered in the ledger",
+    def package(self, halves: Sequence[Half], order: Order) -> Made:
+        """Write both halves, or the only one, and all that stands around them."""
+        first, *others = halves
+        terms = terms_of(self.opened, sorted(self.gathered.chats), self.software, executor=self.desk.executor)
+        other: Callable[[], Contents] | None = None
+        if others:
+            other = partial(self._other, terms, others[0], order)
+            if self.hands.second is not None:
+                gathered = self.gathered
+                self.hands.second.write(ToWrite(others[0], gathered.taken, gathered.chats, gathered.unnamed))
+        return Packing(self.desk, order).run(
+            terms, first, self._slices(first), other=other, progress=self._counted_with_other
         )
 
+    def _other(self, terms: Terms, half: Half, order: Order) -> Contents:
+        if self.hands.second is not None:
+            return self.hands.second.contents(self.desk.journal, self._counted)
+        return self.desk.write(
+            terms_of_half(terms, half), self._slices(half), order.formats, prefix=DATA, progress=self._counted
+        )
 
-def _terms(opened: Opened, chats: Sequence[str], software: str) -> Terms:
-    facts, head = opened.archive.facts, opened.head
-    return Terms(
-        matter=opened.wanted.asked.matter,
-        archive_id=facts.archive_id,
-        workspace=facts.workspace,
-        head_sequence=head.sequence,
-        head_digest=head.digest,
-        made_at_ms=from_text(head.at or facts.created_at),
-        zone=opened.wanted.asked.zone,
-        software=software,
-        open_blob=_blobs_of(opened.archive),
-        custodians=tuple(opened.people.person(user_id) for user_id in opened.question.custodians),
-        gaps=opened.touching(chats),
-        is_redacted=opened.redaction.is_active,
-        options={"control_prefix": control_prefix(opened.wanted.asked.matter), **opened.wanted.options},
-        executor=opened.selection.source.executor,
-    )
+    def _slices(self, half: Half) -> Iterator[Slice]:
+        assembly = assembly_of(
+            self.opened,
+            self.said,
+            unnamed=self.gathered.unnamed,
+            executor=self.desk.executor,
+            resident_bytes=self.hands.resident_bytes,
+        )
+        given = Given(self.gathered.taken)
+        return all_of(assembly.slices(given, half.chats, numbered_from=half.numbered_from), half)
 
+    def _counted_with_other(self, messages: int) -> None:
+        if self.hands.second is not None:
+            self.hands.second.heed(self.desk.journal, self._counted)
+        self._counted(messages)
 
-def _blobs_of(archive: Archive) -> Callable[[str], BinaryIO]:
-    return lambda digest: archive.store.open(layout.blob_key(digest))
-
-
-def control_prefix(matter: str) -> str:
-    """Return what the control numbers of a matter begin with."""
-    return re.sub(r"[^A-Z0-9]+", "-", matter.upper()).strip("-")[:PREFIX_CHARACTERS_MAX].strip("-")
+    def _counted(self, messages: int) -> None:
+        """Tell how many messages were written, of at most so many."""
+        self.written += messages
+        if self.progress is not None:
+            total = sum(of_chat.messages for of_chat in self.gathered.taken.chats.values())
+            self.progress("writing messages", min(self.written, total), total)
 
 
 def _head(archive: Archive, found: Begun | None, sequence: int | None) -> Head:

@@ -13,9 +13,9 @@ from archiver.archive.reader import Archive, Head
 from archiver.clock import to_ms
 from archiver.discovery.export.asked import Asked, parse_context
 from archiver.discovery.export.assembly import MESSAGE_COLUMNS
+from archiver.discovery.export.opened import Opened, Wanted, assembly_of, open_export
 from archiver.discovery.export.record import Message, Slice
 from archiver.discovery.export.runs import Runs
-from archiver.discovery.export.verb import Opened, Wanted, assembly_of, open_export
 from archiver.store import Store
 from archiver.store.local import LocalStore
 from tests.small_archive import FILE_BYTES, FILE_DIGEST, add, build, message
@@ -234,7 +234,7 @@ def slices(lived: tuple[Archive, Head], wish: Wanted, folder: Path, **limits: in
     runs = Runs(folder, **limits)
     for stretch, _ in found.selection.chosen(MESSAGE_COLUMNS):
         runs.add(found.redaction.chats(stretch.messages), found.redaction.chats(stretch.files))
-    return list(assembly_of(found).slices(runs))
+    return list(assembly_of(found).slices(runs.given()))
 
 
 def messages(parts: Sequence[Slice]) -> dict[str, Message]:

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.clock import DAY_MS, EARLIEST_MS, LATEST_MS, to_ms
+from archiver.discovery.export.given import Piece
 from archiver.discovery.export.local_days import Days, by_local_day
 from archiver.discovery.export.order import DAY, FIRST, first_day_from, parts_of, starts_of, with_first
-from archiver.discovery.export.runs import Piece, Runs
+from archiver.discovery.export.runs import Runs
 
 HOUR_MS = 3_600_000
 # The clocks of Newfoundland went back by an hour a minute after midnight, so that a minute of the next day came first.
@@ -67,12 +68,13 @@ def told(found: Sequence[Days], messages_max: int) -> list[tuple[date, int, int,
 
 
 def days_of_runs(runs: Runs, zone: ZoneInfo, messages_max: int) -> list[Days]:
+    given = runs.given()
     return [
         days
-        for group in runs.groups()
+        for group in given.groups()
         for days in by_local_day(
-            runs.pieces(*group),
-            lambda group=group: runs.pieces(*group),  # type: ignore[misc]
+            given.pieces(*group),
+            lambda group=group: given.pieces(*group),  # type: ignore[misc]
             zone,
             messages_max=messages_max,
         )

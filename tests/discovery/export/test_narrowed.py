@@ -21,8 +21,8 @@ from archiver.clock import to_ms
 from archiver.discovery.export.asked import Asked, parse_context, question_of
 from archiver.discovery.export.assembly import MESSAGE_COLUMNS
 from archiver.discovery.export.context import windows_of
+from archiver.discovery.export.opened import Opened, Wanted, open_export
 from archiver.discovery.export.selection import IS_CONTEXT, Selection
-from archiver.discovery.export.verb import Opened, Wanted, open_export
 from archiver.discovery.index import Index, OpenIndex
 from archiver.discovery.search_candidates import likely_days
 from archiver.discovery.search_facts import Knowledge

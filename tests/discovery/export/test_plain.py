@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from archiver.archive.schema import TABLES
 from archiver.discovery.export.assembly import BLOCK_ROWS, MESSAGE_COLUMNS, WITHOUT_UID, Assembly
+from archiver.discovery.export.opened import assembly_of
 from archiver.discovery.export.order import DAY, in_order, with_first
 from archiver.discovery.export.record import Message, Slice
 from archiver.discovery.export.redaction import Redaction, Rule
 from archiver.discovery.export.runs import Runs
 from archiver.discovery.export.selection import IS_CONTEXT
 from archiver.discovery.export.stretches import OBJECT
-from archiver.discovery.export.verb import assembly_of
 from tests.discovery.export import lived
 from tests.discovery.export.lived import at_ms, wanted
 
@@ -98,7 +98,7 @@ def slices(assembly: Assembly, given_rows: list[dict[str, Any]], block_rows: int
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(Path(folder))
         runs.add(table(given_rows), no_files())
-        return list(replace(assembly, block_rows=block_rows).slices(runs))
+        return list(replace(assembly, block_rows=block_rows).slices(runs.given()))
 
 
 def table(given_rows: list[dict[str, Any]]) -> pa.Table:
@@ -188,5 +188,5 @@ def test_rows_that_went_through_files_written_beside_come_back_as_they_were(asse
         runs = Runs(tmp_path, executor, memory_bytes_max=1, group_bytes_max=1, piece_bytes_min=1)
         for start in range(0, len(drawn), 20):
             runs.add(table(drawn[start : start + 20]), no_files())
-        assert list(assembly.slices(runs)) == slices(assembly, drawn)
+        assert list(assembly.slices(runs.given())) == slices(assembly, drawn)
     assert len(list(tmp_path.iterdir())) == 5

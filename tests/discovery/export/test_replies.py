@@ -16,7 +16,7 @@ import pytest
 
 from archiver.archive.reader import Archive, Head
 from archiver.cli import main
-from archiver.discovery.export.replies import NAMES_AT_ONCE, Replies
+from archiver.discovery.export.replies import NAMES_AT_ONCE, Replies, Said
 from archiver.normalise.content import canonical_json
 from archiver.store.local import LocalStore
 from tests.discovery.export import lived
@@ -173,24 +173,24 @@ class TestAsked:
             return ()
 
         replies = Replies(tmp_path)
+        said = Said()
         for row in MESSAGES:
-            replies.see(seen(row))
-        replies.ask(answer, Archive.open(LocalStore(folder / "archive")).head())
+            said = said.joined(Said.by(seen(row)))
+        replies.ask(answer, Archive.open(LocalStore(folder / "archive")).head(), said)
         replies.close()
         assert asked == [(["g:deal", "u:ann,u:bob"], lived.at_ms(20, 12, 1), lived.at_ms(21, 12, 2))]
 
     def test_never_where_nothing_says_that_it_is_a_reply(self, folder: Path, tmp_path: Path) -> None:
         replies = Replies(tmp_path)
-        replies.see(seen(ORIGINAL))
-        replies.ask(lambda *_: pytest.fail("asked"), Archive.open(LocalStore(folder / "archive")).head())
+        head = Archive.open(LocalStore(folder / "archive")).head()
+        replies.ask(lambda *_: pytest.fail("asked"), head, Said.by(seen(ORIGINAL)))
         assert replies.of("g:deal", ["x"]) == {}
 
     def test_more_answers_than_are_looked_up_at_once(self, folder: Path, tmp_path: Path) -> None:
         count = 3 * NAMES_AT_ONCE + 1
         replies = Replies(tmp_path)
-        replies.see(seen(MESSAGES[1]))
         answers = [("g:deal", f"m-{number}", f"o-{number}") for number in range(count)]
-        replies.ask(lambda *_: answers, Archive.open(LocalStore(folder / "archive")).head())
+        replies.ask(lambda *_: answers, Archive.open(LocalStore(folder / "archive")).head(), Said.by(seen(MESSAGES[1])))
         found = replies.of("g:deal", [f"m-{number}" for number in range(count + 5)])
         replies.close()
         assert found == {f"m-{number}": f"o-{number}" for number in range(count)}

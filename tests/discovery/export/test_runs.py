@@ -67,8 +67,8 @@ def test_what_went_in_comes_out_by_conversation_each_file_with_its_message(
             runs.add(table(day, number_from=len(added)), table(of_files, number_from=len(added_files)))
             added += day
             added_files += of_files
-        groups = list(runs.groups())
-        pieces = {group: list(runs.pieces(*group)) for group in groups}
+        groups = list(runs.given().groups())
+        pieces = {group: list(runs.given().pieces(*group)) for group in groups}
     assert [chat for group in groups for chat in group] == sorted(chat for group in groups for chat in group)
     for (first, last), found in pieces.items():
         inside = [place for place, (chat, _, _) in enumerate(added) if first <= chat <= last]
@@ -99,7 +99,7 @@ def test_a_message_and_its_files_come_together(tmp_path: Path) -> None:
     runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=2, apart_rows_min=2)
     for first in range(0, len(sent), 5):
         runs.add(table(sent[first : first + 5]), table(sent[first : first + 5]))
-    pieces = list(runs.pieces("g:a", "g:a"))
+    pieces = list(runs.given().pieces("g:a", "g:a"))
     assert len(pieces) > len(sent) // 5
     for piece in pieces:
         assert piece.files.column("message_uid").to_pylist() == piece.messages.column("message_uid").to_pylist()
@@ -111,7 +111,7 @@ def test_files_that_are_read_before_their_message_is_merged_wait_for_it(tmp_path
     for part in (chats[::2], chats[1::2]):
         sent = [(chat, 1, "x") for chat in part]
         runs.add(table(sent), table(sent))
-    found = [piece for chat in chats for piece in runs.pieces(chat, chat)]
+    found = [piece for chat in chats for piece in runs.given().pieces(chat, chat)]
     assert [(piece.messages.num_rows, piece.files.num_rows) for piece in found] == [(1, 1)] * len(chats)
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_bears_a_later_instant_than_its_message_is_no_file_of_the_ne
 ) -> None:
     runs = Runs(tmp_path, None, 1, 1, apart_rows_min=apart_rows_min)
     runs.add(table([("g:a", 1, "x"), ("g:b", 1, "x")]), table([("g:a", 9, "x")]))
-    assert [piece.files.num_rows for chat in ("g:a", "g:b") for piece in runs.pieces(chat, chat)] == [1, 0]
+    assert [piece.files.num_rows for chat in ("g:a", "g:b") for piece in runs.given().pieces(chat, chat)] == [1, 0]
 
 
 @pytest.mark.parametrize("apart_rows_min", [1, 2])
@@ -167,7 +167,7 @@ def test_what_comes_next_is_told_also_where_earlier_rows_came_later(tmp_path: Pa
     runs = Runs(tmp_path, None, 1, 1, 1, merged_runs=3, batch_rows=1, apart_rows_min=apart_rows_min)
     for at_ms in (50, 51, 52, 60, 40, 61):
         runs.add(table([("g:a", at_ms, "x")]), table([]))
-    pieces = list(runs.pieces("g:a", "g:a"))
+    pieces = list(runs.given().pieces("g:a", "g:a"))
     assert [piece.nothing_before_ms for piece in pieces] == [50, 51, 52, 60, 61, None]
 
 
@@ -179,8 +179,8 @@ def test_what_is_shared_is_merged_when_there_are_many_runs_and_leaves_no_files_b
     for place in range(runs_added):
         runs.add(table([("g:a", place, "x"), ("g:b", place, "x")]), table([]))
     assert len(list(tmp_path.iterdir())) == kept
-    ((first, last),) = runs.groups()
-    (piece,) = runs.pieces(first, last)
+    ((first, last),) = runs.given().groups()
+    (piece,) = runs.given().pieces(first, last)
     assert piece.messages.num_rows == 2 * runs_added
 
 
@@ -191,5 +191,5 @@ def test_a_conversation_of_many_rows_is_written_once_and_one_of_few_until_it_has
     # What was apart lies where it was first written, run by run; of the rest two together were shared still, and four were no more.
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{number:08d}" for number in (1, 3, 7, 9, 13)]
     for chat, rows in (("g:few", 4), ("g:many", 12)):
-        (piece,) = runs.pieces(chat, chat)
+        (piece,) = runs.given().pieces(chat, chat)
         assert piece.messages.num_rows == rows

@@ -141,7 +141,7 @@ class TestCsv:
 
     def test_a_cell_that_a_spreadsheet_cuts_is_remarked_on(self, tmp_path: Path) -> None:
         made = package("csv", tmp_path, slices=(said("x" * 40_000),))
-        assert made.written.remarks == (
+        assert made.written.all_remarks == (
             "1 cells are whole here, but longer than the 32,767 characters that spreadsheets show",
         )
         assert len(rows(tmp_path)[0]["text"]) == 40_000

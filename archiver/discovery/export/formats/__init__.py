@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from archiver.discovery.export.record import Terms
 from archiver.discovery.export.sink import Sink, Writer
@@ -26,7 +25,15 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
     "slack": ("archiver.discovery.export.formats.slack:SlackWriter", "a zip as Slack exports it"),
 }
 
-WriterClass = Callable[[Terms, Sink], Writer]
+
+class WriterClass(Protocol):
+    """A class of writers."""
+
+    by_half: bool
+    """Whether two of them may write the halves of an export (`archiver.discovery.export.sink.Writer`)."""
+
+    def __call__(self, terms: Terms, sink: Sink) -> Writer:
+        """Return a writer."""
 
 
 def writer_class(name: str) -> WriterClass:

@@ -83,6 +83,7 @@ class DatWriter:
     """Writes the load file as slices come, the text files beside it, and at the end what may be missing."""
 
     format: ClassVar[str] = "dat"
+    by_half: ClassVar[bool] = False
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from archiver.discovery.export.formats.instants import zoned
-from archiver.discovery.export.formats.parts import GapPlaces, PartFiles
+from archiver.discovery.export.formats.parts import GapPlaces, PartFiles, stem_of
 from archiver.discovery.export.record import Conversation, File, GapNote, Message, Person, Slice, Terms, Version
 from archiver.discovery.export.sink import Sink, Written
 
@@ -83,15 +83,16 @@ class CsvWriter:
     """Writes ``messages-*.csv``, ``files-*.csv``, ``conversations-*.csv`` and ``gaps-*.csv``."""
 
     format: ClassVar[str] = "csv"
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
         self._guarded = 0
         self._long = 0
-        self._messages = _table(sink, "messages", MESSAGE_COLUMNS)
-        self._files = _table(sink, "files", FILE_COLUMNS)
-        self._conversations = _table(sink, "conversations", CONVERSATION_COLUMNS)
-        self._gaps = _table(sink, "gaps", GAP_COLUMNS)
+        self._messages = _table(terms, sink, "messages", MESSAGE_COLUMNS)
+        self._files = _table(terms, sink, "files", FILE_COLUMNS)
+        self._conversations = _table(terms, sink, "conversations", CONVERSATION_COLUMNS)
+        self._gaps = _table(terms, sink, "gaps", GAP_COLUMNS)
         self._places = GapPlaces()
         self._current: str | None = None
         self._count = 0
@@ -120,15 +121,15 @@ class CsvWriter:
         for table in tables:
             table.finish()
         replaced = {"cells that a spreadsheet would run, behind an apostrophe": self._guarded} if self._guarded else {}
-        remarks = (
-            f"{self._long} cells are whole here, but longer than the {_CELL_CHARACTERS_MAX:,} characters that spreadsheets show",
-        )
         return Written(
             path_count=sum(len(table.paths) for table in tables),
             messages=self._count,
             files=self._file_count,
             replaced=replaced,
-            remarks=remarks if self._long else (),
+            counted={
+                "{count} cells are whole here, but longer than the "
+                f"{_CELL_CHARACTERS_MAX:,} characters that spreadsheets show": self._long
+            },
         )
 
     def close(self) -> None:
@@ -191,9 +192,9 @@ class CsvWriter:
         )
 
 
-def _table(sink: Sink, name: str, columns: Sequence[str]) -> PartFiles:
+def _table(terms: Terms, sink: Sink, name: str, columns: Sequence[str]) -> PartFiles:
     heading = ",".join(f'"{column}"' for column in columns)
-    return PartFiles(sink, f"csv/{name}", "csv", opening=f"\ufeff{heading}\r\n".encode())
+    return PartFiles(sink, stem_of(terms, f"csv/{name}"), "csv", opening=f"\ufeff{heading}\r\n".encode())
 
 
 def _provenance(version: Version) -> tuple[_Cell, ...]:

@@ -52,6 +52,7 @@ class EdrmWriter:
     """Writes documents as slices come; what belongs together waits in a temporary file, for XML has it at the end."""
 
     format: ClassVar[str] = "edrm"
+    by_half: ClassVar[bool] = False
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms

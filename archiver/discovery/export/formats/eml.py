@@ -38,6 +38,7 @@ class EmlWriter:
     """Writes ``eml/<conversation>/<day>.eml``, or ``eml/<conversation>/<day>/<control number>.eml``."""
 
     format: ClassVar[str] = "eml"
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
@@ -61,16 +62,17 @@ class EmlWriter:
 
     def finish(self) -> Written:
         """Return what was written."""
-        remarks = []
-        if too_large := self._counts["too large"]:
-            remarks.append(f"eml: {too_large} files are too large for a mail; a placeholder names where they lie")
         renamed = {"eml: names of files that could be paths or move a cursor": self._counts["renamed"]}
         return Written(
             self._counts["paths"],
             self._counts["messages"],
             self._counts["files"],
             replaced=renamed if self._counts["renamed"] else {},
-            remarks=tuple(remarks),
+            counted={
+                "eml: {count} files are too large for a mail; a placeholder names where they lie": self._counts[
+                    "too large"
+                ]
+            },
         )
 
     def close(self) -> None:

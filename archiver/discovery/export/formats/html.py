@@ -74,6 +74,7 @@ class HtmlWriter:
     """Writes ``index.html`` and ``chats/<conversation>/1.html`` and so on."""
 
     format: ClassVar[str] = "html"
+    by_half: ClassVar[bool] = False
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from archiver.discovery.export.formats.instants import zoned, zoned_each
 from archiver.discovery.export.formats.jsonl_lines import Others, PlainLines, opening
-from archiver.discovery.export.formats.parts import PART_BYTES_MAX, GapPlaces, PartFiles
+from archiver.discovery.export.formats.parts import PART_BYTES_MAX, GapPlaces, PartFiles, stem_of
 from archiver.discovery.export.plain import Messages, made_of
 from archiver.discovery.export.record import Conversation, GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink, Written
@@ -36,12 +36,13 @@ class JsonlWriter:
     """Writes ``messages-*.jsonl``, ``conversations-*.jsonl`` and ``gaps-*.jsonl``, cut after the slice that reaches ``part_bytes_max``."""
 
     format: ClassVar[str] = "jsonl"
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink, *, part_bytes_max: int = PART_BYTES_MAX) -> None:
         self._terms = terms
-        self._messages = PartFiles(sink, "jsonl/messages", "jsonl", bytes_max=part_bytes_max)
-        self._conversations = PartFiles(sink, "jsonl/conversations", "jsonl")
-        self._gaps = PartFiles(sink, "jsonl/gaps", "jsonl")
+        self._messages = PartFiles(sink, stem_of(terms, "jsonl/messages"), "jsonl", bytes_max=part_bytes_max)
+        self._conversations = PartFiles(sink, stem_of(terms, "jsonl/conversations"), "jsonl")
+        self._gaps = PartFiles(sink, stem_of(terms, "jsonl/gaps"), "jsonl")
         self._plain: PlainLines | None = None
         self._places = GapPlaces()
         # Slices of the newest block, each with how its lines begin.

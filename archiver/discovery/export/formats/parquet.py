@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archiver.discovery.export.formats.parts import GapPlaces, Held
+from archiver.discovery.export.formats.parts import GapPlaces, Held, stem_of
 from archiver.discovery.export.record import Conversation, GapNote, Message, Person, Slice, Terms, Version
 from archiver.discovery.export.sink import Sink, Written
 
@@ -98,13 +98,14 @@ class ParquetWriter:
     """Writes ``messages-*.parquet`` (a row for each version), ``files-*``, ``conversations-*`` and ``gaps-*``."""
 
     format: ClassVar[str] = "parquet"
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
-        self._messages = _Table(sink, "parquet/messages", MESSAGES)
-        self._files = _Table(sink, "parquet/files", FILES)
-        self._conversations = _Table(sink, "parquet/conversations", CONVERSATIONS)
-        self._gaps = _Table(sink, "parquet/gaps", GAPS)
+        self._messages = _Table(sink, stem_of(terms, "parquet/messages"), MESSAGES)
+        self._files = _Table(sink, stem_of(terms, "parquet/files"), FILES)
+        self._conversations = _Table(sink, stem_of(terms, "parquet/conversations"), CONVERSATIONS)
+        self._gaps = _Table(sink, stem_of(terms, "parquet/gaps"), GAPS)
         self._places = GapPlaces()
         self._current: str | None = None
         self._count = 0

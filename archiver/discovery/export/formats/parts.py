@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import BinaryIO, Final
 
-from archiver.discovery.export.record import GapNote, Message, Slice
+from archiver.discovery.export.record import GapNote, Message, Slice, Terms
 from archiver.discovery.export.sink import Sink
 
 # Small enough that an interrupted export has little to write again, and that most tools open a part.
@@ -58,8 +58,13 @@ class Held:
                 context.__exit__(_AbandonedError, error, None)
 
 
+def stem_of(terms: Terms, name: str) -> str:
+    """Return what the files of a table are called: ``<name>-00001`` and so on, those of the second half ``<name>-2-00001``."""
+    return name if terms.half == 1 else f"{name}-{terms.half}"
+
+
 class PartFiles:
-    """The files of one table: ``<folder>/<name>-00001.<ending>`` and so on, cut after the block that reaches ``bytes_max``.
+    """The files of one table: ``<stem>-00001.<ending>`` and so on, cut after the block that reaches ``bytes_max``.
 
     ``opening`` stands at the beginning of each. There is always a first one, so that an empty table is told from a missing one.
     """

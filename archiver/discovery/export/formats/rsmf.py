@@ -49,6 +49,7 @@ class RsmfWriter:
     """Writes ``rsmf/<conversation>/<day>.rsmf``, and several of them for a day that is split."""
 
     format: ClassVar[str] = "rsmf"
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
@@ -73,10 +74,16 @@ class RsmfWriter:
 
     def finish(self) -> Written:
         """Return what was written."""
-        remarks = []
-        if too_large := self._counts["too large"]:
-            remarks.append(f"rsmf: {too_large} files are too large for an RSMF; a placeholder names where they lie")
-        return Written(self._counts["paths"], self._counts["messages"], self._counts["files"], remarks=tuple(remarks))
+        return Written(
+            self._counts["paths"],
+            self._counts["messages"],
+            self._counts["files"],
+            counted={
+                "rsmf: {count} files are too large for an RSMF; a placeholder names where they lie": self._counts[
+                    "too large"
+                ]
+            },
+        )
 
     def close(self) -> None:
         """Do nothing: no file stays open between slices."""

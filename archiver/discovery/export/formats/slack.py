@@ -40,6 +40,7 @@ class SlackWriter:
     """Writes ``slack-export.zip``."""
 
     format: ClassVar[str] = "slack"
+    by_half: ClassVar[bool] = False
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms

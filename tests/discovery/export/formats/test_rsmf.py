@@ -247,7 +247,7 @@ def test_a_file_too_large_for_any_rsmf_is_said_to_lie_among_the_natives(tmp_path
     huge = sized("disk.img", "N-1", 1_500_000_000)
     writer = RsmfWriter(TERMS, slices.FolderSink(tmp_path))
     writer.add(Slice(GENERAL, "2026-11-20", 1, 1, (message("m-1", 20, ANN, version("x"), files=(huge,)),)))
-    assert "too large" in writer.finish().remarks[0]
+    assert "too large" in writer.finish().all_remarks[0]
     path = tmp_path / "data/rsmf/general/2026-11-20.rsmf"
     assert f"data/{huge.path}" in entries_of(path)[1][1].decode()
 

@@ -1,0 +1,232 @@
+"""A second process for an export: it opens the archive for itself, gathers some days, and writes one half while the first writes the other.
+
+Python runs one of a process's threads at a time, so that a second processor has little to do without it. The first process alone keeps
+the notes of what is whole, asks what replies to what, and decides what each does; the second tells it whatever it has put in its place. It
+is sent what it needs as pickles through a pair of sockets that nobody else has, and it ends when the first one does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, Self
+
+from archiver.archive.memory import give_memory_back, trim_above
+from archiver.archive.reader import Archive, Head
+from archiver.discovery.export.bag import DATA
+from archiver.discovery.export.gathering import Gathered, gather
+from archiver.discovery.export.given import Given, Taken
+from archiver.discovery.export.halves import Half, all_of, terms_of_half
+from archiver.discovery.export.journal import Journal, decode_lines
+from archiver.discovery.export.opened import Opened, Wanted, assembly_of, open_export, terms_of
+from archiver.discovery.export.replies import Replies
+from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
+from archiver.discovery.export.targets import Target
+from archiver.discovery.export.writing import Contents, Desk
+from archiver.errors import RefusedError
+
+NAME: Final = "second-"
+# No runs of one process have so many files.
+FIRST_FILE: Final = 10_000_000
+RESIDENT_BYTES_EACH: Final = RESIDENT_BYTES // 2
+# Told less often, so that telling costs nothing.
+_PROGRESS_MESSAGES: Final = 1_000
+_ENDS_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an export is of and where it goes, for who opens both again. ``folder`` is the one for temporary files, which both use.
+
+    With ``gathers`` the second share of what is chosen is gathered first.
+    """
+
+    archive: Archive
+    head: Head
+    wanted: Wanted
+    target: Target
+    folder: Path
+    software: str
+    gathers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToWrite:
+    """A half to be written: out of what was taken, which is of these chats as the archive has them."""
+
+    half: Half
+    taken: Taken
+    chats: frozenset[str]
+    unnamed: Counter[tuple[str, str]]
+
+
+class Second:
+    """The second process, as the first one has it: begun at once, and ended when the block ends, whatever it is doing."""
+
+    def __init__(self, job: Job) -> None:
+        self._contents: Contents | None = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main({number})"
+            # A group of its own: who interrupts the first process ends it, and it ends this one.
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                [sys.executable, "-c", code],
+                pass_fds=(number,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End it, whatever it is doing; harmless when it is ended."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def gathered(self) -> Gathered:
+        """Wait for what it has gathered; raises what went wrong there."""
+        _, found = self._received()
+        assert isinstance(found, Gathered)
+        return found
+
+    def write(self, order: ToWrite) -> None:
+        """Let it write a half, and go on."""
+        self._send(order)
+
+    def heed(self, journal: Journal, progress: Callable[[int], None] | None) -> None:
+        """Note what it has told so far, and raise what went wrong there; nothing is waited for."""
+        while self._contents is None and self._poll():
+            self._heed_one(journal, progress)
+
+    def contents(self, journal: Journal, progress: Callable[[int], None] | None) -> Contents:
+        """Wait until its half is written, and note what it tells; raises what went wrong there."""
+        while self._contents is None:
+            self._heed_one(journal, progress)
+        return self._contents
+
+    def _heed_one(self, journal: Journal, progress: Callable[[int], None] | None) -> None:
+        kind, found = self._received()
+        if kind == "notes":
+            for line in decode_lines(found):
+                journal.note(line)
+        elif kind == "contents":
+            self._contents = found
+        elif progress is not None:
+            progress(found)
+
+    def _received(self) -> tuple[str, Any]:
+        try:
+            kind, found = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._ended() from None
+        if kind == "error":
+            raise found
+        return kind, found
+
+    def _poll(self) -> bool:
+        try:
+            return self._connection.poll()
+        except OSError:
+            raise self._ended() from None
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._ended() from None
+
+    def _ended(self) -> RefusedError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDS_SECONDS)
+        code = self._process.returncode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        return RefusedError(
+            f"the second process of the export was ended {how}",
+            next_step="give the same command again: it goes on where it stopped; if nobody ended it, this machine has too little memory",
+        )
+
+
+def main(number: int) -> None:
+    """Be the second process: do what the first one says through the socket of this number."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # If the first process is gone, nobody wants to know.
+    with Connection(number) as connection, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(connection)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - it goes on in the first process
+            connection.send(("error", _portable(error)))
+
+
+def _serve(connection: Connection) -> None:
+    give_memory_back()
+    job: Job = connection.recv()
+    # What stands around hits was looked for by the first process, if it was asked for.
+    opened = open_export(job.archive, job.head, replace(job.wanted, asked=replace(job.wanted.asked, context=None)))
+    if job.gathers:
+        runs = Runs(job.folder, first_file=FIRST_FILE, resident_bytes=RESIDENT_BYTES_EACH)
+        found = gather(opened, runs, share=opened.selection.shares()[1], in_files=True)
+        connection.send(("gathered", found))
+        trim_above(0)
+    connection.send(("contents", _written(connection, job, opened, connection.recv())))
+
+
+def _written(connection: Connection, job: Job, opened: Opened, order: ToWrite) -> Contents:
+    replies = Replies(job.folder)
+    replies.take_up()
+    folder = job.folder / NAME.rstrip("-")
+    folder.mkdir(exist_ok=True)
+    journal = Journal(job.target, folder, tell=lambda lines: connection.send(("notes", lines)))
+    desk = Desk(job.target, journal, job.archive.store, name=NAME)
+    half = order.half
+    slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=RESIDENT_BYTES_EACH).slices(
+        Given(order.taken), half.chats, numbered_from=half.numbered_from
+    )
+    terms = terms_of_half(terms_of(opened, sorted(order.chats), job.software), half)
+    try:
+        return desk.write(terms, all_of(slices, half), job.wanted.formats, prefix=DATA, progress=_Progress(connection))
+    finally:
+        journal.flush()
+        journal.close()
+        replies.close()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Tells how many messages were written since it last did."""
+
+    connection: Connection
+    messages: int = 0
+
+    def __call__(self, messages: int) -> None:
+        self.messages += messages
+        if self.messages >= _PROGRESS_MESSAGES:
+            self.connection.send(("messages", self.messages))
+            self.messages = 0
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an error that can be sent, with where it came from."""
+    where = "".join(traceback.format_exception(error))
+    error.add_note(f"in the second process of the export:\n{where}")
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
