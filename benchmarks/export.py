@@ -9,7 +9,7 @@ Every side starts as a new process over the same archive and times itself from a
 - html: our package of pages beside a bare jinja2 loop over the same messages, read by pyarrow, one page a conversation;
 - rsmf: our package beside a bare loop that puts the same messages into JSON in a zip for each conversation and day.
 
-Figures are medians over the rounds. Memory is the peak of our process. Targets: 0.5 of DuckDB, a third of the bare loops, 500 MB.
+Figures are medians over the rounds. Memory is the peak of all our processes. Targets: 0.5 of DuckDB, a third of the bare loops, 500 MB.
 """
 
 from __future__ import annotations

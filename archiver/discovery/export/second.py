@@ -87,7 +87,7 @@ class Second:
                 process_group=0,
             )
         self._connection = Connection(ours.detach())
-        self._connection.send(job)
+        self._send(job)
 
     def __enter__(self) -> Self:
         return self

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from hashlib import sha256
@@ -151,7 +151,7 @@ class _Hands:
         asked = self.job.wanted.asked
         is_plain = asked.context is None and asked.scope.expression is None
         if self.rows_min is not None and is_plain and max(days.values()) <= DAY_ROWS_MAX:
-            self.second = self.stack.enter_context(Second(replace(self.job, gathers=True)))
+            self._begin(replace(self.job, gathers=True))
         opened = open_export(self.job.archive, self.job.head, self.job.wanted, executor=self.executor, likely=likely)
         gathered = gather(
             opened,
@@ -168,7 +168,12 @@ class _Hands:
             self.second.end()
             self.second = None
         elif self.second is None and len(halves) > 1 and self.rows_min is not None:
-            self.second = self.stack.enter_context(Second(self.job))
+            self._begin(self.job)
+
+    def _begin(self, job: Job) -> None:
+        # Where the system has no room for one more, the package is the same.
+        with suppress(OSError):
+            self.second = self.stack.enter_context(Second(job))
 
 
 @dataclass(slots=True)
@@ -182,7 +187,11 @@ class _Making:
     software: str
     progress: Progress | None
     hands: _Hands
+    messages: int = field(init=False)
     written: int = 0
+
+    def __post_init__(self) -> None:
+        self.messages = sum(of_chat.messages for of_chat in self.gathered.taken.chats.values())
 
     def package(self, halves: Sequence[Half], order: Order) -> Made:
         """Write both halves, or the only one, and all that stands around them."""
@@ -225,8 +234,7 @@ class _Making:
         """Tell how many messages were written, of at most so many."""
         self.written += messages
         if self.progress is not None:
-            total = sum(of_chat.messages for of_chat in self.gathered.taken.chats.values())
-            self.progress("writing messages", min(self.written, total), total)
+            self.progress("writing messages", min(self.written, self.messages), self.messages)
 
 
 def _head(archive: Archive, found: Begun | None, sequence: int | None) -> Head:
