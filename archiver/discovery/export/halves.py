@@ -70,8 +70,8 @@ def halves_of(
 
 
 def terms_of_half(terms: Terms, half: Half) -> Terms:
-    """Return what the writers of a half are told: what belongs to no conversation stands at the end of the last."""
-    return replace(terms, half=half.number, gaps=terms.gaps if half.number == half.of else ())
+    """Return what the writers of a half are told."""
+    return replace(terms, half=half.number, is_last=half.number == half.of)
 
 
 def all_of(slices: Iterator[Slice], half: Half) -> Iterator[Slice]:

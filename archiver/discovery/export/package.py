@@ -144,10 +144,13 @@ class Packing:
             self._desk.executor.submit(read_fonts)
         for batch in self._volumes(slices):
             contents = self._desk.write(
-                terms_of_half(terms, half), batch, self._order.formats, prefix=self._prefix + DATA, progress=progress
+                terms_of_half(terms, half),
+                batch,
+                self._order.formats,
+                prefix=self._prefix + DATA,
+                progress=progress,
+                other=other,
             )
-            if other is not None:
-                contents = contents.joined(other())
             report, tag = self._tag(terms, contents)
             reports.append(report)
             tags.append(tag)

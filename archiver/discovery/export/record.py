@@ -162,7 +162,8 @@ class Terms:
 
     ``made_at_ms`` is the instant of the head's commit, never the clock's: the same head gives the same bytes. ``open_blob`` opens the bytes
     of a stored file for reading and checks them against their digest as they are read. ``executor`` is for what a writer does beside, and
-    decides no byte; None where everything is done in one thread. ``half`` is which half of the export is written, 1 also where it has none.
+    decides no byte; None where everything is done in one thread. ``half`` is which half of the export is written, and ``is_last``
+    whether it is the last one: 1 and true where it has none.
     """
 
     matter: str
@@ -180,3 +181,9 @@ class Terms:
     options: dict[str, str] = field(default_factory=dict)
     executor: Executor | None = None
     half: int = 1
+    is_last: bool = True
+
+    @property
+    def gaps_at_end(self) -> tuple[GapNote, ...]:
+        """The gaps that belong to no conversation's day, for tables, which tell them behind all others: in the last half."""
+        return self.gaps if self.is_last else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, ClassVar, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 from archiver.discovery.export.record import Slice, Terms
 
@@ -30,7 +30,8 @@ class Written:
 
     Only counts, because a form that has a file for each message may have as many as an archive has; which they are tells the manifest.
     ``replaced`` counts by name what the format could not hold and was put in another way (delimiters in a load file, say). ``counted`` are
-    remarks about how many of something there are, ``{count}`` standing for the number.
+    remarks about how many of something there are, ``{count}`` standing for the number. ``listed`` is what a second half leaves for the
+    first to put into a list of all.
     """
 
     path_count: int
@@ -39,6 +40,7 @@ class Written:
     replaced: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     counted: Mapping[str, int] = field(default_factory=dict)
+    listed: tuple[Any, ...] = ()
 
     @property
     def all_remarks(self) -> tuple[str, ...]:
@@ -62,7 +64,8 @@ class Writer(Protocol):
 
     ``format`` is the name that ``--format`` takes and the folder under ``data/`` that all its paths begin with. `finish` is called once,
     after the last slice. Of those ``by_half`` two may write an export at the same time, each one of its halves
-    (`archiver.discovery.export.halves`): they have no file of all of it.
+    (`archiver.discovery.export.halves`): they have no file of all of it, but for lists that the first one writes when it is told in
+    `finish` what the second has written.
     """
 
     format: ClassVar[str]
@@ -73,8 +76,8 @@ class Writer(Protocol):
     def add(self, part: Slice) -> None:
         """Take the next slice."""
 
-    def finish(self) -> Written:
-        """Write what stands at the end and close everything."""
+    def finish(self, second: Written | None = None) -> Written:
+        """Write what stands at the end and close everything; return what this one wrote, without what the ``second`` did."""
 
     def close(self) -> None:
         """Let go of open files without finishing, after an error; harmless after `finish`."""

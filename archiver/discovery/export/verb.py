@@ -42,7 +42,7 @@ from archiver.discovery.export.replies import Asked as AskedReplies
 from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
-from archiver.discovery.export.second import RESIDENT_BYTES_EACH, Job, Second, ToWrite
+from archiver.discovery.export.second import NAME, RESIDENT_BYTES_EACH, Job, Second, ToWrite
 from archiver.discovery.export.selection import Likely
 from archiver.discovery.export.stretches import DAY_ROWS_MAX
 from archiver.discovery.export.targets import Target
@@ -210,7 +210,9 @@ class _Making:
     def _other(self, terms: Terms, half: Half, order: Order) -> Contents:
         if self.hands.second is not None:
             return self.hands.second.contents(self.desk.journal, self._counted)
-        return self.desk.write(
+        # What the first half has open stays so meanwhile.
+        desk = Desk(self.desk.target, self.desk.journal, self.desk.store, self.desk.executor, name=NAME)
+        return desk.write(
             terms_of_half(terms, half), self._slices(half), order.formats, prefix=DATA, progress=self._counted
         )
 

@@ -66,8 +66,12 @@ class Desk:
         *,
         prefix: str,
         progress: Progress | None = None,
+        other: Callable[[], Contents] | None = None,
     ) -> Contents:
-        """Write slices in some formats; ``prefix`` is that of the payload in the package. Raises `StorageError` if the place cannot."""
+        """Write slices in some formats; ``prefix`` is that of the payload in the package. Raises `StorageError` if the place cannot.
+
+        ``other`` returns what was written of the second half, which is in what is returned too.
+        """
         tally = Tally()
         with ExitStack() as stack:
             # They wait for the disk and for nothing else, so that whoever waits for them can be any of the others.
@@ -97,10 +101,15 @@ class Desk:
                     writer.add(part)
                 if progress is not None:
                     progress(len(part.messages))
-            written = {name: writer.finish() for name, writer in writers.items()}
+            second = None if other is None else other()
+            written = {
+                name: writer.finish(None if second is None else second.written[name])
+                for name, writer in writers.items()
+            }
             log.close()
             payload.settle()
-        return Contents(tally, written)
+        contents = Contents(tally, written)
+        return contents if second is None else contents.joined(second)
 
     def _blackened_in(self, part: Slice) -> list[bytes]:
         """Return the lines about a slice; those of the next one, which is made before its volume is known, wait."""

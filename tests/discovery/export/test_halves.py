@@ -24,7 +24,7 @@ from tests.discovery.export import lived
 from tests.discovery.export.lived import SOFTWARE, wanted
 from tests.discovery.export.slices import SLICES
 
-BY_HALF = ("rsmf", "eml", "csv", "jsonl", "parquet")
+BY_HALF = ("html", "rsmf", "eml", "csv", "jsonl", "parquet")
 
 counts = st.dictionaries(
     st.sampled_from([f"g:{name}" for name in "abcdefgh"]),
@@ -78,7 +78,7 @@ def test_forms_that_have_no_file_of_all_can_be_halved(form: str) -> None:
 @pytest.mark.parametrize(
     "wish",
     [
-        *({"formats": ("jsonl", form)} for form in ("html", "dat", "edrm", "slack")),
+        *({"formats": ("jsonl", form)} for form in ("dat", "edrm", "slack")),
         {"formats": ("jsonl",), "volume_bytes": 10**9},
         {"formats": ("jsonl",), "redaction": Path("redact.yaml")},
     ],
@@ -158,7 +158,7 @@ class TestPackage:
         assert len(first) < len(whole)
 
     def test_what_has_a_file_for_each_day_is_the_same(self, packages: tuple[Path, Path]) -> None:
-        for form in ("rsmf", "eml", "natives"):
+        for form in ("html", "rsmf", "eml", "natives"):
             whole, halves = (
                 {
                     path.relative_to(package): path.read_bytes()

@@ -37,7 +37,7 @@ Lived = tuple[Archive, Head]
 # The chats that come first and last, and what makes a message say that it is a reply.
 ENDS = ("g:0", "u:z,u:zz")
 REPLY = {"app_id": "app-r", "attachments": '[{"title": "In reply to Bob"}]'}
-FORMATS = ("rsmf", "eml", "csv", "jsonl", "parquet")
+FORMATS = ("html", "rsmf", "eml", "csv", "jsonl", "parquet")
 WAIT_SECONDS = 30
 
 

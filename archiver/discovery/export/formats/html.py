@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -74,7 +75,7 @@ class HtmlWriter:
     """Writes ``index.html`` and ``chats/<conversation>/1.html`` and so on."""
 
     format: ClassVar[str] = "html"
-    by_half: ClassVar[bool] = False
+    by_half: ClassVar[bool] = True
 
     def __init__(self, terms: Terms, sink: Sink) -> None:
         self._terms = terms
@@ -105,10 +106,24 @@ class HtmlWriter:
         for start in range(0, max(len(items), 1), _BLOCK_MESSAGES):
             self._put(part.day, items[start : start + _BLOCK_MESSAGES])
 
-    def finish(self) -> Written:
-        """Write the last page and the index."""
+    def finish(self, second: Written | None = None) -> Written:
+        """Write the last page and, but in a second half, the index."""
         self._end_page(following=False)
-        entries = self._entries
+        own = self._entries
+        if self._terms.half == 1:
+            self._write_index([*own, *(second.listed if second is not None else ())])
+        return Written(
+            self._path_count,
+            sum(entry.messages for entry in own),
+            sum(entry.files for entry in own),
+            listed=tuple(own) if self._terms.half > 1 else (),
+        )
+
+    def close(self) -> None:
+        """Forget the page that is not written yet; no file is open between two calls."""
+        self._page = None
+
+    def _write_index(self, entries: Sequence[_Entry]) -> None:
         days = sorted({day for entry in entries for day in (entry.first, entry.last)})
         totals = [
             ("Conversations", len(entries)),
@@ -132,13 +147,6 @@ class HtmlWriter:
             options=sorted(self._terms.options.items()),
         )
         self._write("html/index.html", text)
-        return Written(
-            self._path_count, sum(entry.messages for entry in entries), sum(entry.files for entry in entries)
-        )
-
-    def close(self) -> None:
-        """Forget the page that is not written yet; no file is open between two calls."""
-        self._page = None
 
     def _begin_conversation(self, part: Slice) -> None:
         conversation = part.conversation

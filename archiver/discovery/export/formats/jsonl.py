@@ -76,10 +76,10 @@ class JsonlWriter:
         self._count += len(part.messages)
         self._files += sum(len(message.files) for message in made_of(part.messages) if message.files)
 
-    def finish(self) -> Written:
+    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
         """Write the gaps that belong to no conversation's day, and close."""
         self._write_waiting()
-        for gap in self._terms.gaps:
+        for gap in self._terms.gaps_at_end:
             self._gaps.write(self._gap_line(gap, {"told_in": None, "day": None}))
         tables = (self._messages, self._conversations, self._gaps)
         for table in tables:
