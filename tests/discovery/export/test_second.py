@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import signal
@@ -109,6 +110,22 @@ class TestSameBytes:
         assert found == contents(tmp_path / "one")
         for half in ("", "2-"):
             assert b'"reply_to":"' in found[f"data/jsonl/messages-{half}00001.jsonl"]
+
+    @pytest.mark.parametrize("chat_id", ENDS)
+    @pytest.mark.parametrize("day", [19, 23])
+    def test_also_where_either_found_out_which_message_came_without_a_uid(
+        self, tmp_path: Path, chat_id: str, day: int
+    ) -> None:
+        archive, head = lived.fresh(tmp_path)
+        further = {"chat_id": chat_id, "sender_id": "u:bob", "client_id": "c-2"}
+        nameless = {**lived.said(day, 10, 0, "", "who am I", **further), "message_uid": "provisional:2"}
+        named = lived.said(day, 10, 0, "named", "who am I", source="fetch", **further)
+        found = small_archive.add(archive, head, {"messages": [nameless, named]}, attempt="eeeeeeee")
+        for name, in_two in (("one", False), ("two", True)):
+            exported((archive, found), tmp_path / name, in_two=in_two)
+        assert contents(tmp_path / "two") == contents(tmp_path / "one")
+        left_out = json.loads(contents(tmp_path / "two")["report.json"])["left_out"]
+        assert left_out["captures_without_uid_of_the_same_message"] == 2
 
     def test_also_out_of_a_bucket_and_into_one(
         self, package: dict[str, bytes], tmp_path: Path, seaweedfs: S3Access, monkeypatch: pytest.MonkeyPatch
