@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from archiver.discovery.checks.package import check_package
 from archiver.discovery.export.given import OfChat
 from archiver.discovery.export.halves import all_of, halves_of, may_be_halved
 from archiver.discovery.export.record import Slice
+from archiver.discovery.export.sink import Written
+from archiver.discovery.export.tally import Tally
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import make
 from archiver.errors import DamageFoundError
@@ -111,6 +114,27 @@ class TestAllOf:
         first, _ = halves_of(self.CHATS, {}, rows_min=1)
         with pytest.raises(DamageFoundError, match=f"5 messages .* half 1 .* {messages}"):
             list(all_of(self.slices(captures=7, messages=messages), first))
+
+
+# Before and behind whole conversations.
+@pytest.mark.parametrize("cut", [0, 1, 4, 5])
+def test_counts_of_two_halves_are_those_of_the_whole(cut: int) -> None:
+    whole, first, second = Tally(), Tally(), Tally()
+    for number, part in enumerate(SLICES):
+        told = replace(part, captures=number + 1, left_out={"again": number, f"in {number}": 1})
+        for tally in (whole, first if number < cut else second):
+            tally.add(told)
+    assert whole.missing_by_reason
+    assert first.joined(second) == whole
+
+
+def test_what_two_writers_say_is_put_together() -> None:
+    one = Written(1, 2, 3, {"a": 1, "b": 2}, ("said",), {"{count} are long": 2, "{count} are none": 0})
+    other = Written(10, 20, 30, {"b": 3, "c": 4}, ("said",), {"{count} are long": 1})
+    both = one.joined(other)
+    assert (both.path_count, both.messages, both.files) == (11, 22, 33)
+    assert both.replaced == {"a": 1, "b": 5, "c": 4}
+    assert both.all_remarks == ("said", "3 are long")
 
 
 @pytest.fixture(scope="module")
