@@ -34,6 +34,8 @@ STRETCH_ROWS: Final = 16_384
 DAY_ROWS_MAX: Final = 32_768
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
+# A process that is larger gives back what lies free in its memory, where days are read of which little is kept.
+SCATTERED_RESIDENT_BYTES: Final = 160_000_000
 # Fewer rows of an object at once cost more than they do.
 _ROWS_AT_ONCE_MIN: Final = 1_024
 _PLACE_COLUMNS: Final = ("chat_id", "message_uid", "sent_at")
@@ -146,10 +148,11 @@ class Source:
     def scattered_stretches(self, columns: Sequence[str]) -> Iterator[Stretch]:
         """Yield all rows of the scattered messages, whenever they were sent, those of one message in one stretch."""
         for some in self.scattered:
-            parts = [
-                (_only(found.messages, some.keys), _only(found.files, some.keys))
-                for found in self._ahead(self._grouped(sorted(some.days & self._days.keys())), columns)
-            ]
+            parts = []
+            for found in self._ahead(self._grouped(sorted(some.days & self._days.keys())), columns):
+                parts.append((_only(found.messages, some.keys), _only(found.files, some.keys)))
+                # What is kept of each day is little, and leaves holes as large as the day.
+                trim_above(SCATTERED_RESIDENT_BYTES)
             yield Stretch(pa.concat_tables([part for part, _ in parts]), pa.concat_tables([part for _, part in parts]))
 
     def days_between(
