@@ -36,6 +36,8 @@ SLICE_MESSAGES_MAX: Final = 10_000
 # Slices are made of so many rows at once, or of one slice more: enough that a day of a few messages costs no more than they do, and that
 # what is read at once, some megabytes, is mostly one block. Each step of it is one in which threads wait for each other.
 BLOCK_ROWS: Final = 32_768
+# Of forms that make every message: those of a block are in memory as long as it is.
+MADE_BLOCK_ROWS: Final = 4_096
 FILE_DIGITS: Final = 3
 WITHHELD: Final = "withheld"
 

@@ -14,7 +14,7 @@ from archiver.archive.reader import Archive, Head
 from archiver.clock import from_text
 from archiver.discovery.export.absences import read_absences
 from archiver.discovery.export.asked import Asked, Question, question_of
-from archiver.discovery.export.assembly import Assembly
+from archiver.discovery.export.assembly import BLOCK_ROWS, MADE_BLOCK_ROWS, Assembly
 from archiver.discovery.export.context import windows_of
 from archiver.discovery.export.identities import read_identities
 from archiver.discovery.export.missing import Gaps, read_gaps
@@ -122,11 +122,19 @@ def assembly_of(
         replies=replies,
         unnamed=opened.selection.unnamed if unnamed is None else unnamed,
         resident_bytes=resident_bytes,
+        block_rows=BLOCK_ROWS if opened.wanted.formats == ("jsonl",) else MADE_BLOCK_ROWS,
         executor=executor,
     )
 
 
-def terms_of(opened: Opened, chats: Sequence[str], software: str, *, executor: Executor | None = None) -> Terms:
+def terms_of(
+    opened: Opened,
+    chats: Sequence[str],
+    software: str,
+    *,
+    replies: Replies | None = None,
+    executor: Executor | None = None,
+) -> Terms:
     """Return what the writers of an export that has these chats are told."""
     facts, head = opened.archive.facts, opened.head
     return Terms(
@@ -144,6 +152,8 @@ def terms_of(opened: Opened, chats: Sequence[str], software: str, *, executor: E
         is_redacted=opened.redaction.is_active,
         options={"control_prefix": control_prefix(opened.wanted.asked.matter), **opened.wanted.options},
         executor=executor,
+        # Of a redacted export chats may be called otherwise.
+        replying=None if replies is None or opened.redaction.is_active else replies.chats,
     )
 
 

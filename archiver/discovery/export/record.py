@@ -182,6 +182,8 @@ class Terms:
     executor: Executor | None = None
     half: int = 1
     is_last: bool = True
+    replying: frozenset[str] | None = None
+    """The conversations in which a message replies to another; None where nothing tells that."""
 
     @property
     def gaps_at_end(self) -> tuple[GapNote, ...]:

@@ -94,6 +94,11 @@ class Replies:
             self._open()
             self._know()
 
+    @property
+    def chats(self) -> frozenset[str]:
+        """The chats in which any message replies to one."""
+        return self._known
+
     def has(self, chat_id: str) -> bool:
         """Tell whether any message of a chat replies to one."""
         return chat_id in self._known

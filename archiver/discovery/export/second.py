@@ -201,7 +201,7 @@ def _written(connection: Connection, job: Job, opened: Opened, order: ToWrite) -
     slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=RESIDENT_BYTES_EACH).slices(
         Given(order.taken), half.chats, numbered_from=half.numbered_from
     )
-    terms = terms_of_half(terms_of(opened, sorted(order.chats), job.software), half)
+    terms = terms_of_half(terms_of(opened, sorted(order.chats), job.software, replies=replies), half)
     try:
         return desk.write(terms, all_of(slices, half), job.wanted.formats, prefix=DATA, progress=_Progress(connection))
     finally:

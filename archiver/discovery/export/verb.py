@@ -196,7 +196,9 @@ class _Making:
     def package(self, halves: Sequence[Half], order: Order) -> Made:
         """Write both halves, or the only one, and all that stands around them."""
         first, *others = halves
-        terms = terms_of(self.opened, sorted(self.gathered.chats), self.software, executor=self.desk.executor)
+        terms = terms_of(
+            self.opened, sorted(self.gathered.chats), self.software, replies=self.said, executor=self.desk.executor
+        )
         other: Callable[[], Contents] | None = None
         if others:
             other = partial(self._other, terms, others[0], order)

@@ -207,6 +207,9 @@ class HtmlWriter:
 
     def _reply(self, message: Message, number: int) -> ReplyView | None:
         """Return what a message replies to, and remember the message for those that reply to it."""
+        if self._terms.replying is not None and message.chat_id not in self._terms.replying:
+            # Fifty thousand messages are kept for nothing else.
+            return None
         found: ReplyView | None = None
         if message.reply_to is not None:
             known = self._recent.get(message.reply_to)
