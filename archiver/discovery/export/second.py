@@ -167,14 +167,13 @@ class Second:
 def main(number: int) -> None:
     """Be the second process: do what the first one says through the socket of this number."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # If the first process is gone, nobody wants to know.
-    with Connection(number) as connection, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with Connection(number) as connection:
         try:
             _serve(connection)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
         except BaseException as error:  # noqa: BLE001 - it goes on in the first process
-            connection.send(("error", _portable(error)))
+            # If that is gone, nobody wants to know.
+            with contextlib.suppress(OSError):
+                connection.send(("error", _portable(error)))
 
 
 def _serve(connection: Connection) -> None:

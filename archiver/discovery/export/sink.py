@@ -76,7 +76,7 @@ class Writer(Protocol):
     def add(self, part: Slice) -> None:
         """Take the next slice."""
 
-    def finish(self, second: Written | None = None) -> Written:
+    def finish(self, second: Written | None = None, /) -> Written:
         """Write what stands at the end and close everything; return what this one wrote, without what the ``second`` did."""
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ class DatWriter:
             fields = self._fields(document, self._texts.put(document))
             self._load_file.stream().write(self._line(fields[name] for name in FIELDS))
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Close the load file and write the list of what may be missing."""
         self._load_file.finish()
         with self._sink.open(GAPS_FILE) as out:

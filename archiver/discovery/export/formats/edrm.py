@@ -74,7 +74,7 @@ class EdrmWriter:
                 self._families.write(f"{pair}\n".encode())
             self._xml.stream().write(self._document(document, self._texts.put(document)).encode())
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Write what belongs together, close the XML and write the list of what may be missing."""
         out = self._xml.stream()
         out.write(b"</Documents>\n<Relationships>\n")

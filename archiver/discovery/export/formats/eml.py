@@ -60,7 +60,7 @@ class EmlWriter:
                 with self._sink.open(path) as out:
                     self._write(portion, out)
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Return what was written."""
         renamed = {"eml: names of files that could be paths or move a cursor": self._counts["renamed"]}
         return Written(

@@ -106,7 +106,7 @@ class HtmlWriter:
         for start in range(0, max(len(items), 1), _BLOCK_MESSAGES):
             self._put(part.day, items[start : start + _BLOCK_MESSAGES])
 
-    def finish(self, second: Written | None = None) -> Written:
+    def finish(self, second: Written | None = None, /) -> Written:
         """Write the last page and, but in a second half, the index."""
         self._end_page(following=False)
         own = self._entries

@@ -76,7 +76,7 @@ class JsonlWriter:
         self._count += len(part.messages)
         self._files += sum(len(message.files) for message in made_of(part.messages) if message.files)
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""
         self._write_waiting()
         for gap in self._terms.gaps_at_end:

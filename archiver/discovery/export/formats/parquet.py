@@ -141,7 +141,7 @@ class ParquetWriter:
         self._count += len(part.messages)
         self._file_count += len(files)
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Write the gaps that belong to no conversation's day, and close."""
         self._gaps.add([_gap_row(gap, None, None) for gap in self._terms.gaps_at_end])
         tables = (self._messages, self._files, self._conversations, self._gaps)

@@ -72,7 +72,7 @@ class RsmfWriter:
                 with self._sink.open(path) as out:
                     self._write(portion, out)
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Return what was written."""
         return Written(
             self._counts["paths"],

@@ -76,7 +76,7 @@ class SlackWriter:
         if part.part >= part.parts:
             self._end_day()
 
-    def finish(self, second: Written | None = None) -> Written:  # noqa: ARG002 - nothing is listed
+    def finish(self, _: Written | None = None, /) -> Written:
         """Write the lists of people and conversations, and close."""
         self._end_day()
         users = [_user(person) for _, person in sorted(self._users.items())]
