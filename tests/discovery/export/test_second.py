@@ -175,7 +175,7 @@ class TestSameBytes:
 
 
 class TestStopped:
-    @pytest.mark.parametrize("how", ["refuses", "kills", "fails"])
+    @pytest.mark.parametrize("how", ["refuses", "kills", "fails", "resets"])
     @pytest.mark.parametrize("path", ["data/jsonl/messages-2-00001.jsonl", "data/csv/gaps-2-00001.csv"])
     def test_what_goes_wrong_in_the_second_is_said_and_the_same_command_goes_on(
         self, archive: Lived, package: dict[str, bytes], tmp_path: Path, how: str, path: str
@@ -184,6 +184,7 @@ class TestStopped:
             "refuses": (StoreRefusedError, "cannot write"),
             "kills": (RefusedError, "second process of the export was ended by signal 9"),
             "fails": (ZeroDivisionError, "a bug"),
+            "resets": (ConnectionResetError, "by the store"),
         }[how]
         with pytest.raises(error, match=said) as caught:
             exported(archive, tmp_path, Stopping(tmp_path / "package", path, how))
@@ -258,6 +259,8 @@ class Stopping(FolderTarget):
                 raise StoreRefusedError(f"cannot write {path}", next_step="make space")
             if self._how == "fails":
                 raise ZeroDivisionError("a bug")
+            if self._how == "resets":
+                raise ConnectionResetError("by the store")
             os.kill(os.getpid(), signal.SIGKILL)
         super().take(written, path)
 
