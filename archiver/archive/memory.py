@@ -10,7 +10,13 @@ from typing import Final
 
 import pyarrow as pa
 
-_M_ARENA_MAX: Final = -8  # of mallopt(3), glibc
+# Of mallopt(3), glibc.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+# What is shorter is taken out of memory that the process has, and what lies free there stays up to twice that: every page that the system
+# gives must be found and cleared first, which takes as long as filling it.
+_OWN_BYTES_MAX: Final = 32 * 1024 * 1024
 # Linux alone says how large a process is now; elsewhere the allocator is left to itself.
 _SIZES: Final = Path("/proc/self/statm")
 
@@ -22,7 +28,10 @@ def give_memory_back() -> None:
     """
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _OWN_BYTES_MAX)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _OWN_BYTES_MAX)
 
 
 def trim_above(resident_bytes: int) -> None:

@@ -153,7 +153,9 @@ class Assembly:
         for days, files in self._ahead(self._ordered(given, chats)):
             for rows, starts, parts in self._blocks(days):
                 # They come in order, so that of the conversations before these none comes again.
-                kinds = {part.chat_id: rows.column("chat_kind")[starts[part.first]].as_py() for part in parts}
+                firsts = {part.chat_id: starts[part.first] for part in parts}
+                of_chats = rows.column("chat_kind").take(pa.array(firsts.values(), pa.int64())).to_pylist()
+                kinds = dict(zip(firsts, of_chats, strict=True))
                 known = {
                     chat_id: known.get(chat_id) or self.people.conversation(chat_id, kind)
                     for chat_id, kind in kinds.items()

@@ -26,9 +26,12 @@ class Gaps:
 
     def of(self, chat_id: str, from_ms: int, until_ms: int) -> tuple[GapNote, ...]:
         """Return the gaps that say to touch this chat between two instants, the second not included."""
+        notes = (*self.by_chat.get(None, ()), *self.by_chat.get(chat_id, ()))
+        if not notes:
+            return ()
         return tuple(
             note
-            for _, note in (*self.by_chat.get(None, ()), *self.by_chat.get(chat_id, ()))
+            for _, note in notes
             if (note.from_at_ms is not None or note.to_at_ms is not None) and _touches(note, from_ms, until_ms)
         )
 

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -46,10 +46,8 @@ def with_first(messages: pa.Table, files: pa.Table) -> tuple[pa.Table, pa.Table]
     """Return rows of whole messages and of their files, in the order that they have, with `FIRST` beside each."""
     first = pc.cast(messages.column("sent_at"), pa.int64()).combine_chunks()
     uids = messages.column("message_uid")
-    if pc.count_distinct(uids, mode="all").as_py() < messages.num_rows:
-        counted = pc.value_counts(uids.combine_chunks())
-        repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-        are_several = pc.is_in(uids, value_set=repeated).combine_chunks()
+    are_several = repeated(uids)
+    if are_several is not None:
         several = messages.select([*_MESSAGE, *_WITHIN]).append_column(FIRST, first).filter(are_several)
         first = pc.replace_with_mask(first, are_several, _first_of_each(several.combine_chunks()))
     messages = messages.append_column(FIRST, first)
@@ -59,6 +57,16 @@ def with_first(messages: pa.Table, files: pa.Table) -> tuple[pa.Table, pa.Table]
         places = pc.index_in(item_keys(files), value_set=item_keys(theirs))
         of_files = pc.coalesce(theirs.column(FIRST).combine_chunks().take(places), of_files)
     return messages, files.append_column(FIRST, of_files)
+
+
+def repeated(values: pa.ChunkedArray) -> pa.BooleanArray | None:
+    """Return which values stand there several times; None if each stands there once."""
+    # Texts are compared once, and from then on the numbers that they have.
+    encoded = values.combine_chunks().dictionary_encode()
+    if len(encoded.dictionary) == len(encoded):
+        return None
+    counted = pc.value_counts(encoded.indices)
+    return pc.is_in(encoded.indices, value_set=counted.field("values").filter(pc.greater(counted.field("counts"), 1)))
 
 
 def in_order(rows: pa.Table, zone: ZoneInfo) -> pa.Table:
@@ -97,6 +105,11 @@ def ascends(rows: pa.Table, names: Sequence[str], *, strictly: bool = False) -> 
     return not strictly
 
 
+def numbers_of(column: pa.Int64Array) -> memoryview:
+    """Return the numbers of a column that has no null, without copying them: asking it for each takes many times as long."""
+    return memoryview(column.buffers()[1] or b"").cast("q")[column.offset : column.offset + len(column)]
+
+
 def days_of(instants_ms: pa.ChunkedArray, zone: ZoneInfo) -> pa.ChunkedArray:
     """Return the local days of instants."""
     local = pc.local_timestamp(pc.cast(instants_ms, pa.timestamp("ms", tz=zone.key)))
@@ -126,12 +139,16 @@ def parts_of(
     if not rows.num_rows:
         return
     chats, days = (rows.column(name).combine_chunks() for name in ("chat_id", DAY))
-    for row, end_row in pairwise([*_changes(rows, "chat_id", DAY), rows.num_rows]):
-        first, end = bisect_left(starts, row), bisect_left(starts, end_row)
-        day = days[row].as_py()
+    changes = _changes(rows, "chat_id", DAY)
+    changed = pa.array(changes, pa.int64())
+    of_changes = zip(chats.take(changed).to_pylist(), days.take(changed).to_pylist(), strict=True)
+    first = 0
+    for (chat_id, day), end_row in zip(of_changes, [*changes[1:], rows.num_rows], strict=True):
+        end = bisect_left(starts, end_row, lo=first)
         long = (long_days or {}).get(day) or LongDay(0, -(-(end - first) // messages_max))
         for part, start in enumerate(range(first, end, messages_max), long.before + 1):
-            yield Part(chats[row].as_py(), day, part, long.parts, start, min(start + messages_max, end))
+            yield Part(chat_id, day, part, long.parts, start, min(start + messages_max, end))
+        first = end
 
 
 def first_day_from(at_ms: int, zone: ZoneInfo) -> date:
@@ -150,6 +167,8 @@ def first_day_from(at_ms: int, zone: ZoneInfo) -> date:
     return min(here.date(), _local(changed_ms, zone).date())
 
 
+# Every conversation has the same days.
+@lru_cache(maxsize=16_384)
 def bounds_ms(day: date, zone: ZoneInfo) -> tuple[int, int]:
     """Return the first instant of a local day and the first after it."""
     try:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive import layout
-from archiver.discovery.export.order import FIRST
+from archiver.discovery.export.order import FIRST, numbers_of
 from archiver.discovery.export.record import Conversation, Message, Person, Version
 from archiver.discovery.export.redaction import HAS_NO_DIGESTS, MARK
 from archiver.discovery.export.selection import IS_CONTEXT
@@ -186,9 +186,9 @@ class Block:
         return self.of_firsts(self.whole.column("message_uid"))
 
     @cached_property
-    def first_sent(self) -> pa.Int64Array:
-        """When each message was first sent."""
-        return self.of_firsts(self.whole.column(FIRST))
+    def first_sent(self) -> memoryview:
+        """When each message was first sent, as numbers that are looked up in no time."""
+        return numbers_of(self.of_firsts(self.whole.column(FIRST)))
 
     @cached_property
     def marked(self) -> tuple[list[int], list[int], list[int]]:
@@ -328,7 +328,7 @@ class Messages(Sequence[Message]):
     def bounds_ms(self) -> tuple[int, int]:
         """When the first and the last of them were sent."""
         sent = self.block.first_sent
-        return sent[self.first].as_py(), sent[self.end - 1].as_py()
+        return sent[self.first], sent[self.end - 1]
 
     @property
     def plain(self) -> Plain:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from archiver.archive.memory import trim_above
 from archiver.discovery.export.batches import Places, Rows
 from archiver.discovery.export.given import GROUP_BYTES_MAX, PIECE_BYTES_MIN, Given, InFiles, OfChat, Taken
+from archiver.discovery.export.order import repeated
 from archiver.discovery.export.sorted_rows import (
     APART_ROWS_MIN,
     BATCH_ROWS,
@@ -157,12 +158,10 @@ class Runs:
 
 def _further_rows(messages: pa.Table) -> Counter[str]:
     """Return by chat how many rows are not the first of their message."""
-    counted = pc.value_counts(messages.column("message_uid"))
-    repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-    if not len(repeated):
+    are_several = repeated(messages.column("message_uid"))
+    if are_several is None:
         return Counter()
-    several = messages.select(["chat_id", "message_uid"])
-    several = several.filter(pc.is_in(several.column("message_uid"), value_set=repeated))
+    several = messages.select(["chat_id", "message_uid"]).filter(are_several)
     items = several.group_by(["chat_id", "message_uid"]).aggregate([])
     return Counter(several.column("chat_id").to_pylist()) - Counter(items.column("chat_id").to_pylist())
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.discovery.export.batches import BatchFile, Place, Places, Rows, read_batch
-from archiver.discovery.export.order import FIRST, ascends
+from archiver.discovery.export.order import FIRST, ascends, numbers_of
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
@@ -257,15 +257,9 @@ def _count_until(rows: pa.Table, until: Key) -> int:
     start = bisect_left(places, chat_id, key=lambda place: chats[place].as_py())
     end = bisect_right(places, chat_id, lo=start, key=lambda place: chats[place].as_py())
     # Instants are looked up where they lie in memory, which takes a fraction of asking for each.
-    instants = _numbers(rows.column(FIRST))
+    (instants,) = map(numbers_of, rows.column(FIRST).chunks)
     first, last = bisect_left(instants, at_ms, start, end), bisect_right(instants, at_ms, start, end)
     return bisect_right(places, uid, first, last, key=lambda place: uids[place].as_py())
-
-
-def _numbers(column: pa.ChunkedArray) -> memoryview:
-    """Return the 64 bit numbers of a column that is in one piece and has no null, without copying them."""
-    (piece,) = column.chunks
-    return memoryview(piece.buffers()[1]).cast("q")[piece.offset : piece.offset + len(piece)]
 
 
 def in_order(parts: Sequence[pa.Table]) -> pa.Table:

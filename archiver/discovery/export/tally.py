@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from archiver.discovery.export.assembly import WITHHELD
-from archiver.discovery.export.plain import bounds_ms, made_of, plain_of
+from archiver.discovery.export.plain import Plain, bounds_ms, made_of, plain_of
 from archiver.discovery.export.record import Conversation, Slice
 
 
@@ -29,23 +29,26 @@ class Counted:
     first_sent_at_ms: int | None = None
     last_sent_at_ms: int | None = None
 
-    def add(self, part: Slice) -> None:
-        """Count the one slice that this is of; `join` adds up."""
+    def add(self, part: Slice, plain: Plain) -> None:
+        """Count a slice in, of which ``plain`` are those messages that are not made."""
         self.captures += part.captures
-        messages, plain = made_of(part.messages), plain_of(part.messages)
         self.messages += len(part.messages)
-        self.context += sum([message.is_context for message in messages]) + plain.context
-        self.versions += sum([len(message.versions) for message in messages]) + plain.messages
-        self.edited += sum([message.versions[-1].number > 1 for message in messages]) + plain.edited
-        self.not_returned += sum([message.not_returned_since_ms is not None for message in messages])
-        self.redactions += sum([message.redactions for message in messages])
-        for file in [file for message in messages if message.files for file in message.files]:
-            self.files += 1
-            self.files_stored += file.path is not None
-            self.files_withheld += file.status == WITHHELD
-            self.files_missing += file.path is None and file.status != WITHHELD
+        self.context += plain.context
+        self.versions += plain.messages
+        self.edited += plain.edited
+        for message in made_of(part.messages):
+            self.context += message.is_context
+            self.versions += len(message.versions)
+            self.edited += message.versions[-1].number > 1
+            self.not_returned += message.not_returned_since_ms is not None
+            self.redactions += message.redactions
+            for file in message.files:
+                self.files += 1
+                self.files_stored += file.path is not None
+                self.files_withheld += file.status == WITHHELD
+                self.files_missing += file.path is None and file.status != WITHHELD
         if part.messages:
-            self.first_sent_at_ms, self.last_sent_at_ms = bounds_ms(part.messages)
+            self._widen(*bounds_ms(part.messages))
 
     def join(self, other: Counted) -> None:
         """Add what was counted elsewhere."""
@@ -53,9 +56,12 @@ class Counted:
             if number := getattr(other, name):
                 setattr(self, name, getattr(self, name) + number)
         if other.first_sent_at_ms is not None and other.last_sent_at_ms is not None:
-            first, last = other.first_sent_at_ms, other.last_sent_at_ms
-            self.first_sent_at_ms = first if self.first_sent_at_ms is None else min(first, self.first_sent_at_ms)
-            self.last_sent_at_ms = last if self.last_sent_at_ms is None else max(last, self.last_sent_at_ms)
+            self._widen(other.first_sent_at_ms, other.last_sent_at_ms)
+
+    def _widen(self, first_ms: int, last_ms: int) -> None:
+        first, last = self.first_sent_at_ms, self.last_sent_at_ms
+        self.first_sent_at_ms = first_ms if first is None else min(first, first_ms)
+        self.last_sent_at_ms = last_ms if last is None else max(last, last_ms)
 
 
 _NUMBERS: Final = tuple(each.name for each in fields(Counted) if not each.name.endswith("_ms"))
@@ -93,17 +99,16 @@ class Tally:
         """Count a slice in."""
         self.slices += 1
         _, counted = self.conversations.setdefault(part.conversation.chat_id, (part.conversation, Counted()))
-        of_slice = Counted()
-        of_slice.add(part)
-        counted.join(of_slice)
-        self.left_out.update(part.left_out)
+        missing, plain = counted.files_missing, plain_of(part.messages)
+        counted.add(part, plain)
+        if part.left_out:
+            self.left_out.update(part.left_out)
         messages = made_of(part.messages)
-        by_app = sum(message.sender.is_bot or message.app_id is not None for message in messages)
-        by_app += plain_of(part.messages).by_app
+        by_app = plain.by_app + sum(message.sender.is_bot or message.app_id is not None for message in messages)
         for by, count in (("an app", by_app), ("a person", len(part.messages) - by_app)):
             if count:
                 self.by_kind[f"{part.conversation.kind}, by {by}"] += count
-        if not of_slice.files_missing:
+        if counted.files_missing == missing:
             return
         for message in messages:
             for file in message.files:

@@ -45,8 +45,8 @@ class JsonlWriter:
         self._gaps = PartFiles(sink, stem_of(terms, "jsonl/gaps"), "jsonl")
         self._plain: PlainLines | None = None
         self._places = GapPlaces()
-        # Slices of the newest block, each with how its lines begin.
-        self._waiting: list[tuple[Messages, str]] = []
+        # Slices of the newest block, with their messages.
+        self._waiting: list[tuple[Messages, Slice]] = []
         self._current: Conversation | None = None
         self._count = 0
         self._files = 0
@@ -61,7 +61,6 @@ class JsonlWriter:
             self._gaps.write(self._gap_line(gap, {"told_in": conversation.chat_id, "day": part.day}))
         if not part.messages:
             return
-        begins = opening(part.conversation, part.day)
         if isinstance(part.messages, Messages):
             if self._waiting and self._waiting[0][0].block is not part.messages.block:
                 plain = self._plain_lines(part.messages)
@@ -69,10 +68,10 @@ class JsonlWriter:
                 self._plain = plain
             elif self._plain is None:
                 self._plain = self._plain_lines(part.messages)
-            self._waiting.append((part.messages, begins))
+            self._waiting.append((part.messages, part))
         else:
             self._write_waiting()
-            self._messages.write(_lines_of(part.messages, begins, self._terms.zone))
+            self._messages.write(_lines_of(part, self._terms.zone))
         self._count += len(part.messages)
         self._files += sum(len(message.files) for message in made_of(part.messages) if message.files)
 
@@ -105,8 +104,8 @@ class JsonlWriter:
         plain, waiting = self._plain, self._waiting
         self._plain, self._waiting = None, []
         if plain is None:
-            for messages, begins in waiting:
-                self._messages.write(_lines_of(messages, begins, self._terms.zone))
+            for _, part in waiting:
+                self._messages.write(_lines_of(part, self._terms.zone))
             return
         starts = plain.block.starts
         first_rows = [starts[messages.first] for messages, _ in waiting]
@@ -117,11 +116,13 @@ class JsonlWriter:
             self._messages.write_on(mixed.pieces(), partial(mixed.begins, begun))
             row = end_row
 
-    def _odd_lines(self, starts: Sequence[int], waiting: Sequence[tuple[Messages, str]]) -> Others:
+    def _odd_lines(self, starts: Sequence[int], waiting: Sequence[tuple[Messages, Slice]]) -> Others:
         """Return the lines of what is out of the ordinary; of several rows of a message the first has its line, the others none."""
         odd = [
             (messages.first + place, message, begins)
-            for messages, begins in waiting
+            for messages, part in waiting
+            if messages.odd
+            for begins in [opening(part.conversation, part.day)]
             for place, message in messages.odd.items()
         ]
         instants = zoned_each([message.sent_at_ms for _, message, _ in odd], self._terms.zone)
@@ -144,10 +145,11 @@ class JsonlWriter:
         return _encode({**where, **times})[:-1] + b"," + _line(gap)[1:]
 
 
-def _lines_of(messages: Sequence[Message], begins: str, zone: ZoneInfo) -> bytearray:
+def _lines_of(part: Slice, zone: ZoneInfo) -> bytearray:
     lines = bytearray()
-    instants = zoned_each([message.sent_at_ms for message in messages], zone)
-    for message, instant in zip(messages, instants, strict=True):
+    begins = opening(part.conversation, part.day)
+    instants = zoned_each([message.sent_at_ms for message in part.messages], zone)
+    for message, instant in zip(part.messages, instants, strict=True):
         _append_line(lines, message, begins, instant)
     return lines
 
