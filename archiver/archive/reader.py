@@ -228,7 +228,12 @@ def read_rows(
 
 
 def read_columns(
-    store: Store, record: FileRecord, columns: Sequence[str], *, dictionaries: Sequence[str] = ()
+    store: Store,
+    record: FileRecord,
+    columns: Sequence[str],
+    *,
+    dictionaries: Sequence[str] = (),
+    whole_bytes_max: int = READ_WHOLE_BYTES_MAX,
 ) -> pa.Table:
     """Return some columns of all rows of one data object; those of ``dictionaries`` stay encoded as they are in the file.
 
@@ -237,8 +242,8 @@ def read_columns(
     be read.
     """
     with _readable(store, record), store.open(record.key) as source:
-        whole = source.read(READ_WHOLE_BYTES_MAX + 1) if record.bytes <= READ_WHOLE_BYTES_MAX else b""
-        if 0 < len(whole) <= READ_WHOLE_BYTES_MAX:
+        whole = source.read(whole_bytes_max + 1) if record.bytes <= whole_bytes_max else b""
+        if 0 < len(whole) <= whole_bytes_max:
             found = read_object(pa.BufferReader(whole), columns, dictionaries=dictionaries)
         else:
             source.seek(0)

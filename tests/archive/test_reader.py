@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from typing import BinaryIO
 
 import msgspec
@@ -11,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.archive.ledger import Entry, FileRecord, Removal
-from archiver.archive.reader import Archive, Head, advance, files_of, latest_states, open_files, read_rows, read_rows_at
+from archiver.archive.reader import (
+    READ_WHOLE_BYTES_MAX,
+    Archive,
+    Head,
+    advance,
+    files_of,
+    latest_states,
+    open_files,
+    read_columns,
+    read_rows,
+    read_rows_at,
+)
 from archiver.clock import DAY_MS, day_of
 from archiver.errors import DamageFoundError, StoreUnreachableError
 from archiver.store.memory import MemoryStore
@@ -176,3 +188,68 @@ def test_single_rows_are_read_by_their_numbers_in_the_order_in_which_they_are_as
     assert read_rows_at(store, record, [], ["text"]).num_rows == 0
     with pytest.raises(IndexError):
         read_rows_at(store, record, [5], ["text"])
+
+
+class TestWhatIsReadAtOnce:
+    def test_an_object_that_is_small_is_read_in_one_go_whichever_columns_are_asked_for(self) -> None:
+        store, record = counted()
+        found = read_columns(store, record, ["text", "chat_id"])
+        assert found.column("text").to_pylist() == TEXTS
+        assert store.reads == [READ_WHOLE_BYTES_MAX + 1]
+        assert found.column_names == ["text", "chat_id"]
+
+    def test_of_one_that_is_larger_only_the_columns_are_read(self) -> None:
+        store, record = counted()
+        found = read_columns(store, record, ["chat_id"], whole_bytes_max=record.bytes - 1)
+        assert len(store.reads) > 1
+        assert sum(store.reads) < record.bytes
+        assert found.equals(read_columns(store, record, ["chat_id"]))
+
+    def test_one_that_is_larger_than_the_ledger_says_is_never_read_whole(self) -> None:
+        store, record = counted()
+        told = msgspec.structs.replace(record, bytes=1)
+        found = read_columns(store, told, ["chat_id"], whole_bytes_max=record.bytes // 4)
+        assert sum(store.reads) < record.bytes
+        assert found.equals(read_columns(store, record, ["chat_id"]))
+
+    @pytest.mark.parametrize("whole_bytes_max", [0, READ_WHOLE_BYTES_MAX])
+    @pytest.mark.parametrize("data", [b"", b"no parquet"])
+    def test_one_that_is_damaged_is_named_either_way(self, data: bytes, whole_bytes_max: int) -> None:
+        store, record = counted()
+        store.replace(record.key, data)
+        with pytest.raises(DamageFoundError, match=record.key):
+            read_columns(store, record, ["text"], whole_bytes_max=whole_bytes_max)
+
+
+# Long enough that an object is more than what is read of its end.
+TEXTS = [random.Random(number).randbytes(4_000).hex() for number in range(100)]
+
+
+def counted() -> tuple[Counting, FileRecord]:
+    store = Counting()
+    rows = [message(f"m-{number:03d}", text=text) for number, text in enumerate(TEXTS)]
+    archive = found(store)
+    (record,) = files_of(add(archive, archive.founding_head(), {"messages": rows}), "messages")
+    store.reads.clear()
+    return store, record
+
+
+class Counting(MemoryStore):
+    """A store that notes how much is asked for of what it opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[int] = []
+
+    def open(self, key: str) -> BinaryIO:
+        return Noting(super().open(key).read(), self.reads)
+
+
+class Noting(io.BytesIO):
+    def __init__(self, data: bytes, reads: list[int]) -> None:
+        super().__init__(data)
+        self._reads = reads
+
+    def read(self, many: int | None = -1, /) -> bytes:
+        self._reads.append(-1 if many is None else many)
+        return super().read(many)

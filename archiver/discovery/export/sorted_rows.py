@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,7 @@ class Folder:
         with self._writing(number) as run:
             if apart:
                 chats = pa.array(apart, pa.string())
-                rest = [rows.filter(pc.invert(pc.is_in(rows.column("chat_id"), value_set=chats))) for rows in rest]
+                rest = _without(rest, apart, chats)
                 is_apart = pc.is_in(files.column("chat_id"), value_set=chats)
                 of_messages = Front(iter([files.filter(is_apart).combine_chunks()]))
                 files = files.filter(pc.invert(is_apart)).combine_chunks()
@@ -282,6 +282,17 @@ def _apart(parts: Sequence[pa.Table], rows_min: int, together_rows_min: int) -> 
                 together.append(batch.slice(start, end - start))
             start = end
     return {chat_id: some for chat_id, some in found.items() if rows[chat_id] >= len(some) * together_rows_min}
+
+
+def _without(
+    parts: Sequence[pa.Table], apart: Mapping[str, Sequence[pa.RecordBatch]], chats: pa.StringArray
+) -> list[pa.Table]:
+    """Return what is left of parts without the rows of some chats, which are those that stand apart."""
+    left = sum(rows.num_rows for rows in parts)
+    left -= sum(rows.num_rows for together in apart.values() for rows in together)
+    if not left:
+        return [parts[0].slice(0, 0)]
+    return [rows.filter(pc.invert(pc.is_in(rows.column("chat_id"), value_set=chats))) for rows in parts]
 
 
 def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:

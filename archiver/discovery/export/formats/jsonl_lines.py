@@ -220,9 +220,10 @@ class _Values:
         number = self._block.numbered_from + self._first + 1
         numbers = pa.arange(number, number + self._end - self._first)
         if len(numbers) < self._rows.num_rows:
-            rows = pa.arange(self._start_row, self._end_row)
-            is_first = pc.is_in(rows, value_set=pa.array(self._block.starts[self._first : self._end], pa.int64()))
-            numbers = numbers.take(pc.subtract(pc.cumulative_sum(pc.cast(is_first, pa.int64())), 1))
+            ends = pc.subtract(
+                pa.array(self._block.starts[self._first + 1 : self._end + 1], pa.int64()), self._start_row
+            )
+            numbers = pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, numbers))
         yield encode(f"{self._block.prefix}-")[:-1].decode()
         yield pc.utf8_lpad(_numbers(numbers), CONTROL_DIGITS, "0")
         yield '"'
