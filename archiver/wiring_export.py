@@ -54,8 +54,9 @@ def exporting(settings: Settings, *, clock: Clock) -> Iterator[ExportParts]:
     It takes no run lock: of an export's entry and a run's commit the ledger lets one win, and the other try again.
     """
     from archiver.archive.memory import give_memory_back  # noqa: PLC0415 - heavy, and --help needs none of it
+    from archiver.discovery.export.runs import KEPT_BYTES_MAX  # noqa: PLC0415 - as above
 
-    give_memory_back()
+    give_memory_back(kept_bytes_max=KEPT_BYTES_MAX)
     archive = wiring.open_seen_archive(settings)
     author = wiring.author_beside_runs(clock=clock)
     with (

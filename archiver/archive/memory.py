@@ -14,24 +14,25 @@ import pyarrow as pa
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-# What is shorter is taken out of memory that the process has, and what lies free there stays up to twice that: every page that the system
-# gives must be found and cleared first, which takes as long as filling it.
-_OWN_BYTES_MAX: Final = 32 * 1024 * 1024
 # Linux alone says how large a process is now; elsewhere the allocator is left to itself.
 _SIZES: Final = Path("/proc/self/statm")
 
 
-def give_memory_back() -> None:
+def give_memory_back(*, kept_bytes_max: int | None = None) -> None:
     """Let Arrow use the system's allocator in this process: it returns what a batch needed when the batch is done.
 
-    Where that is glibc's, threads share two of its arenas: with one each, every thread keeps for itself what it freed.
+    Where that is glibc's, threads share two of its arenas: with one each, every thread keeps for itself what it freed. Of what lies free
+    ``kept_bytes_max`` stay for what is needed next, if this is given: every page that the system gives must be found and cleared first,
+    which takes as long as filling it.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 2)
-        mallopt(_M_MMAP_THRESHOLD, _OWN_BYTES_MAX)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _OWN_BYTES_MAX)
+        if kept_bytes_max is not None:
+            # What is longer than half of it is asked of the system each time, and given back.
+            mallopt(_M_MMAP_THRESHOLD, kept_bytes_max // 2)
+            mallopt(_M_TRIM_THRESHOLD, kept_bytes_max)
 
 
 def trim_above(resident_bytes: int) -> None:

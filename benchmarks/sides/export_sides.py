@@ -32,6 +32,7 @@ from archiver.archive.reader import Archive, files_of, read_columns
 from archiver.discovery.export.asked import Asked
 from archiver.discovery.export.formats import FORMATS, writer_class
 from archiver.discovery.export.opened import Wanted
+from archiver.discovery.export.runs import KEPT_BYTES_MAX
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import make
 from archiver.store.local import LocalStore
@@ -51,7 +52,7 @@ PAGE = """<!doctype html><title>{{ chat }}</title>
 def main(side: str, archive: Path, out: Path) -> None:
     out.mkdir()
     if side in FORMATS:
-        give_memory_back()
+        give_memory_back(kept_bytes_max=KEPT_BYTES_MAX)
         writer_class(side)
     elif side != "zip":
         import_module(side.removesuffix("_ordered"))

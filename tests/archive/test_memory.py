@@ -32,3 +32,32 @@ print(before - resident_bytes())
 def test_a_process_gives_back_what_lies_free_when_it_is_large(above: int, *, gave_back: bool) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(above)], check=True, capture_output=True, text=True)
     assert (int(done.stdout) > 50_000_000) == gave_back
+
+
+# What a batch needs and frees, again and again.
+KEEPING = """
+import resource
+import sys
+import pyarrow as pa
+from archiver.archive.memory import give_memory_back
+
+give_memory_back(kept_bytes_max=int(sys.argv[1]) or None)
+
+def pages_found():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+for number in range(12):
+    if number == 2:
+        before = pages_found()
+    for buffer in [pa.allocate_buffer(10_000_000) for _ in range(4)]:
+        memoryview(buffer).cast("B")[:] = bytes(10_000_000)
+    del buffer
+print(pages_found() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system's allocator has rules of its own")
+@pytest.mark.parametrize(("kept", "asks_again"), [(0, True), (64 * 1024 * 1024, False)])
+def test_what_is_needed_again_and_again_is_kept_where_a_process_may(kept: int, *, asks_again: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", KEEPING, str(kept)], check=True, capture_output=True, text=True)
+    assert (int(done.stdout) > 20_000) == asks_again

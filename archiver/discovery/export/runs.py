@@ -37,6 +37,8 @@ MERGED_RUNS: Final = 32
 AT_ONCE: Final = 2
 # A process that is larger gives back what lies free in its memory; of columns it has half of that in use at most. Two of them share it.
 RESIDENT_BYTES: Final = 400_000_000
+# And keeps this much of it, at most, where it is one that makes exports and nothing else.
+KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

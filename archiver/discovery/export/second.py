@@ -29,7 +29,7 @@ from archiver.discovery.export.halves import Half, all_of, terms_of_half
 from archiver.discovery.export.journal import Journal, decode_lines
 from archiver.discovery.export.opened import Opened, Wanted, assembly_of, open_export, terms_of
 from archiver.discovery.export.replies import Replies
-from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
+from archiver.discovery.export.runs import KEPT_BYTES_MAX, RESIDENT_BYTES, Runs
 from archiver.discovery.export.targets import Target
 from archiver.discovery.export.writing import Contents, Desk
 from archiver.errors import RefusedError
@@ -177,7 +177,7 @@ def main(number: int) -> None:
 
 
 def _serve(connection: Connection) -> None:
-    give_memory_back()
+    give_memory_back(kept_bytes_max=KEPT_BYTES_MAX)
     job: Job = connection.recv()
     # What stands around hits was looked for by the first process, if it was asked for.
     opened = open_export(job.archive, job.head, replace(job.wanted, asked=replace(job.wanted.asked, context=None)))
