@@ -42,7 +42,7 @@ from archiver.discovery.export.replies import Asked as AskedReplies
 from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
-from archiver.discovery.export.second import NAME, RESIDENT_BYTES_EACH, Job, Second, ToWrite
+from archiver.discovery.export.second import NAME, Job, Second, ToWrite, resident_bytes_each
 from archiver.discovery.export.selection import Likely
 from archiver.discovery.export.stretches import DAY_ROWS_MAX
 from archiver.discovery.export.targets import Target
@@ -139,7 +139,7 @@ class _Hands:
     @property
     def resident_bytes(self) -> int:
         """How large this process may be before it gives back what it has free."""
-        return RESIDENT_BYTES if self.second is None else RESIDENT_BYTES_EACH
+        return RESIDENT_BYTES if self.second is None else resident_bytes_each(self.job.wanted)
 
     def gather(self, likely: Likely | None, progress: Progress | None) -> tuple[Opened, Gathered]:
         """Gather everything; both processes do if nothing is looked for first, and if no day takes the memory of both."""
