@@ -57,7 +57,9 @@ print(pages_found() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another system's allocator has rules of its own")
-@pytest.mark.parametrize(("kept", "asks_again"), [(0, True), (64 * 1024 * 1024, False)])
-def test_what_is_needed_again_and_again_is_kept_where_a_process_may(kept: int, *, asks_again: bool) -> None:
-    done = subprocess.run([sys.executable, "-c", KEEPING, str(kept)], check=True, capture_output=True, text=True)
-    assert (int(done.stdout) > 20_000) == asks_again
+def test_what_is_needed_again_and_again_is_kept_where_a_process_may() -> None:
+    asked, kept = (
+        int(subprocess.run([sys.executable, "-c", KEEPING, each], check=True, capture_output=True, text=True).stdout)
+        for each in ("0", str(64 * 1024 * 1024))
+    )
+    assert kept < asked * 0.75

@@ -40,6 +40,8 @@ FIRST_FILE: Final = 10_000_000
 _RESIDENT_BYTES_EACH: Final = RESIDENT_BYTES // 2
 # JSON lines alone, for which no message is made, need less beside: they may keep more, for what is given back must be found again.
 _RESIDENT_BYTES_EACH_OF_LINES: Final = 230_000_000
+# What was looked for, or lies under days of very many messages, was gathered by one process, which still has some of what that took.
+_RESIDENT_BYTES_EACH_AFTER_ONE: Final = 150_000_000
 # Told less often, so that telling costs nothing.
 _PROGRESS_MESSAGES: Final = 1_000
 _ENDS_SECONDS: Final = 10
@@ -61,9 +63,11 @@ class Job:
     gathers: bool = False
 
 
-def resident_bytes_each(wanted: Wanted) -> int:
+def resident_bytes_each(job: Job) -> int:
     """Return how large each of two processes may be before it gives back what it has free."""
-    return _RESIDENT_BYTES_EACH_OF_LINES if wanted.formats == ("jsonl",) else _RESIDENT_BYTES_EACH
+    if not job.gathers:
+        return _RESIDENT_BYTES_EACH_AFTER_ONE
+    return _RESIDENT_BYTES_EACH_OF_LINES if job.wanted.formats == ("jsonl",) else _RESIDENT_BYTES_EACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ def _serve(connection: Connection) -> None:
     # What stands around hits was looked for by the first process, if it was asked for.
     opened = open_export(job.archive, job.head, replace(job.wanted, asked=replace(job.wanted.asked, context=None)))
     if job.gathers:
-        runs = Runs(job.folder, first_file=FIRST_FILE, resident_bytes=resident_bytes_each(job.wanted))
+        runs = Runs(job.folder, first_file=FIRST_FILE, resident_bytes=resident_bytes_each(job))
         found = gather(opened, runs, share=opened.selection.shares()[1], in_files=True)
         connection.send(("gathered", found))
         trim_above(0)
@@ -204,7 +208,7 @@ def _written(connection: Connection, job: Job, opened: Opened, order: ToWrite) -
     journal = Journal(job.target, folder, tell=lambda lines: connection.send(("notes", lines)))
     desk = Desk(job.target, journal, job.archive.store, name=NAME)
     half = order.half
-    slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=resident_bytes_each(job.wanted)).slices(
+    slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=resident_bytes_each(job)).slices(
         Given(order.taken), half.chats, numbered_from=half.numbered_from
     )
     terms = terms_of_half(terms_of(opened, sorted(order.chats), job.software, replies=replies), half)

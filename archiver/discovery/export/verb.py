@@ -139,7 +139,7 @@ class _Hands:
     @property
     def resident_bytes(self) -> int:
         """How large this process may be before it gives back what it has free."""
-        return RESIDENT_BYTES if self.second is None else resident_bytes_each(self.job.wanted)
+        return RESIDENT_BYTES if self.second is None else resident_bytes_each(self.job)
 
     def gather(self, likely: Likely | None, progress: Progress | None) -> tuple[Opened, Gathered]:
         """Gather everything; both processes do if nothing is looked for first, and if no day takes the memory of both."""
@@ -151,7 +151,9 @@ class _Hands:
         asked = self.job.wanted.asked
         is_plain = asked.context is None and asked.scope.expression is None
         if self.rows_min is not None and is_plain and max(days.values()) <= DAY_ROWS_MAX:
-            self._begin(replace(self.job, gathers=True))
+            self.job = replace(self.job, gathers=True)
+            self._begin()
+            self.job = replace(self.job, gathers=self.second is not None)
         opened = open_export(self.job.archive, self.job.head, self.job.wanted, executor=self.executor, likely=likely)
         gathered = gather(
             opened,
@@ -168,12 +170,12 @@ class _Hands:
             self.second.end()
             self.second = None
         elif self.second is None and len(halves) > 1 and self.rows_min is not None:
-            self._begin(self.job)
+            self._begin()
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self) -> None:
         # Where the system has no room for one more, the package is the same.
         with suppress(OSError):
-            self.second = self.stack.enter_context(Second(job))
+            self.second = self.stack.enter_context(Second(self.job))
 
 
 @dataclass(slots=True)
