@@ -154,6 +154,21 @@ class TestSameBytes:
         assert found == contents(tmp_path / "one")
         assert "data/jsonl/messages-2-00001.jsonl" not in found
 
+    def test_where_none_can_be_begun_one_process_makes_the_same(
+        self, archive: Lived, package: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "no-interpreter"))
+        exported(archive, tmp_path)
+        assert contents(tmp_path) == package
+
+    def test_one_that_can_be_begun_later_gathers_nothing_again(
+        self, archive: Lived, package: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interpreter = sys.executable
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "no-interpreter"))
+        exported(archive, tmp_path, progress=lambda *_: monkeypatch.setattr(sys, "executable", interpreter))
+        assert contents(tmp_path) == package
+
     def test_nothing_to_export_writes_nothing(self, archive: Lived, tmp_path: Path) -> None:
         assert exported(archive, tmp_path, until_ms=lived.at_ms(1)) is None
         assert not (tmp_path / "package").exists()
