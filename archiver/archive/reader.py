@@ -237,9 +237,8 @@ def read_columns(
 ) -> pa.Table:
     """Return some columns of all rows of one data object; those of ``dictionaries`` stay encoded as they are in the file.
 
-    A small object is read at once: asking for each column's bytes takes longer, most of all where each is a request. A column that an
-    older version of the software did not write is null. Raises `DamageFoundError` naming the object that cannot
-    be read.
+    An object of up to ``whole_bytes_max`` is read at once: asking for the bytes of each column takes longer. A column that an older
+    version of the software did not write is null. Raises `DamageFoundError` naming the object that cannot be read.
     """
     with _readable(store, record), store.open(record.key) as source:
         whole = source.read(whole_bytes_max + 1) if record.bytes <= whole_bytes_max else b""

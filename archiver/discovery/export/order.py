@@ -94,7 +94,7 @@ def ascends(rows: pa.Table, names: Sequence[str], *, strictly: bool = False) -> 
         else:
             column = column.combine_chunks()
             if len(column) > 1 and column[0] == column[-1] and pc.equal(column, column[0]).true_count == len(column):
-                # Of one conversation, and to compare its rows with each other would take longer.
+                # All are alike, as those of one conversation, and to compare each with the next would take longer.
                 continue
             here, before = column[1:], column[:-1]
         # Mostly the first question answers it, and each asked of a few rows costs more than they do.

@@ -151,8 +151,6 @@ class GapPlaces:
 
     def new_in(self, part: Slice) -> list[GapNote]:
         """Return the notes of a slice that its day has not told yet, for writers that keep them apart from messages."""
-        if not part.gaps:
-            return []
         self._begin(part)
         found = [gap for gap in dict.fromkeys(part.gaps) if gap not in self._told]
         self._told.update(found)
