@@ -34,14 +34,15 @@ def test_a_process_gives_back_what_lies_free_when_it_is_large(above: int, *, gav
     assert (int(done.stdout) > 50_000_000) == gave_back
 
 
-# What a batch needs and frees, again and again.
+# What a batch needs and frees, again and again. A process that may keep nothing is no measure: what its allocator keeps all the same
+# depends on what happens to lie behind it.
 KEEPING = """
 import resource
 import sys
 import pyarrow as pa
 from archiver.archive.memory import give_memory_back
 
-give_memory_back(kept_bytes_max=int(sys.argv[1]) or None)
+give_memory_back(kept_bytes_max=int(sys.argv[1]))
 
 def pages_found():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -52,14 +53,14 @@ for number in range(12):
     for buffer in [pa.allocate_buffer(10_000_000) for _ in range(4)]:
         memoryview(buffer).cast("B")[:] = bytes(10_000_000)
     del buffer
-print(pages_found() - before)
+print(pages_found() - before, 10 * 4 * 10_000_000 // resource.getpagesize())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another system's allocator has rules of its own")
 def test_what_is_needed_again_and_again_is_kept_where_a_process_may() -> None:
-    asked, kept = (
-        int(subprocess.run([sys.executable, "-c", KEEPING, each], check=True, capture_output=True, text=True).stdout)
-        for each in ("0", str(64 * 1024 * 1024))
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPING, str(64 * 1024 * 1024)], check=True, capture_output=True, text=True
     )
-    assert kept < asked * 0.75
+    found, needed = map(int, done.stdout.split())
+    assert found < needed / 4
