@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archiver import wiring, wiring_query
 from archiver.clock import Clock
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # They read and sort ahead, get blocks ready, make lines, hash and write, and wait for the disk; one of them may wait for another.
 THREADS = 4
-# An export has 500 MB at any size. What a question about replies needs beyond this goes to the disk.
-REPLIES_BYTES_MAX = 200_000_000
+# An export has 500 MB at any size, and what a question about replies needs beyond the first of these goes to the disk. Not all of it can:
+# where messages are very long it is asked again with more, the last time with as much as there is.
+REPLIES_BYTES_MAX = (100_000_000, 200_000_000, 400_000_000, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,32 @@ def _processors() -> int:
         return os.cpu_count() or 1
 
 
-def _replies(settings: Settings, archive: Archive, head: Head, chats: Sequence[str], *span_ms: int) -> Iterator[Found]:
-    """Yield the replies in some chats and between two instants, both included, of which the view knows one original and no other."""
-    from archiver.query.views import text_list  # noqa: PLC0415 - as above
+def _replies(
+    settings: Settings,
+    archive: Archive,
+    head: Head,
+    chats: Sequence[str],
+    *span_ms: int,
+    bytes_max: Sequence[int | None] = REPLIES_BYTES_MAX,
+) -> Iterator[Found]:
+    """Yield the replies in some chats and between two instants, both included, of which one original is certain."""
+    from archiver.query.mistakes import TooLargeError  # noqa: PLC0415 - as above
+    from archiver.query.replies import certain_replies  # noqa: PLC0415 - as above
+
+    allowed = list(bytes_max)
+
+    def ask(sql: str) -> list[Any]:
+        while True:
+            try:
+                with wiring_query.open_query(settings, archive, head, memory_bytes_max=allowed[0]) as engine:
+                    return list(engine.ask(sql).rows)
+            except TooLargeError:
+                if len(allowed) == 1:
+                    raise
+                allowed.pop(0)
 
     first_ms, last_ms = span_ms
-    sql = f"""SELECT chat_id, message_uid, original_uid FROM inferred_replies
-        WHERE original_uid IS NOT NULL AND list_contains({text_list(chats)}, chat_id)
-            AND epoch_ms(sent_at) BETWEEN {first_ms} AND {last_ms}"""  # noqa: S608 - the texts are quoted
-    with wiring_query.open_query(settings, archive, head, memory_bytes_max=REPLIES_BYTES_MAX) as engine:
-        yield from engine.ask(sql).rows
+    yield from certain_replies(ask, chats, first_ms, last_ms)
 
 
 def open_target(settings: Settings, to: str, *, folder: Path) -> Target:

@@ -167,7 +167,7 @@ def labels(settings: Settings) -> Mapping[str, LabelMeaning] | None:
 def replies(settings: Settings, archive: Archive, head: Head, keys: Sequence[Key]) -> list[Reply]:
     """Return the replies to and by some messages, as far as the view ``inferred_replies`` tells."""
     from archiver.discovery.search_around import Reply  # noqa: PLC0415 - see the module's docstring
-    from archiver.query.views import text_list  # noqa: PLC0415 - see the module's docstring
+    from archiver.query.literals import text_list  # noqa: PLC0415 - see the module's docstring
 
     chats, uids = (text_list(sorted({key[part] for key in keys})) for part in (0, 1))
     sql = f"""SELECT r.chat_id, r.message_uid, r.sent_at, r.sender_id, m.sender_name, m.plain_text,

@@ -12,7 +12,8 @@ from __future__ import annotations
 from archiver.archive.schema import GAPS
 from archiver.normalise.message import PROVISIONAL_PREFIX
 from archiver.query.days import CONVERSATION_DAY, DELETED_OR_MISSING
-from archiver.query.view import View, message_columns
+from archiver.query.replies import INFERRED_REPLIES
+from archiver.query.view import NEWEST_FIRST, View, message_columns
 
 
 def _within(period: str, instant: str) -> str:
@@ -115,10 +116,7 @@ _CURRENT_MESSAGES = View(
     "current_messages",
     "the newest version of every message",
     f"""SELECT {message_columns()} FROM (
-        SELECT {message_columns()}, row_number() OVER (
-            PARTITION BY chat_id, message_uid ORDER BY version DESC,
-            CASE WHEN archived_as IS NULL THEN 0 ELSE 1 END, observed_at DESC) AS place
-        FROM identified_messages) AS ordered
+        SELECT {message_columns()}, {NEWEST_FIRST} AS place FROM identified_messages) AS ordered
         WHERE place = 1""",  # noqa: S608 - our own words
 )
 
@@ -265,62 +263,6 @@ _MESSAGE_AUDIENCE = View(
         GROUP BY chat_id, message_uid, sent_at, user_id""",
 )
 
-# The columns of a one-attachment message whose title says that it is a reply; the cut quotation has no dots at its end.
-_REPLIES = """SELECT chat_id, message_uid, sent_at, sender_id, app_id, quote, called,
-        regexp_replace(quote, '[.…]+$', '') AS beginning, substr(quote, 1, 20) AS opening
-    FROM (
-        SELECT chat_id, message_uid, sent_at, sender_id, app_id,
-            trim(json_extract_string(valid, '$[0].description')) AS quote,
-            trim(substr(json_extract_string(valid, '$[0].title'), 13)) AS called
-        FROM (
-            SELECT *, CASE WHEN json_valid(attachments) THEN attachments END AS valid
-            FROM current_messages WHERE app_id IS NOT NULL
-        ) AS posted
-        WHERE json_array_length(valid) = 1
-        AND lower(json_extract_string(valid, '$[0].title')) LIKE 'in reply to %'
-    ) AS read WHERE quote <> '' AND called <> ''"""
-
-_INFERRED_REPLIES = View(
-    "inferred_replies",
-    "messages that look like replies, and the message that they quote as far as one can tell; inferred, no fact of Flock's",
-    f"""SELECT r.chat_id, r.message_uid, r.sent_at, r.sender_id, r.app_id, r.called AS replied_to_name, r.quote,
-        CASE WHEN f.candidates = 1 THEN f.nearest_uid END AS original_uid,
-        CASE f.place WHEN 1 THEN 'whole quote and name' WHEN 2 THEN 'beginning and name'
-            WHEN 3 THEN 'whole quote' WHEN 4 THEN 'beginning' END AS matched_by,
-        coalesce(f.candidates, 0) AS candidates, f.nearest_uid
-        FROM ({_REPLIES}) AS r
-        LEFT JOIN (
-            SELECT chat_id, message_uid, place, count(*) AS candidates, max_by(original_uid, said_at) AS nearest_uid
-            FROM (
-                SELECT chat_id, message_uid, original_uid, said_at, place,
-                    min(place) OVER (PARTITION BY chat_id, message_uid) AS best
-                FROM (
-                    SELECT r.chat_id, r.message_uid, o.message_uid AS original_uid, min(o.sent_at) AS said_at,
-                        min(CASE WHEN o.said = r.quote THEN 1 ELSE 2 END
-                            + CASE WHEN n.user_id IS NOT NULL OR lower(o.send_as_name) = lower(r.called)
-                                THEN 0 ELSE 2 END) AS place
-                    FROM ({_REPLIES}) AS r
-                    JOIN (
-                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(text) AS said
-                        FROM identified_messages
-                        UNION
-                        SELECT chat_id, message_uid, sent_at, sender_id, send_as_name, trim(plain_text)
-                        FROM identified_messages
-                    ) AS o ON o.chat_id = r.chat_id AND substr(o.said, 1, 20) = r.opening
-                        AND o.sent_at <= r.sent_at AND o.message_uid <> r.message_uid
-                        AND (o.said = r.quote OR (length(r.beginning) >= 20 AND starts_with(o.said, r.beginning)))
-                    LEFT JOIN (
-                        SELECT user_id, lower(first_name) AS called FROM user_periods
-                        UNION SELECT user_id, lower(name) FROM user_periods
-                    ) AS n ON n.user_id = o.sender_id AND n.called = lower(r.called)
-                    GROUP BY r.chat_id, r.message_uid, o.message_uid
-                ) AS possible
-            ) AS ranked
-            WHERE place = best
-            GROUP BY chat_id, message_uid, place
-        ) AS f ON f.chat_id = r.chat_id AND f.message_uid = r.message_uid""",  # noqa: S608 - our own words
-)
-
 DERIVED: tuple[View, ...] = (
     PROVISIONAL_MESSAGES,
     _PROVISIONAL_UIDS,
@@ -341,5 +283,5 @@ DERIVED: tuple[View, ...] = (
     CONVERSATION_DAY,
     _TRANSCRIPT,
     _MESSAGE_AUDIENCE,
-    _INFERRED_REPLIES,
+    INFERRED_REPLIES,
 )

@@ -23,12 +23,14 @@ import pyarrow.fs
 from archiver.archive.reader import Archive, Head, files_of
 from archiver.archive.schema import TABLES
 from archiver.errors import UsageError
-from archiver.query import mistakes, narrowing, scanner, views
+from archiver.query import literals, mistakes, narrowing, scanner, views
 from archiver.query.answer import Answer, Column
 from archiver.query.derived import PROVISIONAL_MESSAGES
 from archiver.query.scanner import S3Login
 
 FETCH_ROWS = 1_000
+# Each thread has memory of its own, on a machine of many processors more than there is.
+_THREADS_OF_LITTLE = 2
 
 _Result = TypeVar("_Result")
 # A connection that is not shut in yet, and what reads a bucket for it, None where it reads by itself.
@@ -194,8 +196,8 @@ def open_engine(
     """Open DuckDB over an archive in a folder or in a bucket; raises `UsageError` for any other store, `StorageError` if S3 fails.
 
     A bucket is read by DuckDB's own ``extension``, by default the one of the installed wheel; where there is none, or with
-    ``by_arrow``, by pyarrow. Beyond ``memory_bytes_max`` DuckDB works on disk, in a folder for temporary files; by default it takes most of
-    the machine's memory first.
+    ``by_arrow``, by pyarrow. With ``memory_bytes_max`` DuckDB works with two threads, and beyond so much on disk, in a folder for
+    temporary files; by default it takes most of the machine's memory first.
     """
     root = archive.store.url.rstrip("/") + "/"
     is_bucket = root.startswith("s3://")
@@ -213,7 +215,7 @@ def open_engine(
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
         "temp_directory": scratch.name,
-        **({} if memory_bytes_max is None else {"memory_limit": f"{memory_bytes_max}B"}),
+        **({} if memory_bytes_max is None else {"memory_limit": f"{memory_bytes_max}B", "threads": _THREADS_OF_LITTLE}),
     }
     found = None if by_arrow or not is_bucket else extension or scanner.extension()
     given = login or S3Login()
@@ -242,7 +244,7 @@ def _fence(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     connection.execute("SET TimeZone = 'UTC'")
     # A derived view asks a table several times within one query, and each time the ends of its objects would be read anew.
     connection.execute("SET parquet_metadata_cache = true")
-    connection.execute(f"SET allowed_paths = {views.text_list(paths)}")
+    connection.execute(f"SET allowed_paths = {literals.text_list(paths)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -37,6 +37,10 @@ class Place:
     keys: Collection[str]
 
 
+class TooLargeError(UsageError):
+    """A question needs more memory than DuckDB was given."""
+
+
 def of_user(error: duckdb.Error, place: Place) -> ArchiverError:
     """Return what an error of the user's SQL means. DuckDB says of damaged Parquet many things, most with the file's name."""
     words = str(error).strip()
@@ -52,7 +56,7 @@ def of_user(error: duckdb.Error, place: Place) -> ArchiverError:
             "the query failed while it ran, and DuckDB lost the reason", next_step="run it again, or a part of it"
         )
     if isinstance(error, duckdb.OutOfMemoryException):
-        return UsageError(words, next_step="ask for less at once: fewer columns, fewer days, or a LIMIT")
+        return TooLargeError(words, next_step="ask for less at once: fewer columns, fewer days, or a LIMIT")
     # Its Parquet reader raises what has no class of its own, such as "TProtocolException: Invalid data".
     is_of_reading = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error or "arrow_scan" in words
     if is_of_reading or place.root in words or _is_from_afar(words):

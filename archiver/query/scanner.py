@@ -20,7 +20,7 @@ import pyarrow.fs
 from archiver.archive.ledger import FileRecord
 from archiver.archive.schema import Table
 from archiver.errors import StoreRefusedError
-from archiver.query import views
+from archiver.query import literals
 
 _EXTENSION_WHEEL = "duckdb_extension_httpfs"
 _CONNECT_SECONDS_MAX = 10
@@ -49,7 +49,7 @@ def extension() -> Path | None:
 
 def open_bucket(connection: duckdb.DuckDBPyConnection, login: S3Login, *, scope: str, extension_path: Path) -> None:
     """Let DuckDB itself read what lies below ``scope``, an ``s3://`` address."""
-    connection.execute(f"LOAD {views.literal(str(extension_path))}")
+    connection.execute(f"LOAD {literals.literal(str(extension_path))}")
     options = {"REGION": login.region, "SCOPE": scope}
     if login.access_key_id and login.secret_access_key:
         options |= {
@@ -61,7 +61,7 @@ def open_bucket(connection: duckdb.DuckDBPyConnection, login: S3Login, *, scope:
         endpoint = urlsplit(login.endpoint_url)
         options |= {"ENDPOINT": endpoint.netloc + endpoint.path, "URL_STYLE": "path"}
         options["USE_SSL"] = "true" if endpoint.scheme == "https" else "false"
-    given = ", ".join(f"{name} {views.literal(value)}" for name, value in options.items() if value)
+    given = ", ".join(f"{name} {literals.literal(value)}" for name, value in options.items() if value)
     try:
         connection.execute(f"CREATE SECRET archive (TYPE s3, {given})")
     except duckdb.Error:

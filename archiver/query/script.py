@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archiver.archive.reader import Head
 from archiver.errors import UsageError
-from archiver.query import views
+from archiver.query import literals, views
 
 
 def duckdb_script(head: Head, *, root: str, region: str | None, endpoint_url: str | None) -> Iterator[str]:
@@ -24,8 +24,8 @@ def duckdb_script(head: Head, *, root: str, region: str | None, endpoint_url: st
         if endpoint_url:
             scheme, _, place = endpoint_url.partition("://")
             options |= {"ENDPOINT": place, "URL_STYLE": "path", "USE_SSL": "true" if scheme == "https" else "false"}
-        given = "".join(f", {name} {views.literal(value)}" for name, value in options.items() if value)
-        yield f"CREATE OR REPLACE SECRET archive (TYPE s3, PROVIDER credential_chain, SCOPE {views.literal(root)}{given});"
+        given = "".join(f", {name} {literals.literal(value)}" for name, value in options.items() if value)
+        yield f"CREATE OR REPLACE SECRET archive (TYPE s3, PROVIDER credential_chain, SCOPE {literals.literal(root)}{given});"
     yield "SET TimeZone = 'UTC';"
     for statement in views.statements(head, root=root):
         yield f"{statement};"

@@ -8,6 +8,10 @@ from archiver.archive.schema import MESSAGES
 
 _MESSAGE_COLUMNS = (*MESSAGES.schema.names, "dt")
 
+# The place of each row of ``identified_messages`` among those of its message.
+NEWEST_FIRST = """row_number() OVER (PARTITION BY chat_id, message_uid ORDER BY version DESC,
+    CASE WHEN archived_as IS NULL THEN 0 ELSE 1 END, observed_at DESC)"""
+
 
 @dataclass(frozen=True, slots=True)
 class View:

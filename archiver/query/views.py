@@ -16,6 +16,7 @@ from archiver.archive.ledger import FileRecord
 from archiver.archive.reader import Head, files_of
 from archiver.archive.schema import MESSAGES, TABLES, Table
 from archiver.query.derived import DERIVED, PROVISIONAL_FROM, PROVISIONAL_MESSAGES, PROVISIONAL_UNTIL
+from archiver.query.literals import text_list
 from archiver.query.macros import MACROS
 
 _SQL_TYPES: dict[pa.DataType, str] = {
@@ -39,16 +40,6 @@ _MACROS = {macro.name: macro for macro in MACROS}
 
 # Every view and macro; each may name only those before it.
 NAMES = (*TABLES, *_VIEW_SQL, *_MACROS)
-
-
-def literal(text: str) -> str:
-    """Return text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def text_list(texts: Sequence[str]) -> str:
-    """Return texts as an SQL list."""
-    return f"[{', '.join(map(literal, texts))}]"
 
 
 def named_in(sql: str) -> frozenset[str]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.normalise.content import canonical_json
-from tests.query.tables_in_memory import Asked, Row, message, user
+from archiver.query.replies import Part, certain_replies, parts_of
+from tests.query.tables_in_memory import Asked, Row, at_ms, message, user
 
 APP = "app-of-replies"
 LONG = "a text that is quite long enough to be cut"
@@ -161,3 +162,86 @@ def candidates(rows: Sequence[Row], quote: str, to: str) -> Iterator[tuple[str, 
         is_beginning = len(quote) >= 20 and row["text"].startswith(quote)
         if row["sent_at"] <= reply()["sent_at"] and (is_whole or is_beginning):
             yield row["message_uid"], (0 if is_whole else 1) + (0 if row["sender_id"] == called else 2)
+
+
+class TestCertain:
+    """What an export asks for, by the same rules: the originals that are certain, of many replies a part at a time."""
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        messages=st.lists(
+            st.tuples(
+                TEXTS,
+                st.sampled_from(["u:ann", "u:bob"]),
+                st.sampled_from(range(8)),
+                st.sampled_from(["g:one", "g:two"]),
+                st.sampled_from([None, "Ann", "Rob"]),
+                st.sampled_from([1, 2]),
+            ),
+            min_size=2,
+            max_size=9,
+        ),
+        at_once=st.sampled_from([1, 2, 100]),
+        first=st.sampled_from([0, 2]),
+        last=st.sampled_from([5, 8]),
+    )
+    def test_are_those_of_the_view(
+        self,
+        asked: Asked,
+        messages: list[tuple[str, str, int, str, str | None, int]],
+        at_once: int,
+        first: int,
+        last: int,
+    ) -> None:
+        rows = [
+            (
+                said(f"m-{number}", text, by=by, sent=sent, chat_id=chat, version=version)
+                if to is None
+                else reply(f"m-{number}", to=to, quote=text, sent=sent, chat_id=chat, version=version)
+            )
+            for number, (text, by, sent, chat, to, version) in enumerate(messages)
+        ]
+        # The newest version of one says something else, so that it is no reply any more, or one of another time.
+        rows.append({**rows[0], **said("m-0", LONG, sent=7, chat_id=messages[0][3], version=3)})
+        rows.append({**rows[1], "version": 3, "sent_at": reply(sent=4)["sent_at"]})
+        asked.fill({"messages": rows, "users": PEOPLE})
+        found = list(certain_replies(asked.rows, ["g:one", "g:two"], at_ms(first), at_ms(last), at_once=at_once))
+        expected = asked.rows(
+            f"""SELECT chat_id, message_uid, original_uid FROM inferred_replies
+            WHERE original_uid IS NOT NULL AND epoch_ms(sent_at) BETWEEN {at_ms(first)} AND {at_ms(last)}"""
+        )
+        assert sorted(found) == sorted(expected)
+
+    @pytest.mark.parametrize(
+        ("rows", "expected"),
+        [
+            ([said("m-1"), said("m-2", LONG + " and more"), reply()], ["m-1"]),
+            ([said("m-1"), said("m-2", sent=3), reply()], []),
+            ([said("m-1"), said("m-1", version=2), reply()], ["m-1"]),
+            ([said("m-1"), reply(sent=9)], []),
+            ([said("m-1"), reply(), reply(sent=9, version=2)], []),
+            ([said("m-1"), reply(), said("r", sent=5, version=2)], []),
+            ([said("m-1"), reply(sent=9), reply(version=2)], ["m-1"]),
+        ],
+        ids=["the best", "of several none", "in two versions", "later", "later now", "none now", "no longer later"],
+    )
+    def test_are_as_the_newest_version_says(self, asked: Asked, rows: list[Row], expected: list[str]) -> None:
+        asked.fill({"messages": rows, "users": PEOPLE})
+        assert [found[2] for found in certain_replies(asked.rows, ["g:one"], at_ms(0), at_ms(8))] == expected
+
+    def test_in_these_chats_alone(self, asked: Asked) -> None:
+        asked.fill({"messages": [said("m-1"), reply("r-1")], "users": PEOPLE})
+        assert list(certain_replies(asked.rows, ["g:none", "it's"], at_ms(0), at_ms(9))) == []
+        ((chat, *found),) = certain_replies(asked.rows, [reply()["chat_id"]], at_ms(0), at_ms(9))
+        assert (chat, found) == (reply()["chat_id"], ["r-1", "m-1"])
+
+    def test_few_chats_are_asked_about_together_and_a_large_one_in_parts(self) -> None:
+        counts = [("a", 3), ("b", 2), ("c", 5), ("d", 12), ("e", 1), ("f", 4)]
+        assert list(parts_of(counts, at_once=5)) == [
+            Part(["d"], 0, 3),
+            Part(["d"], 1, 3),
+            Part(["d"], 2, 3),
+            Part(["c"]),
+            Part(["f", "e"]),
+            Part(["a", "b"]),
+        ]

@@ -1,7 +1,8 @@
 """What messages seem to reply to: asked once for a whole export, kept in a file beside it, and looked up slice by slice.
 
-Who asks is brought in from outside (`Asked`), for the inference is a view of `archiver query`, which an export does not know. The question
-names the chats in which a message says that it is a reply, and from when until when: most exports have none, and ask nothing.
+Who asks is brought in from outside (`Asked`), for the inference is one of `archiver query`, which an export does not know. The question
+names the chats in which a message says that it is a reply, and from when until when: most exports have none, and ask nothing. A large
+export has it asked by another process, with which all that it took goes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.reader import Head
+from archiver.discovery.export.beside import Beside
 from archiver.discovery.export.scratch import ask
 
 # What every reply has in its attachments, whatever its case (the view `inferred_replies`).
@@ -62,6 +65,15 @@ class Said:
         return Said(self.chats | other.chats, min(self.first_ms, other.first_ms), max(self.last_ms, other.last_ms))
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about replies, of whom, and of which head. All of it can be sent to another process, if ``asked`` can."""
+
+    asked: Asked
+    head: Head
+    said: Said
+
+
 class Replies:
     """What each message replies to, by chat and uid as the archive has them. ``folder`` is one for temporary files."""
 
@@ -70,8 +82,9 @@ class Replies:
         self._known: frozenset[str] = frozenset()
         self._table: sqlite3.Connection | None = None
 
-    def ask(self, asked: Asked, head: Head, said: Said) -> None:
+    def ask(self, question: Question) -> None:
         """Ask once for all that is said; raises `StoreFullError` if the folder is full, and what ``asked`` raises."""
+        said = question.said
         if said.first_ms is None or said.last_ms is None:
             return
         self._open()
@@ -82,11 +95,22 @@ class Replies:
             "CREATE TABLE replies (chat_id TEXT, message_uid TEXT, original_uid TEXT, "
             "PRIMARY KEY (chat_id, message_uid)) WITHOUT ROWID"
         )
-        source = iter(asked(head, sorted(said.chats), said.first_ms, said.last_ms))
+        source = iter(question.asked(question.head, sorted(said.chats), said.first_ms, said.last_ms))
         while found := list(islice(source, REPLIES_AT_ONCE)):
             places = ", ".join(["(?, ?, ?)"] * len(found))
             self._run(f"INSERT INTO replies VALUES {places}", [part for each in found for part in each])  # noqa: S608 - signs only
         self._know()
+
+    def ask_beside(self, question: Question) -> bool:
+        """Ask in another process, and tell whether one could be begun; raises as `ask`."""
+        try:
+            beside = Beside(_serve, (self._folder, question), called="asking")
+        except OSError:
+            return False
+        with beside:
+            beside.received()
+        self.take_up()
+        return True
 
     def take_up(self) -> None:
         """Know what another process asked for, in the same folder."""
@@ -129,3 +153,11 @@ class Replies:
     def _run(self, sql: str, values: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
         assert self._table is not None
         return ask(self._table, sql, values, folder=self._folder.parent)
+
+
+def _serve(connection: Connection, order: tuple[Path, Question]) -> None:
+    folder, question = order
+    replies = Replies(folder)
+    replies.ask(question)
+    replies.close()
+    connection.send(("asked", None))

@@ -1,28 +1,22 @@
 """A second process for an export: it opens the archive for itself, gathers some days, and writes one half while the first writes the other.
 
 Python runs one of a process's threads at a time, so that a second processor has little to do without it. The first process alone keeps
-the notes of what is whole, asks what replies to what, and decides what each does; the second tells it whatever it has put in its place. It
-is sent what it needs as pickles through a pair of sockets that nobody else has, and it ends when the first one does.
+the notes of what is whole, and decides what each does; the second tells it whatever it has put in its place.
 """
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import socket
-import subprocess
-import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
 from archiver.archive.memory import give_memory_back, trim_above
 from archiver.archive.reader import Archive, Head
 from archiver.discovery.export.bag import DATA
+from archiver.discovery.export.beside import Beside
 from archiver.discovery.export.gathering import Gathered, gather
 from archiver.discovery.export.given import Given, Taken
 from archiver.discovery.export.halves import Half, all_of, terms_of_half
@@ -32,7 +26,6 @@ from archiver.discovery.export.replies import Replies
 from archiver.discovery.export.runs import KEPT_BYTES_MAX, RESIDENT_BYTES, Runs
 from archiver.discovery.export.targets import Target
 from archiver.discovery.export.writing import Contents, Desk
-from archiver.errors import RefusedError
 
 NAME: Final = "second-"
 # No runs of one process have so many files.
@@ -41,17 +34,17 @@ _RESIDENT_BYTES_EACH: Final = RESIDENT_BYTES // 2
 # JSON lines alone, for which no message is made, need less beside: they may keep more, for what is given back must be found again.
 _RESIDENT_BYTES_EACH_OF_LINES: Final = 230_000_000
 # What was looked for, or lies under days of very many messages, was gathered by one process, which still has some of what that took.
-_RESIDENT_BYTES_EACH_AFTER_ONE: Final = 150_000_000
+RESIDENT_BYTES_EACH_AFTER_ONE: Final = 150_000_000
 # Told less often, so that telling costs nothing.
 _PROGRESS_MESSAGES: Final = 1_000
-_ENDS_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What an export is of and where it goes, for who opens both again. ``folder`` is the one for temporary files, which both use.
 
-    With ``gathers`` the second share of what is chosen is gathered first.
+    With ``gathers`` the second share of what is chosen is gathered first. A process that has more than ``resident_bytes`` in memory gives
+    back what it has free.
     """
 
     archive: Archive
@@ -61,13 +54,12 @@ class Job:
     folder: Path
     software: str
     gathers: bool = False
+    resident_bytes: int = RESIDENT_BYTES_EACH_AFTER_ONE
 
 
-def resident_bytes_each(job: Job) -> int:
-    """Return how large each of two processes may be before it gives back what it has free."""
-    if not job.gathers:
-        return _RESIDENT_BYTES_EACH_AFTER_ONE
-    return _RESIDENT_BYTES_EACH_OF_LINES if job.wanted.formats == ("jsonl",) else _RESIDENT_BYTES_EACH
+def resident_bytes_each(wanted: Wanted) -> int:
+    """Return how large each of two processes that gather may be before it gives back what it has free."""
+    return _RESIDENT_BYTES_EACH_OF_LINES if wanted.formats == ("jsonl",) else _RESIDENT_BYTES_EACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,51 +72,26 @@ class ToWrite:
     unnamed: Counter[tuple[str, str]]
 
 
-class Second:
-    """The second process, as the first one has it: begun at once, and ended when the block ends, whatever it is doing."""
+class Second(Beside):
+    """The second process, as the first one has it."""
 
     def __init__(self, job: Job) -> None:
         self._contents: Contents | None = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            number = theirs.fileno()
-            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main({number})"
-            # A group of its own: who interrupts the first process ends it, and it ends this one.
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-c", code],
-                pass_fds=(number,),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-            )
-        self._connection = Connection(ours.detach())
-        self._send(job)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """End it, whatever it is doing; harmless when it is ended."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        super().__init__(_serve, job, called="second")
 
     def gathered(self) -> Gathered:
         """Wait for what it has gathered; raises what went wrong there."""
-        _, found = self._received()
+        _, found = self.received()
         assert isinstance(found, Gathered)
         return found
 
     def write(self, order: ToWrite) -> None:
         """Let it write a half, and go on."""
-        self._send(order)
+        self.send(order)
 
     def heed(self, journal: Journal, progress: Callable[[int], None] | None) -> None:
         """Note what it has told so far, and raise what went wrong there; nothing is waited for."""
-        while self._contents is None and self._poll():
+        while self._contents is None and self.has_told():
             self._heed_one(journal, progress)
 
     def contents(self, journal: Journal, progress: Callable[[int], None] | None) -> Contents:
@@ -134,7 +101,7 @@ class Second:
         return self._contents
 
     def _heed_one(self, journal: Journal, progress: Callable[[int], None] | None) -> None:
-        kind, found = self._received()
+        kind, found = self.received()
         if kind == "notes":
             for line in decode_lines(found):
                 journal.note(line)
@@ -143,57 +110,13 @@ class Second:
         elif progress is not None:
             progress(found)
 
-    def _received(self) -> tuple[str, Any]:
-        try:
-            kind, found = self._connection.recv()
-        except (EOFError, OSError):
-            raise self._ended() from None
-        if kind == "error":
-            raise found
-        return kind, found
 
-    def _poll(self) -> bool:
-        try:
-            return self._connection.poll()
-        except OSError:
-            raise self._ended() from None
-
-    def _send(self, message: object) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            raise self._ended() from None
-
-    def _ended(self) -> RefusedError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ENDS_SECONDS)
-        code = self._process.returncode
-        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
-        return RefusedError(
-            f"the second process of the export was ended {how}",
-            next_step="give the same command again: it goes on where it stopped; if nobody ended it, this machine has too little memory",
-        )
-
-
-def main(number: int) -> None:
-    """Be the second process: do what the first one says through the socket of this number."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Connection(number) as connection:
-        try:
-            _serve(connection)
-        except BaseException as error:  # noqa: BLE001 - it goes on in the first process
-            # If that is gone, nobody wants to know.
-            with contextlib.suppress(OSError):
-                connection.send(("error", _portable(error)))
-
-
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, job: Job) -> None:
     give_memory_back(kept_bytes_max=KEPT_BYTES_MAX)
-    job: Job = connection.recv()
     # What stands around hits was looked for by the first process, if it was asked for.
     opened = open_export(job.archive, job.head, replace(job.wanted, asked=replace(job.wanted.asked, context=None)))
     if job.gathers:
-        runs = Runs(job.folder, first_file=FIRST_FILE, resident_bytes=resident_bytes_each(job))
+        runs = Runs(job.folder, first_file=FIRST_FILE, resident_bytes=job.resident_bytes)
         found = gather(opened, runs, share=opened.selection.shares()[1], in_files=True)
         connection.send(("gathered", found))
         trim_above(0)
@@ -208,7 +131,7 @@ def _written(connection: Connection, job: Job, opened: Opened, order: ToWrite) -
     journal = Journal(job.target, folder, tell=lambda lines: connection.send(("notes", lines)))
     desk = Desk(job.target, journal, job.archive.store, name=NAME)
     half = order.half
-    slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=resident_bytes_each(job)).slices(
+    slices = assembly_of(opened, replies, unnamed=order.unnamed, resident_bytes=job.resident_bytes).slices(
         Given(order.taken), half.chats, numbered_from=half.numbered_from
     )
     terms = terms_of_half(terms_of(opened, sorted(order.chats), job.software, replies=replies), half)
@@ -232,11 +155,3 @@ class _Progress:
         if self.messages >= _PROGRESS_MESSAGES:
             self.connection.send(("messages", self.messages))
             self.messages = 0
-
-
-def _portable(error: BaseException) -> BaseException:
-    """Return an error that can be sent, with where it came from."""
-    where = "".join(traceback.format_exception(error))
-    error.add_note(f"in the second process of the export:\n{where}")
-    error.__traceback__ = error.__cause__ = error.__context__ = None
-    return error

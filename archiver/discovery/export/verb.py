@@ -39,7 +39,7 @@ from archiver.discovery.export.package import (
 from archiver.discovery.export.record import Slice, Terms
 from archiver.discovery.export.redaction import digest_of
 from archiver.discovery.export.replies import Asked as AskedReplies
-from archiver.discovery.export.replies import Replies
+from archiver.discovery.export.replies import Question, Replies
 from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
 from archiver.discovery.export.second import NAME, Job, Second, ToWrite, resident_bytes_each
@@ -93,11 +93,13 @@ def make(
         if not gathered.chats:
             return None, head
         halves = halves_of(gathered.taken.chats, gathered.unnamed, rows_min=rows_min)
-        # Sorting has freed more than writing needs, and who tells of replies has memory of its own to use.
+        # Sorting has freed more than asking and writing need.
         trim_above(0)
-        hands.ready_for(halves)
         said = Replies(folder)
         stack.callback(said.close)
+        if replies is not None:
+            hands.ask(said, Question(replies, head, gathered.said))
+        hands.ready_for(halves)
         journal = Journal(target, folder)
         stack.callback(journal.close)
         stack.callback(target.close)
@@ -109,8 +111,6 @@ def make(
             journal.begin(begun)
         else:
             journal.resume()
-        if replies is not None:
-            said.ask(replies, head, gathered.said)
         shown = replace(told, asked=opened.redaction.asked(told.asked))
         desk = Desk(target, journal, archive.store, hands.executor)
         opened.redaction.log = desk.log
@@ -139,7 +139,7 @@ class _Hands:
     @property
     def resident_bytes(self) -> int:
         """How large this process may be before it gives back what it has free."""
-        return RESIDENT_BYTES if self.second is None else resident_bytes_each(self.job)
+        return RESIDENT_BYTES if self.second is None else self.job.resident_bytes
 
     def gather(self, likely: Likely | None, progress: Progress | None) -> tuple[Opened, Gathered]:
         """Gather everything; both processes do if nothing is looked for first, and if no day takes the memory of both."""
@@ -151,9 +151,11 @@ class _Hands:
         asked = self.job.wanted.asked
         is_plain = asked.context is None and asked.scope.expression is None
         if self.rows_min is not None and is_plain and max(days.values()) <= DAY_ROWS_MAX:
-            self.job = replace(self.job, gathers=True)
+            alone = self.job
+            self.job = replace(alone, gathers=True, resident_bytes=resident_bytes_each(alone.wanted))
             self._begin()
-            self.job = replace(self.job, gathers=self.second is not None)
+            if self.second is None:
+                self.job = alone
         opened = open_export(self.job.archive, self.job.head, self.job.wanted, executor=self.executor, likely=likely)
         gathered = gather(
             opened,
@@ -163,6 +165,17 @@ class _Hands:
             progress=progress,
         )
         return opened, gathered if self.second is None else gathered.joined(self.second.gathered())
+
+    def ask(self, said: Replies, question: Question) -> None:
+        """Ask what replies to what, in a process of its own in place of the second if there may be one: its memory goes with it."""
+        if not question.said.chats:
+            return
+        if self.second is not None:
+            self.second.end()
+            self.second = None
+            self.job = replace(self.job, gathers=False)
+        if self.rows_min is None or not said.ask_beside(question):
+            said.ask(question)
 
     def ready_for(self, halves: Sequence[Half]) -> None:
         """Have a second process for a second half, and none without."""

@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,20 @@ import pytest
 
 from archiver.archive.reader import Archive, Head
 from archiver.cli import main
-from archiver.discovery.export.replies import NAMES_AT_ONCE, Replies, Said
+from archiver.clock import SystemClock
+from archiver.discovery.export.replies import NAMES_AT_ONCE, Question, Replies, Said
 from archiver.normalise.content import canonical_json
+from archiver.query.mistakes import TooLargeError
+from archiver.settings import loading
 from archiver.store.local import LocalStore
+from archiver.wiring_export import exporting
 from tests.discovery.export import lived
 from tests.discovery.export.lived import channel, said, user
 from tests.small_archive import add, build
 
 HEAD = 3
+# With so much DuckDB answers nothing.
+LITTLE_BYTES = 1_000_000
 QUOTED = "the price is ten, and no less than that"
 
 
@@ -176,21 +183,32 @@ class TestAsked:
         said = Said()
         for row in MESSAGES:
             said = said.joined(Said.by(seen(row)))
-        replies.ask(answer, Archive.open(LocalStore(folder / "archive")).head(), said)
+        replies.ask(Question(answer, Archive.open(LocalStore(folder / "archive")).head(), said))
         replies.close()
         assert asked == [(["g:deal", "u:ann,u:bob"], lived.at_ms(20, 12, 1), lived.at_ms(21, 12, 2))]
 
     def test_never_where_nothing_says_that_it_is_a_reply(self, folder: Path, tmp_path: Path) -> None:
         replies = Replies(tmp_path)
         head = Archive.open(LocalStore(folder / "archive")).head()
-        replies.ask(lambda *_: pytest.fail("asked"), head, Said.by(seen(ORIGINAL)))
+        replies.ask(Question(lambda *_: pytest.fail("asked"), head, Said.by(seen(ORIGINAL))))
         assert replies.of("g:deal", ["x"]) == {}
+
+    def test_again_with_more_memory_where_it_was_too_little(self, folder: Path) -> None:
+        with exporting(loading.load(folder / "archiver.yaml"), clock=SystemClock()) as parts:
+            head = parts.archive.head()
+            asked = partial(parts.replies, head, ["g:deal"], lived.at_ms(1), lived.at_ms(28))
+            told = {name(reply): name(original) for _, reply, original in asked()}
+            assert told == {"same-day": "original", "next-day": "original"}
+            assert set(asked(bytes_max=(LITTLE_BYTES, None))) == set(asked())  # type: ignore[call-arg] - of this one
+            with pytest.raises(TooLargeError):
+                list(asked(bytes_max=(LITTLE_BYTES,)))  # type: ignore[call-arg] - of this one
 
     def test_more_answers_than_are_looked_up_at_once(self, folder: Path, tmp_path: Path) -> None:
         count = 3 * NAMES_AT_ONCE + 1
         replies = Replies(tmp_path)
         answers = [("g:deal", f"m-{number}", f"o-{number}") for number in range(count)]
-        replies.ask(lambda *_: answers, Archive.open(LocalStore(folder / "archive")).head(), Said.by(seen(MESSAGES[1])))
+        head = Archive.open(LocalStore(folder / "archive")).head()
+        replies.ask(Question(lambda *_: answers, head, Said.by(seen(MESSAGES[1]))))
         found = replies.of("g:deal", [f"m-{number}" for number in range(count + 5)])
         replies.close()
         assert found == {f"m-{number}": f"o-{number}" for number in range(count)}

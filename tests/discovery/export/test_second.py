@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +97,16 @@ class TestSameBytes:
         assert found == contents(tmp_path / "one")
         assert "data/jsonl/messages-2-00001.jsonl" in found
 
-    def test_also_with_what_each_half_replies_to(self, tmp_path: Path) -> None:
-        archive, head = lived.fresh(tmp_path)
-        said = [
-            lived.said(20, 9, minute, f"m{minute}", "yes", chat_id=chat_id, **REPLY)
-            for chat_id in ENDS
-            for minute in (1, 2)
-        ]
-        replying = archive, small_archive.add(archive, head, {"messages": said}, attempt="eeeeeeee")
-        for name, in_two in (("one", False), ("two", True)):
-            exported(replying, tmp_path / name, in_two=in_two, replies=replies)
+    @pytest.mark.parametrize("who", ["asks beside", "asks itself"])
+    def test_also_with_what_each_half_replies_to(
+        self, tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        archive = replying(tmp_path)
+        exported(archive, tmp_path / "one", in_two=False, replies=replies)
+        if who == "asks itself":
+            monkeypatch.setattr(sys, "executable", str(tmp_path / "no-interpreter"))
+        exported(archive, tmp_path / "two", replies=replies)
+        assert no_children()
         found = contents(tmp_path / "two")
         assert found == contents(tmp_path / "one")
         for half in ("", "2-"):
@@ -212,6 +213,24 @@ class TestStopped:
         exported(archive, tmp_path)
         assert contents(tmp_path) == package
 
+    @pytest.mark.parametrize(
+        ("how", "error", "said"),
+        [
+            ("kills", RefusedError, "asking process of the export was ended by signal 9"),
+            ("refuses", StoreRefusedError, "cannot read"),
+        ],
+    )
+    def test_what_goes_wrong_while_another_process_asks_about_replies_is_said_and_the_same_command_goes_on(
+        self, tmp_path: Path, how: str, error: type[Exception], said: str
+    ) -> None:
+        archive = replying(tmp_path)
+        with pytest.raises(error, match=said):
+            exported(archive, tmp_path, replies=partial(stopped, how))
+        assert no_children()
+        exported(archive, tmp_path, replies=replies)
+        assert check_package(tmp_path / "package").findings == ()
+        assert b'"reply_to":"' in contents(tmp_path)["data/jsonl/messages-2-00001.jsonl"]
+
     def test_what_goes_wrong_in_the_first_ends_the_second(
         self, archive: Lived, package: dict[str, bytes], tmp_path: Path
     ) -> None:
@@ -300,6 +319,24 @@ def killed_first(place: str, folder: str) -> None:
     exported((archive, archive.head()), Path(folder), KillingFirst(Path(folder) / "package", Path(folder)))
 
 
+def replying(folder: Path) -> Lived:
+    """An archive whose first and last chats have replies."""
+    archive, head = lived.fresh(folder)
+    said = [
+        lived.said(20, 9, minute, f"m{minute}", "yes", chat_id=chat_id, **REPLY)
+        for chat_id in ENDS
+        for minute in (1, 2)
+    ]
+    return archive, small_archive.add(archive, head, {"messages": said}, attempt="eeeeeeee")
+
+
+def stopped(how: str, *_: Any) -> Iterable[tuple[str, str, str]]:
+    """A fake of who answers, and does not."""
+    if how == "kills":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise StoreRefusedError("cannot read", next_step="ask somebody")
+
+
 def replies(_: Head, chats: Sequence[str], first_ms: int, last_ms: int) -> Iterable[tuple[str, str, str]]:
     """A fake of who answers, which is the seam."""
     assert first_ms < last_ms
@@ -315,4 +352,4 @@ def no_children() -> bool:
 
 def _seconds() -> list[str]:
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [each for each in listed if b"export.second" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [each for each in listed if b"export.beside" in Path(f"/proc/{each}/cmdline").read_bytes()]
