@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from archiver.archive.memory import use_system_allocator
 from archiver.cli.options import Invocation, config_options, examples, output_options
 from archiver.cli.scope_options import (
     channel_option,
@@ -47,6 +48,8 @@ class _MakeFirst(click.Group):
     """A group whose first command needs not be named: ``archiver export --matter …`` makes an export."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Some options are checked by what imports pyarrow.
+        use_system_allocator()
         if not args or args[0] not in self.commands:
             args = ["make", *args]
         return super().parse_args(ctx, args)

@@ -64,3 +64,27 @@ def test_what_is_needed_again_and_again_is_kept_where_a_process_may() -> None:
     )
     found, needed = map(int, done.stdout.split())
     assert found < needed / 4
+
+
+# What Arrow's own parts ask for without being told of whom; an allocator that is not the system's may be missing in a build of it.
+CHOSEN = """
+import sys
+from archiver.archive.memory import use_system_allocator
+assert "pyarrow" not in sys.modules
+if sys.argv[1] == "chosen":
+    use_system_allocator()
+import pyarrow as pa
+print(pa.default_memory_pool().backend_name)
+"""
+
+
+def test_all_of_arrow_uses_the_systems_allocator_where_that_is_said_before_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    told, left = (
+        subprocess.run([sys.executable, "-c", CHOSEN, each], check=True, capture_output=True, text=True).stdout.strip()
+        for each in ("chosen", "left")
+    )
+    assert told == "system"
+    assert left != "system", "this Arrow has no other, and nothing need be said"

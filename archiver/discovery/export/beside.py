@@ -32,7 +32,10 @@ class Beside:
         ours, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main({number})"
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; from archiver.archive.memory import use_system_allocator; "
+                f"use_system_allocator(); from {__name__} import main; main({number})"
+            )
             # A group of its own: who interrupts the first process ends it, and it ends this one.
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 [sys.executable, "-c", code],

@@ -6,6 +6,8 @@ import email
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -31,6 +33,14 @@ from tests.small_archive import add, build
 HEAD = 3
 # With so much DuckDB answers nothing.
 LITTLE_BYTES = 1_000_000
+# The most that Arrow ever had from an allocator that is not the system's.
+COMMAND = """
+import sys
+from archiver.cli import main
+main(sys.argv[1:])
+import pyarrow as pa
+print(pa.mimalloc_memory_pool().max_memory())
+"""
 QUOTED = "the price is ten, and no less than that"
 
 
@@ -151,6 +161,17 @@ class TestTold:
             parents.update({name(event["id"]): name(event["parent"]) for event in events if "parent" in event})
         # A parent stands in the same file: that of the other day is told as a property.
         assert parents == {key: value for key, value in TOLD.items() if key != "next-day"}
+
+    def test_by_a_command_that_leaves_all_of_arrow_to_the_systems_allocator(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+        words = ["export", "--matter", "m", "--format", "jsonl", "--to", str(tmp_path / "x")]
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *words], check=True, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.splitlines()[-1] == "0"
+        assert told(tmp_path / "x") == TOLD
 
     def test_the_same_bytes_again(self, package: Path, tmp_path: Path) -> None:
         made(tmp_path / "y", *FORMS, "--head", str(HEAD))

@@ -112,6 +112,10 @@ class TestSameBytes:
         for half in ("", "2-"):
             assert b'"reply_to":"' in found[f"data/jsonl/messages-{half}00001.jsonl"]
 
+    def test_who_asks_gives_back_what_arrow_needed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+        exported(replying(tmp_path), tmp_path, replies=asked_with_its_own_allocator)
+
     @pytest.mark.parametrize("chat_id", ENDS)
     @pytest.mark.parametrize("day", [19, 23])
     def test_also_where_either_found_out_which_message_came_without_a_uid(
@@ -328,6 +332,12 @@ def replying(folder: Path) -> Lived:
         for minute in (1, 2)
     ]
     return archive, small_archive.add(archive, head, {"messages": said}, attempt="eeeeeeee")
+
+
+def asked_with_its_own_allocator(*_: Any) -> Iterable[tuple[str, str, str]]:
+    """A fake of who answers, by what it was begun with."""
+    assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == "system"
+    return ()
 
 
 def stopped(how: str, *_: Any) -> Iterable[tuple[str, str, str]]:
