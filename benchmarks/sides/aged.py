@@ -1,8 +1,9 @@
 """Makes an archive of many years' messages, quickly: one commit a day, rows made as columns and committed by the archiver's own commit.
 
-    python benchmarks/sides/aged.py FOLDER MESSAGES DAYS UNTIL_DAY [TEXTS]
+    python benchmarks/sides/aged.py FOLDER MESSAGES DAYS UNTIL_DAY [TEXTS] [--reply-every N]
 
-TEXTS is a file with a JSON list of what people say; otherwise they say English words at random.
+TEXTS is a file with a JSON list of what people say; otherwise they say English words at random. With --reply-every each so manieth message
+is an app's reply that quotes what was said fifty messages before; many others said the same.
 Every thousandth message is edited. Every thirtieth day the first of these says with its edit that it was sent a day later, so
 that its rows lie in two days. Every fiftieth message has a file, of which no byte is stored. Every thousandth did not come back when it was
 asked for on the evening of its day.
@@ -10,6 +11,7 @@ asked for on the evening of its day.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -37,10 +39,19 @@ from archiver.clock import to_ms
 from archiver.store.local import LocalStore
 
 EDITED_EVERY, STRAYING_EVERY_DAYS, FILE_EVERY, MISSING_EVERY = 1_000, 30, 50, 1_000
+QUOTED_BEFORE = 50
 _POOL = 4_096
 
 
-def main(folder: Path, *, messages: int, days: int, until: date, texts: list[str] | None = None) -> None:
+def main(
+    folder: Path,
+    *,
+    messages: int,
+    days: int,
+    until: date,
+    texts: list[str] | None = None,
+    reply_every: int | None = None,
+) -> None:
     # The archive goes with the benchmark: its making need not wait for the disk.
     os.fsync = lambda _: None
     store = LocalStore(folder)
@@ -57,7 +68,7 @@ def main(folder: Path, *, messages: int, days: int, until: date, texts: list[str
         for number in range(days):
             day = until - timedelta(days=days - number)
             count = messages * (number + 1) // days - messages * number // days
-            rows, edited, astray, files = _day(day, count, pools)
+            rows, edited, astray, files = _day(day, count, pools, reply_every)
             further = edited + carried
             carried = astray
             if further:
@@ -80,7 +91,7 @@ def _pools(texts: list[str]) -> dict[str, pa.Array]:
 
 
 def _day(
-    day: date, count: int, pools: dict[str, pa.Array]
+    day: date, count: int, pools: dict[str, pa.Array], reply_every: int | None
 ) -> tuple[pa.Table, list[dict[str, Any]], list[dict[str, Any]], pa.Table]:
     chance = random.Random(day.toordinal())
     first_ms = _at_ms(day)
@@ -109,6 +120,8 @@ def _day(
         "raw_digest": digests,
         "content_digest": digests,
     }
+    if reply_every is not None:
+        columns |= _replying(texts.to_pylist(), reply_every)
     table = pa.table(
         [
             columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
@@ -147,6 +160,15 @@ def _day(
     return table, edited, astray, rows_to_table(FILES, files)
 
 
+def _replying(said: list[str], every: int) -> dict[str, pa.Array]:
+    attachments: list[str | None] = [None] * len(said)
+    for number in range(every // 2, len(said), every):
+        quoted = said[max(0, number - QUOTED_BEFORE)]
+        attachments[number] = json.dumps([{"title": "In reply to Bob", "description": quoted}])
+    app_ids = [None if each is None else "app-of-replies" for each in attachments]
+    return {"attachments": pa.array(attachments, pa.string()), "app_id": pa.array(app_ids, pa.string())}
+
+
 def _not_returned(rows: pa.Table, day: date) -> pa.Table:
     asked = rows.select(["chat_id", "message_uid"]).take(pa.array(range(13, rows.num_rows, MISSING_EVERY), pa.int64()))
     evening = {"observed_at": _at_ms(day) + team.DAY_MS - 1, "asked_as": team.PEOPLE[0], "outcome": "not_returned"}
@@ -158,10 +180,11 @@ def _at_ms(day: date) -> int:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]),
-        messages=int(sys.argv[2]),
-        days=int(sys.argv[3]),
-        until=date.fromisoformat(sys.argv[4]),
-        texts=json.loads(Path(sys.argv[5]).read_text("utf-8")) if len(sys.argv) > 5 else None,
-    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("messages", type=int)
+    parser.add_argument("days", type=int)
+    parser.add_argument("until", type=date.fromisoformat)
+    parser.add_argument("texts", type=lambda path: json.loads(Path(path).read_text("utf-8")), nargs="?")
+    parser.add_argument("--reply-every", type=int)
+    main(**vars(parser.parse_args()))

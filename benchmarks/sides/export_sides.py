@@ -14,7 +14,6 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -23,20 +22,25 @@ from zoneinfo import ZoneInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from archiver.archive.memory import use_system_allocator
+
+if __name__ == "__main__":
+    use_system_allocator()
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver.archive.ledger import HoldScope
-from archiver.archive.memory import give_memory_back
 from archiver.archive.reader import Archive, files_of, read_columns
+from archiver.clock import SystemClock
 from archiver.discovery.export.asked import Asked
 from archiver.discovery.export.formats import FORMATS, writer_class
 from archiver.discovery.export.opened import Wanted
-from archiver.discovery.export.runs import KEPT_BYTES_MAX
 from archiver.discovery.export.targets import FolderTarget
 from archiver.discovery.export.verb import make
+from archiver.settings.models import Settings
 from archiver.store.local import LocalStore
-from archiver.wiring_export import THREADS
+from archiver.wiring_export import exporting
 
 COLUMNS = (
     "chat_id, chat_kind, message_uid, version, sent_at, sent_at_basis, observed_at, source, captured_by, sender_id, sender_name, "
@@ -52,7 +56,6 @@ PAGE = """<!doctype html><title>{{ chat }}</title>
 def main(side: str, archive: Path, out: Path) -> None:
     out.mkdir()
     if side in FORMATS:
-        give_memory_back(kept_bytes_max=KEPT_BYTES_MAX)
         writer_class(side)
     elif side != "zip":
         import_module(side.removesuffix("_ordered"))
@@ -87,18 +90,18 @@ class _Looking(threading.Thread):
 
 
 def _ours(form: str, place: Path, out: Path) -> None:
-    archive = Archive.open(LocalStore(place))
-    scratch = out / "scratch"
-    scratch.mkdir()
+    workspace = Archive.open(LocalStore(place)).facts.workspace
+    settings = Settings(workspace=workspace, archive=str(place), state=out / "state")
     wanted = Wanted(Asked("benchmark", HoldScope(), ZoneInfo("UTC")), formats=(form,))
-    with ThreadPoolExecutor(THREADS) as executor:
+    with exporting(settings, clock=SystemClock()) as parts:
         made, _ = make(
-            archive,
+            parts.archive,
             wanted,
             FolderTarget(out / "package"),
-            folder=scratch,
+            folder=parts.folder,
             software="benchmark",
-            executor=executor,
+            executor=parts.executor,
+            replies=parts.replies,
             in_two=True,
         )
     assert made is not None
