@@ -32,7 +32,7 @@ NAME: Final = "second-"
 FIRST_FILE: Final = 10_000_000
 _RESIDENT_BYTES_EACH: Final = RESIDENT_BYTES // 2
 # JSON lines alone, for which no message is made, need less beside: they may keep more, for what is given back must be found again.
-_RESIDENT_BYTES_EACH_OF_LINES: Final = 230_000_000
+_RESIDENT_BYTES_EACH_OF_LINES: Final = 240_000_000
 # What was looked for, or lies under days of very many messages, was gathered by one process, which still has some of what that took.
 RESIDENT_BYTES_EACH_AFTER_ONE: Final = 150_000_000
 # Told less often, so that telling costs nothing.
