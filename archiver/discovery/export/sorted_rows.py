@@ -23,6 +23,8 @@ from archiver.discovery.export.order import FIRST, ascends, numbers_of
 from archiver.errors import StoreFullError
 
 BATCH_ROWS: Final = 2_048
+# Of long messages a batch has fewer rows.
+_BATCH_BYTES: Final = 4 * 1024 * 1024
 # With fewer rows than these a batch costs more to read for itself than among others.
 APART_ROWS_MIN: Final = 128
 # Copied by less than so many rows at once, a row costs more than sorting it.
@@ -140,7 +142,8 @@ class Folder:
         # Up to the least of the last keys that can be told, nothing comes any more but what can be told.
         while until := min((front.last_key for front in fronts if front.last_key is not None), default=None):
             waiting.append(pa.concat_tables([rows for front in fronts for rows in front.take(until)]))
-            if sum(rows.num_rows for rows in waiting) >= 4 * self.batch_rows:
+            many = sum(rows.num_rows for rows in waiting) >= 4 * self.batch_rows
+            if many or sum(rows.nbytes for rows in waiting) >= 4 * _BATCH_BYTES:
                 front_of_files = Front(iter([in_order([files, *waiting_files])]))
                 waiting_files.clear()
                 taken = pa.concat_tables([self.files.empty_table(), *front_of_files.take(until)])
@@ -185,15 +188,16 @@ class _Writing:
     def add_apart(self, chat_id: str, messages: pa.Table, of_messages: Front) -> None:
         """Write the sorted rows of a chat; its files are the next of those that are sorted too."""
         places = self.made.apart.setdefault(chat_id, Places())
-        for start in range(0, messages.num_rows, self._folder.batch_rows):
-            rows = messages.slice(start, self._folder.batch_rows)
+        rows_max = _rows_at_once(messages, self._folder.batch_rows)
+        for start in range(0, messages.num_rows, rows_max):
+            rows = messages.slice(start, rows_max)
             is_end = start + rows.num_rows == messages.num_rows
             until = (chat_id, *_LATEST) if is_end else key_of(rows, rows.num_rows - 1)
             places.add(self._apart.write(rows, of_messages.take(until)))
 
     def _batches(self, rows: pa.Table) -> list[_Batch]:
         """Return sorted rows as batches: those of a chat that has many are by themselves."""
-        rows_max = self._folder.batch_rows
+        rows_max = _rows_at_once(rows, self._folder.batch_rows)
         found: list[_Batch] = []
         start = 0
         for item in pc.value_counts(rows.column("chat_id")).to_pylist():
@@ -299,6 +303,12 @@ def _sorted_chat(parts: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return the rows of one chat, sorted; moving nothing, which takes most of the time, where they are in order already."""
     rows = pa.Table.from_batches(parts).combine_chunks()
     return rows if ascends(rows, (FIRST, "message_uid")) else rows.sort_by(ORDER)
+
+
+def _rows_at_once(rows: pa.Table, rows_max: int) -> int:
+    """Return how many of some rows a batch has, at most ``rows_max`` and one at least."""
+    each: int = max(1, rows.nbytes // max(1, rows.num_rows))
+    return max(1, min(rows_max, _BATCH_BYTES // each))
 
 
 def key_of(rows: pa.Table, place: int) -> Key:

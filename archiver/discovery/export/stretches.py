@@ -8,7 +8,7 @@ their own (`Source.scattered_stretches`).
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -34,6 +34,9 @@ STRETCH_ROWS: Final = 16_384
 DAY_ROWS_MAX: Final = 32_768
 # The place of a row's data object among the objects of `Source.keys`.
 OBJECT: Final = "object"
+# Rows that take more bytes in their object are of long messages, and each counts as several; of a small object most is not rows.
+ROW_BYTES_MAX: Final = 512
+_BESIDE_ROWS_BYTES: Final = 64 * 1024
 # A process that is larger gives back what lies free in its memory, where days are read of which little is kept.
 SCATTERED_RESIDENT_BYTES: Final = 160_000_000
 # Fewer rows of an object at once cost more than they do.
@@ -175,7 +178,7 @@ class Source:
         rows = 0
         for on in days:
             messages, files = self._days[on]
-            of_day = self.rows_of_day(on)
+            of_day = weight_of(messages)
             if not groups or rows + of_day > self.stretch_rows:
                 groups.append(_Group([], []))
                 rows = 0
@@ -190,7 +193,7 @@ class Source:
         """Read groups in their order, the next one while this one is worked on."""
         waiting: list[Future[Stretch]] = []
         for group in groups:
-            if sum(record.rows for record in group.messages) > self.day_rows_max:
+            if weight_of(group.messages) > self.day_rows_max:
                 yield from (found.result() for found in waiting)
                 waiting = []
                 yield from self._parts(group, columns, cuts_conversations=cuts_conversations)
@@ -227,7 +230,8 @@ class Source:
             found.close()
 
     def _by_conversation(self, group: _Group, columns: Sequence[str]) -> Generator[Found, None, None]:
-        return by_conversation(*self._pieces_of(group, columns, FILE_COLUMNS), rows_min=self.stretch_rows)
+        pieces = self._pieces_of(group, columns, FILE_COLUMNS)
+        return by_conversation(*pieces, rows_min=_rows_of_weight(group, self.stretch_rows))
 
     def _by_instant(self, group: _Group, columns: Sequence[str]) -> Generator[Found, None, None]:
         keys = by_conversation(*self._pieces_of(group, _PLACE_COLUMNS, _PLACE_COLUMNS), rows_min=self.stretch_rows)
@@ -235,14 +239,14 @@ class Source:
         # Comparing the uids of a large conversation took what reading its messages need not have beside it.
         trim_above(0)
         of_all = self._pieces_of(group, columns, FILE_COLUMNS)
-        yield from by_instant(*of_all, rows_min=self.stretch_rows, together=together)
+        yield from by_instant(*of_all, rows_min=_rows_of_weight(group, self.stretch_rows), together=together)
 
     def _pieces_of(
         self, group: _Group, columns: Sequence[str], file_columns: Sequence[str]
     ) -> tuple[list[Iterator[pa.Table]], list[Iterator[pa.Table]]]:
         """Return the objects of a group as they are read, those of messages and those of files, so many rows of all together at once."""
         each = self.day_rows_max // len((*group.messages, *group.files))
-        rows = min(max(each, _ROWS_AT_ONCE_MIN), self.stretch_rows)
+        rows = _rows_of_weight(group, min(max(each, _ROWS_AT_ONCE_MIN), self.stretch_rows))
         return (
             [self._pieces(record, columns, rows) for record in group.messages],
             [read_column_pieces(self.store, record, file_columns, rows=rows) for record in group.files],
@@ -279,6 +283,17 @@ def open_source(store: Store, head: Head, identities: Identities, *, executor: E
     linked = {f"{chat_id}{BETWEEN}{uid}" for rows in identities.rows.values() for chat_id, uid, _ in rows}
     scattered = read_scattered(store, head, identities, executor=executor)
     return Source(store, head, executor, scattered, pa.array(sorted(linked), pa.string()))
+
+
+def weight_of(records: Iterable[FileRecord]) -> int:
+    """Return as how many rows of messages of a usual length those of some objects count, as far as their sizes tell."""
+    return sum(max(record.rows, (record.bytes - _BESIDE_ROWS_BYTES) // ROW_BYTES_MAX) for record in records)
+
+
+def _rows_of_weight(group: _Group, weight: int) -> int:
+    """Return how many rows of a group count as so many, one at least."""
+    rows = sum(record.rows for record in group.messages)
+    return max(1, weight * rows // max(1, weight_of(group.messages)))
 
 
 def is_day_within(on: date, from_ms: int | None, until_ms: int | None) -> bool:

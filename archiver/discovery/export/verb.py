@@ -44,7 +44,7 @@ from archiver.discovery.export.report import Told
 from archiver.discovery.export.runs import RESIDENT_BYTES, Runs
 from archiver.discovery.export.second import NAME, Job, Second, ToWrite, resident_bytes_each
 from archiver.discovery.export.selection import Likely
-from archiver.discovery.export.stretches import DAY_ROWS_MAX
+from archiver.discovery.export.stretches import DAY_ROWS_MAX, weight_of
 from archiver.discovery.export.targets import Target
 from archiver.discovery.export.writing import Contents, Desk
 from archiver.errors import KeyMissingError, RefusedError
@@ -143,10 +143,11 @@ class _Hands:
 
     def gather(self, likely: Likely | None, progress: Progress | None) -> tuple[Opened, Gathered]:
         """Gather everything; both processes do if nothing is looked for first, and if no day takes the memory of both."""
+        records = files_of(self.job.head, "messages")
         days: Counter[date] = Counter()
-        for record in files_of(self.job.head, "messages"):
-            days[layout.partition_of(record.key)[1]] += record.rows
-        if self.rows_min is not None and days.total() < self.rows_min:
+        for record in records:
+            days[layout.partition_of(record.key)[1]] += weight_of([record])
+        if self.rows_min is not None and sum(record.rows for record in records) < self.rows_min:
             self.rows_min = None
         asked = self.job.wanted.asked
         is_plain = asked.context is None and asked.scope.expression is None

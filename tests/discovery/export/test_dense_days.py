@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import BinaryIO
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.archive.reader import Head
+from archiver.archive.reader import Head, files_of
 from archiver.discovery.export.dense_days import by_conversation, by_instant, spread
-from archiver.discovery.export.stretches import Source, Stretch
+from archiver.discovery.export.stretches import Source, Stretch, weight_of
 from archiver.scope.reach import item_keys
 from archiver.store.memory import MemoryStore
 from tests.small_archive import add, at_ms, found, message
@@ -220,6 +221,31 @@ def test_a_conversation_is_cut_where_nobody_need_see_it_whole_and_no_message_is(
         assert {key[:2] for key in keys(part.files)} <= {key[:2] for key in keys(part.messages)}
     # What turned out to be one with another may not be told apart.
     assert sum(not set(linked.to_pylist()).isdisjoint(of_part) for of_part in items) == 2
+
+
+def test_a_day_of_few_long_messages_is_read_as_one_of_many() -> None:
+    archive = found(MemoryStore())
+    long = [
+        message(f"{at_ms(21)}-{number}", 21, random.Random(number).randbytes(2_000).hex(), chat_id=f"g:{number % 3}")
+        for number in range(90)
+    ]
+    head = add(archive, archive.founding_head(), {"messages": long}, attempt="aaaaaaaa")
+    (record,) = files_of(head, "messages")
+    assert weight_of([record]) > 200
+    (whole,) = read(Source(archive.store, head))
+    cut = [
+        list(Source(archive.store, head, stretch_rows=50, day_rows_max=100).stretches(COLUMNS, cuts_conversations=cuts))
+        for cuts in (False, True)
+    ]
+    for parts in cut:
+        assert len(parts) > 2
+        assert keys(pa.concat_tables([part.messages for part in parts])) == keys(whole.messages)
+
+
+def test_an_object_of_few_rows_counts_as_they_do() -> None:
+    archive = found(MemoryStore())
+    head = add(archive, archive.founding_head(), {"messages": [message("x", 21, "short")]}, attempt="aaaaaaaa")
+    assert weight_of(files_of(head, "messages")) == 1
 
 
 def test_who_wants_no_more_leaves_no_object_open(archived: tuple[MemoryStore, Head], pool: Executor) -> None:

@@ -125,6 +125,22 @@ def test_conversations_with_few_rows_share_a_batch_as_long_as_it_is_small(tmp_pa
     assert {chat: len(list(places)) for chat, places in found.apart.items()} == {"g:c": 2}
 
 
+@pytest.mark.parametrize("how", ["written", "spilled", "merged"])
+def test_of_long_rows_a_batch_has_few_however_many_it_may_have(tmp_path: Path, how: str) -> None:
+    sent = table([("g:a", place, f"uid{place:03d}") for place in range(100)])
+    sent = sent.append_column("raw", pa.array(["x" * 200_000] * 100))
+    none = sent.slice(0, 0)
+    folder = Folder(tmp_path, sent.schema, sent.schema, apart_rows_min=1)
+    if how == "merged":
+        halves = [folder.written([Rows(sent.slice(start, 50), none)], start + 1) for start in (0, 50)]
+        found = folder.merged(halves, 201)
+    else:
+        found = getattr(folder, how)([Rows(sent, none)], 1)
+    places = [*found.apart.get("g:a", ()), *(each.place for each in found.shared)]
+    assert max(place.message_bytes for place in places) < 5_000_000
+    assert numbers([folder.read(place).messages for place in places]) == list(range(100))
+
+
 def test_days_of_a_conversation_that_come_out_of_turn_are_sorted_like_others(tmp_path: Path) -> None:
     days = [[("g:a", day * 10 + place, uid) for place, uid in enumerate("xyz")] for day in (2, 1, 3)]
     parts = [Rows(table(day), table(day[:1])) for day in days]
