@@ -37,8 +37,9 @@ OBJECT: Final = "object"
 # Rows that take more bytes in their object are of long messages, and each counts as several; of a small object most is not rows.
 ROW_BYTES_MAX: Final = 512
 _BESIDE_ROWS_BYTES: Final = 64 * 1024
-# A process that is larger gives back what lies free in its memory, where days are read of which little is kept.
+# A process that is larger gives back what lies free in its memory: where days are read of which little is kept, and between parts of one.
 SCATTERED_RESIDENT_BYTES: Final = 160_000_000
+DENSE_RESIDENT_BYTES: Final = 360_000_000
 # Fewer rows of an object at once cost more than they do.
 _ROWS_AT_ONCE_MIN: Final = 1_024
 _PLACE_COLUMNS: Final = ("chat_id", "message_uid", "sent_at")
@@ -224,6 +225,8 @@ class Source:
             while (part := waiting.result()) is not None:
                 waiting = self.executor.submit(next, found, None)
                 yield self._stretch(group, *part, columns)
+                del part
+                trim_above(DENSE_RESIDENT_BYTES)
         finally:
             # Who wants no more leaves a part that is being read: its objects are closed after that.
             wait([waiting])
