@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import io
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -223,6 +224,12 @@ class TestAsked:
             assert set(asked(bytes_max=(LITTLE_BYTES, None))) == set(asked())  # type: ignore[call-arg] - of this one
             with pytest.raises(TooLargeError):
                 list(asked(bytes_max=(LITTLE_BYTES,)))  # type: ignore[call-arg] - of this one
+
+    def test_by_another_process_as_by_this_one(self, folder: Path) -> None:
+        with exporting(loading.load(folder / "archiver.yaml"), clock=SystemClock()) as parts:
+            asked = parts.archive.head(), ["g:deal"], lived.at_ms(1), lived.at_ms(28)
+            sent = pickle.loads(pickle.dumps(parts.replies))
+            assert sorted(sent(*asked)) == sorted(parts.replies(*asked)) != []
 
     def test_more_answers_than_are_looked_up_at_once(self, folder: Path, tmp_path: Path) -> None:
         count = 3 * NAMES_AT_ONCE + 1
